@@ -1,0 +1,22 @@
+/* clock.h - time. Cores take `now` in microseconds as an argument; only shells call these. */
+#ifndef FL_BASE_CLOCK_H
+#define FL_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define CLOCK_MS  UINT64_C(1000)
+#define CLOCK_SEC UINT64_C(1000000)
+
+/* clock_now - monotonic microseconds (CLOCK_MONOTONIC). */
+uint64_t clock_now(void);
+
+/* clock_wall - seconds since 1970, for people and certificates only. */
+int64_t clock_wall(void);
+
+/* clock_jitter - @base spread evenly over 75 % to 125 %, so that many peers do not act at once. */
+uint64_t clock_jitter(uint64_t base);
+
+/* clock_backoff - delay before try number @attempt (0 first): 0.25 s doubling to @cap, jittered. */
+uint64_t clock_backoff(unsigned attempt, uint64_t cap);
+
+#endif
