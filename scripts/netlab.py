@@ -1,0 +1,177 @@
+"""Hosts, NAT routers and a WAN out of network namespaces, for the demo and the labs.
+
+    with Lab("demo") as lab:
+        lab.wan_host("dmz", "203.0.113.80")
+        lab.natted("home-a", "203.0.113.11", "192.168.11.0/24")
+        lab.run("home-a", ["ping", "-c1", "203.0.113.80"])
+
+Every host is a namespace `fl<pid><prefix>-<name>`. A natted host stands behind a router of its own that
+masquerades (nftables) and lets nothing in that was not asked for. The WAN is a bridge in a namespace.
+The addresses (RFC 5737 and private ones) exist only inside. Everything goes when the lab is closed, also
+after a failure; what a killed run left behind is removed by the next one.
+"""
+
+import atexit
+import ipaddress
+import os
+import re
+import signal
+import subprocess
+
+
+class LabError(RuntimeError):
+    """A command that builds the lab failed."""
+
+
+def _sh(argv, text=None):
+    done = subprocess.run(argv, input=text, text=True, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def available():
+    """None when this machine can make namespaces, else the reason."""
+    if os.geteuid() != 0:
+        return "needs root"
+    for tool in ("ip", "nft"):
+        if subprocess.run(["which", tool], capture_output=True, check=False).returncode != 0:
+            return f"needs the program {tool}"
+    probe = f"fl{os.getpid()}probe"
+    done = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return done.stderr.strip() or "cannot make network namespaces"
+    subprocess.run(["ip", "netns", "del", probe], check=False)
+    return None
+
+
+def remove_stale():
+    """Remove namespaces of labs whose process has gone."""
+    for line in _sh(["ip", "netns", "list"]).splitlines():
+        name = line.split()[0] if line.strip() else ""
+        match = re.fullmatch(r"fl(\d+)[a-z]+-.*", name)
+        if match and not os.path.exists(f"/proc/{match.group(1)}"):
+            _remove(name)
+
+
+def _remove(namespace):
+    pids = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
+    for pid in pids.stdout.split():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
+
+
+class Lab:
+    """A set of namespaces with one WAN."""
+
+    def __init__(self, prefix, wan="203.0.113.0/24"):
+        self.prefix = f"fl{os.getpid()}{prefix}"
+        self.wan_net = ipaddress.ip_network(wan)
+        self.names = []
+        self.count = 0
+        remove_stale()
+        atexit.register(self.close)
+        self._namespace("wan")
+        self._ip("wan", "link add br0 type bridge\nlink set br0 up")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def ns(self, name):
+        """The namespace of a host, for `ip netns exec`."""
+        return f"{self.prefix}-{name}"
+
+    def argv(self, name, argv):
+        """@argv as it runs on that host."""
+        return ["ip", "netns", "exec", self.ns(name), *argv]
+
+    def run(self, name, argv, **kwargs):
+        """Run a command on a host to its end and return its output."""
+        return subprocess.run(self.argv(name, argv), check=True, text=True, capture_output=True, **kwargs).stdout
+
+    def wan_host(self, name, address):
+        """A host with a public address, such as a DMZ or a rented server."""
+        self._namespace(name)
+        self._to_wan(name, "wan0", address)
+
+    def natted(self, name, public, lan, deny=()):
+        """A host behind its own NAT router. @deny: nft match expressions dropped on their way out."""
+        gateway = f"{name}-gw"
+        net = ipaddress.ip_network(lan)
+        inside, host = str(net[1]), str(net[2])
+        self._namespace(gateway)
+        self._namespace(name)
+        self._to_wan(gateway, "wan0", public)
+        self._cable(gateway, "lan0", name, "lan0")
+        self._ip(gateway, f"addr add {inside}/{net.prefixlen} dev lan0")
+        self._ip(name, f"addr add {host}/{net.prefixlen} dev lan0\nroute add default via {inside}")
+        self.run(gateway, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        drops = "\n".join(f"    {rule} drop" for rule in deny)
+        self.nft(gateway, f"""
+table ip lab {{
+  chain nat {{ type nat hook postrouting priority 100;
+    oifname "wan0" masquerade
+  }}
+  chain forward {{ type filter hook forward priority 0; policy drop;
+{drops}
+    ct state established,related accept
+    iifname "lan0" oifname "wan0" accept
+  }}
+  chain input {{ type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    iifname {{ "lo", "lan0" }} accept
+  }}
+}}
+""")
+
+    def closed(self, name, public):
+        """A host with a public address whose firewall lets nothing in that was not asked for."""
+        self.wan_host(name, public)
+        self.nft(name, """
+table ip lab {
+  chain input { type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    iifname "lo" accept
+  }
+}
+""")
+
+    def nft(self, name, rules):
+        """Load nftables rules on a host."""
+        _sh(self.argv(name, ["nft", "-f", "-"]), rules)
+
+    def close(self):
+        """Remove every namespace of this lab and stop what runs in it."""
+        for name in self.names:
+            _remove(self.ns(name))
+        self.names = []
+
+    def _namespace(self, name):
+        _sh(["ip", "netns", "add", self.ns(name)])
+        self.names.append(name)
+        self._ip(name, "link set lo up")
+
+    def _ip(self, name, commands):
+        _sh(["ip", "-n", self.ns(name), "-batch", "-"], commands + "\n")
+
+    def _cable(self, name_a, device_a, name_b, device_b):
+        """A veth pair between two hosts. It is born under names of its own, since both ends start in one place."""
+        self.count += 1
+        end_a, end_b = f"v{os.getpid()}a{self.count}", f"v{os.getpid()}b{self.count}"
+        _sh(["ip", "link", "add", end_a, "netns", self.ns(name_a), "type", "veth", "peer", "name", end_b,
+             "netns", self.ns(name_b)])
+        self._ip(name_a, f"link set {end_a} name {device_a}\nlink set {device_a} up")
+        self._ip(name_b, f"link set {end_b} name {device_b}\nlink set {device_b} up")
+
+    def _to_wan(self, name, device, address):
+        self.count += 1
+        port = f"p{self.count}"
+        self._cable("wan", port, name, device)
+        self._ip("wan", f"link set {port} master br0")
+        self._ip(name, f"addr add {address}/{self.wan_net.prefixlen} dev {device}")
