@@ -1,7 +1,7 @@
 /* state.h - state machines as tables with one door.
  *
  * A machine is an enum and a table of struct state_def, indexed by it. state_move() is the only
- * writer: it checks the move against the table and counts it. A move that the table does not list
+ * writer: it checks the move against the table and, if asked to, counts it. A move that the table does not list
  * is a bug and aborts in all builds, since what follows an impossible state is worse.
  */
 #ifndef FL_BASE_STATE_H
@@ -21,6 +21,7 @@ struct state_table {
     const char *machine;          /* "conn", "leg.rx" … */
     const struct state_def *defs; /* indexed by the enum */
     unsigned count;               /* of defs, at most 32 */
+    uint64_t *entered;            /* how often each state was entered, @count of them; or NULL */
 };
 
 /* state_move - *@state becomes @to if the table allows it, else aborts with a log line. */
