@@ -19,7 +19,7 @@ struct party {
 /* party_uri - "fairlead://<domain>/agent/<id>", "…/proxy/<id>", "…/console", "…/enrol/<id>". Returns @buf. */
 char *party_uri(const struct fl_id *domain, const struct party *party, char buf[static PARTY_URI_MAX]);
 
-/* party_parse_uri - the reverse. Returns 0 or -FL_ECERT. */
+/* party_parse_uri - the reverse; one spelling only. Returns 0, -FL_ECERT, or -FL_EROLE for a role that is not known. */
 int party_parse_uri(const char *uri, struct fl_id *ret_domain, struct party *ret_party);
 
 /* party_from_wire - checks the role's range and that the id is not zero. Returns 0 or -FL_EMESSAGE. */

@@ -23,8 +23,13 @@ int tls_web_credentials(const char *pem, size_t len, gnutls_certificate_credenti
 int tls_outer(bool server, gnutls_certificate_credentials_t cred, const char *server_name, gnutls_session_t *ret_session);
 
 /* tls_inner - @server: the callee. The handshake fails unless the peer's certificate passes trust_check(); whom it named is
- * then told by tls_inner_peer(). @identity must outlive the session. */
+ * then told by tls_inner_peer(). @identity must outlive the session, whose gnutls_session_set_ptr() slot is taken by
+ * this module (gnutls_transport_set_ptr() is the caller's). Validity is judged by the wall clock. */
 int tls_inner(bool server, struct identity *identity, gnutls_session_t *ret_session);
+
+/* tls_inner_error - after a failed handshake: why the peer's certificate was refused (trust_check()'s codes; -FL_EVERSION: no
+ * common ALPN), or 0 when that was not the reason. */
+int tls_inner_error(gnutls_session_t session);
 
 /* tls_inner_peer - after the handshake: who is there. Returns 0 or trust_check()'s codes. Also to be called from the verify step:
  * a failed check ends the handshake with a proper alert, and tls_inner_error() then tells the code. */

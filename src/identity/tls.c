@@ -1,0 +1,193 @@
+/* tls.c - settings of all TLS sessions.
+ *
+ * An inner session's pointer (gnutls_session_set_ptr) belongs to this file: it holds the identity
+ * until the peer's certificate has been refused, and then the code of the refusal, as a small
+ * negative number that no pointer can be. So there is nothing to free beside the session.
+ */
+#include "identity/tls.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#define HANDSHAKE_MAX 16384 /* of one handshake message: a certificate and little else */
+#define CODE_LAST     8192  /* error codes lie below it */
+
+#define CIPHERS "+AEAD:+AES-128-GCM:+CHACHA20-POLY1305:+AES-256-GCM:+GROUP-X25519:+GROUP-SECP256R1"
+
+/* The outer answerer's certificate may come from any public authority, hence SIGN-ALL there.
+ * Signature algorithms of the inner session: that of our identities alone. */
+#define PRIORITY_OUTER "NONE:+VERS-TLS1.3:+CTYPE-X509:+SIGN-ALL:" CIPHERS
+#define PRIORITY_INNER "NONE:+VERS-TLS1.3:+CTYPE-X509:+SIGN-EDDSA-ED25519:" CIPHERS
+
+static struct {
+    pthread_once_t once;
+    int rc;                                /* of the set-up */
+    gnutls_priority_t outer, inner;        /* parsed once: it costs more than a session */
+    gnutls_certificate_credentials_t none; /* of the outer dialler, who shows no certificate */
+} global = {.once = PTHREAD_ONCE_INIT};
+
+static void global_init(void)
+{
+    global.rc = -FL_ETLS;
+    if (!gnutls_check_version("3.7.0") || gnutls_global_init() < 0)
+        return;
+    if (gnutls_priority_init(&global.outer, PRIORITY_OUTER, NULL) < 0 ||
+        gnutls_priority_init(&global.inner, PRIORITY_INNER, NULL) < 0 ||
+        gnutls_certificate_allocate_credentials(&global.none) < 0)
+        return;
+    global.rc = 0;
+}
+
+int tls_global_init(void)
+{
+    (void)pthread_once(&global.once, global_init);
+    return global.rc;
+}
+
+int tls_web_credentials(const char *pem, size_t len, gnutls_certificate_credentials_t *ret_cred)
+{
+    const gnutls_datum_t text = {.data = (unsigned char *)pem, .size = (unsigned)len};
+    gnutls_certificate_credentials_t cred;
+
+    if (len == 0 || len > 256 * 1024)
+        return -FL_EKEY;
+    if (gnutls_certificate_allocate_credentials(&cred) < 0)
+        return -ENOMEM;
+    if (gnutls_certificate_set_x509_key_mem(cred, &text, &text, GNUTLS_X509_FMT_PEM) < 0) {
+        gnutls_certificate_free_credentials(cred);
+        return -FL_EKEY;
+    }
+    *ret_cred = cred;
+    return 0;
+}
+
+/* What both kinds have in common. */
+static int session_new(bool server, gnutls_priority_t priority,
+                       gnutls_certificate_credentials_t cred, gnutls_session_t *ret_session)
+{
+    unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL;
+    gnutls_session_t session;
+
+    if (gnutls_init(&session, flags | (server ? GNUTLS_SERVER : GNUTLS_CLIENT)) < 0)
+        return -ENOMEM;
+    if (gnutls_priority_set(session, priority) < 0 ||
+        gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, cred) < 0) {
+        gnutls_deinit(session);
+        return -FL_ETLS;
+    }
+    gnutls_handshake_set_max_packet_length(session, HANDSHAKE_MAX);
+    gnutls_handshake_set_timeout(session,
+                                 GNUTLS_INDEFINITE_TIMEOUT); /* deadlines are the leg's owner's */
+    *ret_session = session;
+    return 0;
+}
+
+int tls_outer(bool server, gnutls_certificate_credentials_t cred, const char *server_name,
+              gnutls_session_t *ret_session)
+{
+    gnutls_session_t session;
+    int rc = tls_global_init();
+
+    if (rc == 0)
+        rc = session_new(server, global.outer, server ? cred : global.none, &session);
+    if (rc)
+        return rc;
+    if (!server && server_name &&
+        gnutls_server_name_set(session, GNUTLS_NAME_DNS, server_name, strlen(server_name)) < 0) {
+        gnutls_deinit(session);
+        return -FL_ETLS;
+    }
+    *ret_session = session;
+    return 0;
+}
+
+/* An error code in place of the identity, or 0. */
+static int code_of(const void *pointer)
+{
+    intptr_t value = (intptr_t)pointer;
+
+    return value < 0 && value > -CODE_LAST ? (int)value : 0;
+}
+
+static bool alpn_agreed(gnutls_session_t session)
+{
+    gnutls_datum_t chosen;
+
+    return gnutls_alpn_get_selected_protocol(session, &chosen) == 0 &&
+           chosen.size == strlen(TLS_INNER_ALPN) &&
+           memcmp(chosen.data, TLS_INNER_ALPN, chosen.size) == 0;
+}
+
+/* Called by GnuTLS when the peer's certificate is there; non-zero ends the handshake with
+ * bad_certificate. A peer that offered no ALPN at all would pass GnuTLS's own check, so it is
+ * looked for here. */
+static int verify_peer(gnutls_session_t session)
+{
+    void *pointer = gnutls_session_get_ptr(session);
+    struct party peer;
+    int rc;
+
+    if (!pointer || code_of(pointer))
+        return -1;
+    rc =
+        alpn_agreed(session) ? tls_inner_peer(session, pointer, clock_wall(), &peer) : -FL_EVERSION;
+    if (rc == 0)
+        return 0;
+    gnutls_session_set_ptr(session, (void *)(intptr_t)rc);
+    return -1;
+}
+
+int tls_inner(bool server, struct identity *identity, gnutls_session_t *ret_session)
+{
+    const gnutls_datum_t alpn = {.data = (unsigned char *)TLS_INNER_ALPN,
+                                 .size = sizeof(TLS_INNER_ALPN) - 1};
+    gnutls_session_t session;
+    int rc = tls_global_init();
+
+    if (rc == 0)
+        rc = session_new(server, global.inner, identity_credentials(identity), &session);
+    if (rc)
+        return rc;
+    if (gnutls_alpn_set_protocols(session, &alpn, 1, GNUTLS_ALPN_MANDATORY) < 0) {
+        gnutls_deinit(session);
+        return -FL_ETLS;
+    }
+    if (server)
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
+    gnutls_session_set_ptr(session, identity);
+    gnutls_session_set_verify_function(session, verify_peer);
+    *ret_session = session;
+    return 0;
+}
+
+int tls_inner_error(gnutls_session_t session)
+{
+    return code_of(gnutls_session_get_ptr(session));
+}
+
+int tls_inner_peer(gnutls_session_t session, struct identity *identity, int64_t now,
+                   struct party *ret_party)
+{
+    unsigned count = 0;
+    const gnutls_datum_t *certs;
+
+    if (gnutls_certificate_type_get2(session, GNUTLS_CTYPE_PEERS) != GNUTLS_CRT_X509)
+        return -FL_ECERT;
+    certs = gnutls_certificate_get_peers(session, &count);
+    if (!certs || count != 1)
+        return -FL_ECERT;
+    return trust_check(identity_trust(identity), certs[0].data, certs[0].size, now, ret_party,
+                       NULL);
+}
+
+int tls_exporter(gnutls_session_t session, const char *label, uint8_t context,
+                 uint8_t ret_out[static 32])
+{
+    int rc = gnutls_prf_rfc5705(session, strlen(label), label, 1, (const char *)&context, 32,
+                                (char *)ret_out);
+
+    return rc < 0 ? -FL_ETLS : 0;
+}
