@@ -26,7 +26,8 @@ enum config_flags {
     CONFIG_SECRET = 2,   /* its value is never shown, not in errors either */
     CONFIG_ADDRESS = 4,  /* string(s) of the form HOST:PORT, [v6]:PORT or :PORT */
     CONFIG_BASE64 = 8,   /* string: base64 text, white space allowed */
-    CONFIG_PEM = 16,     /* string: PEM text, or the path of a file that holds it (no "-----") */
+    CONFIG_PEM = 16,     /* string: PEM text, or the path of a file of it (no "-----"; relative to the
+                            configuration file's folder), which the text then replaces */
 };
 
 struct config_strings {
@@ -45,7 +46,7 @@ struct config_key {
     const char *help;               /* one line */
 };
 
-/* config_load - read @path into @dst, which holds the defaults beforehand.
+/* config_load - read @path into @dst, which holds the defaults beforehand (strings from malloc, or NULL).
  * Returns 0; or -FL_ECONFIG, or a negative errno when the file cannot be read, and then @message (capacity @cap) has the
  * one line to show. On failure @dst may be partly filled: config_done() it. */
 int config_load(const char *path, const struct config_key *keys, void *dst, char *message, size_t cap);
