@@ -20,12 +20,12 @@ static const struct error_def defs[] = {
 _Static_assert(sizeof(defs) / sizeof(defs[0]) == FL_ERROR_END - FL_ERROR_BASE,
                "one entry for each code");
 
-/* magnitude - the positive number of @code; INT_MIN, which has none, becomes 0. */
+/* magnitude - the positive number of @code; INT_MIN, which has none, becomes INT_MAX. */
 static int magnitude(int code)
 {
     if (code >= 0)
         return code;
-    return code == INT_MIN ? 0 : -code;
+    return code == INT_MIN ? INT_MAX : -code;
 }
 
 static const struct error_def *find(int code)
