@@ -11,8 +11,9 @@
 #define REQUEST_MAX    1024
 #define NAME_MAX_BYTES 253
 #define NAMES_MAX      64
-#define SKEW_SECONDS   3600 /* certificates start this long ago, for clocks that are a little wrong \
-                             */
+#define SKEW_SECONDS                                                                               \
+    3600 /* certificates start this long ago, for clocks that are a little wrong                   \
+          */
 #define DAY_SECONDS 86400
 
 struct authority {

@@ -17,12 +17,32 @@ struct identity {
     int64_t starts, expires;               /* seconds since 1970 */
 };
 
-/* Certificate and key into the credentials, which also checks that they belong together. */
+/* GnuTLS would take any key along with any certificate. */
+static int check_key(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key)
+{
+    gnutls_pubkey_t certified, own;
+    struct fl_id a, b;
+    int rc = x509_crt_key(crt, &certified);
+
+    if (rc)
+        return rc;
+    rc = x509_public(key, &own);
+    if (rc == 0) {
+        if (x509_key_id(certified, &a) || x509_key_id(own, &b) || !id_equal(&a, &b))
+            rc = -FL_EKEY;
+        gnutls_pubkey_deinit(own);
+    }
+    gnutls_pubkey_deinit(certified);
+    return rc;
+}
+
 static int fill_credentials(struct identity *identity, gnutls_x509_crt_t crt,
                             gnutls_x509_privkey_t key)
 {
-    int rc;
+    int rc = check_key(crt, key);
 
+    if (rc)
+        return rc;
     if (gnutls_certificate_allocate_credentials(&identity->cred) < 0)
         return -ENOMEM;
     rc = gnutls_certificate_set_x509_key(identity->cred, &crt, 1, key);

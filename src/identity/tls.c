@@ -121,9 +121,26 @@ static bool alpn_agreed(gnutls_session_t session)
            memcmp(chosen.data, TLS_INNER_ALPN, chosen.size) == 0;
 }
 
-/* Called by GnuTLS when the peer's certificate is there; non-zero ends the handshake with
- * bad_certificate. A peer that offered no ALPN at all would pass GnuTLS's own check, so it is
- * looked for here. */
+/* The alert by which the peer learns what is wrong with its certificate. */
+static gnutls_alert_description_t alert_for(int code)
+{
+    switch (code) {
+    case -FL_EEXPIRED:
+        return GNUTLS_A_CERTIFICATE_EXPIRED;
+    case -FL_ECA:
+        return GNUTLS_A_UNKNOWN_CA;
+    case -FL_EDENIED:
+        return GNUTLS_A_ACCESS_DENIED;
+    case -FL_EVERSION:
+        return GNUTLS_A_NO_APPLICATION_PROTOCOL;
+    default:
+        return GNUTLS_A_BAD_CERTIFICATE;
+    }
+}
+
+/* Called by GnuTLS when the peer's certificate is there; non-zero ends the handshake, the alert is
+ * ours to send. A peer that offered no ALPN at all would pass GnuTLS's own check, so it is looked
+ * for here. */
 static int verify_peer(gnutls_session_t session)
 {
     void *pointer = gnutls_session_get_ptr(session);
@@ -137,6 +154,7 @@ static int verify_peer(gnutls_session_t session)
     if (rc == 0)
         return 0;
     gnutls_session_set_ptr(session, (void *)(intptr_t)rc);
+    (void)gnutls_alert_send(session, GNUTLS_AL_FATAL, alert_for(rc));
     return -1;
 }
 
