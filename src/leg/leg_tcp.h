@@ -1,5 +1,5 @@
-/* leg_tcp.h - a leg over TCP: wrapped in outer TLS 1.3, or plain from the first byte (direct legs, whose
- * inner TLS needs no second one around it). Own non-blocking sockets, polled by libuv. */
+/* leg_tcp.h - a leg over TCP: wrapped in outer TLS 1.3, or plain from the first byte (direct legs,
+ * whose inner TLS needs no second one around it). Own non-blocking sockets, polled by libuv. */
 #ifndef FL_LEG_LEG_TCP_H
 #define FL_LEG_LEG_TCP_H
 
@@ -10,15 +10,18 @@
 
 enum leg_tcp_mode { LEG_TCP_WRAPPED, LEG_TCP_PLAIN };
 
-/* leg_tcp_dial - resolve @host (asynchronously), connect to each address in turn, then the outer handshake as client with SNI
- * @host if that is a name. LEG_OPENED or LEG_FAILED follows, never before return; the caller keeps the deadline and closes.
- * Returns 0 or -ENOMEM. */
-int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_mode mode, leg_handler *handler, void *ctx,
-                 struct leg **ret_leg);
+/* leg_tcp_dial - resolve @host (asynchronously), connect to each address in turn, then the outer
+ * handshake as client with SNI
+ * @host if that is a name. LEG_OPENED or LEG_FAILED follows, never before return; the caller keeps
+ * the deadline and closes. Returns 0 or -ENOMEM. */
+int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_mode mode,
+                 leg_handler *handler, void *ctx, struct leg **ret_leg);
 
-/* leg_tcp_accept - take over the accepted non-blocking socket @fd (closed on failure too). @cred: of the outer TLS, must outlive the
- * leg; ignored for plain. Nothing is read before the loop says so. Returns 0, -ENOMEM, -FL_ETLS or an errno. */
-int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode, gnutls_certificate_credentials_t cred,
-                   leg_handler *handler, void *ctx, struct leg **ret_leg);
+/* leg_tcp_accept - take over the accepted non-blocking socket @fd (closed on failure too). @cred:
+ * of the outer TLS, must outlive the leg; ignored for plain. Nothing is read before the loop says
+ * so. Returns 0, -ENOMEM, -FL_ETLS or an errno. */
+int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode,
+                   gnutls_certificate_credentials_t cred, leg_handler *handler, void *ctx,
+                   struct leg **ret_leg);
 
 #endif

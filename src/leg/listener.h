@@ -1,5 +1,6 @@
-/* listener.h - a listening TCP socket that only accepts: it never reads, takes at most 16 connections per wake-up, and keeps a
- * reserve descriptor so that running out of them neither spins nor ends the program. */
+/* listener.h - a listening TCP socket that only accepts: it never reads, takes at most 16
+ * connections per wake-up, and keeps a reserve descriptor so that running out of them neither spins
+ * nor ends the program. */
 #ifndef FL_LEG_LISTENER_H
 #define FL_LEG_LISTENER_H
 
@@ -9,13 +10,15 @@
 
 struct listener;
 
-/* listener_accept - called with a new non-blocking, close-on-exec socket, the callee's to close, and the peer's address. */
+/* listener_accept - called with a new non-blocking, close-on-exec socket, the callee's to close,
+ * and the peer's address. */
 typedef void listener_accept(void *ctx, int fd, const char *peer);
 
-/* listener_new - bind @host ("" for all addresses, v6 and v4) and @port (0: any) with SO_REUSEADDR, and SO_REUSEPORT when @shared.
- * Returns 0, or a negative errno from bind or listen (EADDRINUSE …), -FL_ENOTFOUND when @host is no local address. */
-int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared, listener_accept *accept, void *ctx,
-                 struct listener **ret_listener);
+/* listener_new - bind @host ("" for all addresses, v6 and v4) and @port (0: any) with SO_REUSEADDR,
+ * and SO_REUSEPORT when @shared. Returns 0, or a negative errno from bind or listen (EADDRINUSE …),
+ * -FL_ENOTFOUND when @host is no local address. */
+int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
+                 listener_accept *accept, void *ctx, struct listener **ret_listener);
 
 /* listener_port - the port bound, for port 0. listener_address - "host:port" for people. */
 uint16_t listener_port(const struct listener *listener);
