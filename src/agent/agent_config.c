@@ -1,0 +1,248 @@
+#include "agent/agent_config.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/log.h"
+
+static const char *const direct_choices[] = {"allowed", "never", NULL};
+static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
+static const char *const format_choices[] = {"text", "json", NULL};
+
+#define AT(field) .offset = offsetof(struct agent_config, field)
+
+static const struct config_key server_keys[] = {
+    {.name = "host",
+     .type = CONFIG_STRING,
+     AT(host),
+     .help = "address of the console, HOST or HOST:PORT (port 8444)"},
+    {.name = "cert_authority_fingerprint",
+     .type = CONFIG_STRING,
+     AT(fingerprint),
+     .flags = CONFIG_REQUIRED,
+     .help = "SHA-256 of the console's authority: the one thing that is trusted"},
+    {.name = "bootstrap_token",
+     .type = CONFIG_STRING,
+     AT(token),
+     .flags = CONFIG_SECRET | CONFIG_BASE64,
+     .help = "admits a new agent; not needed any more once it is enrolled"},
+    {0},
+};
+
+static const struct config_key log_keys[] = {
+    {.name = "level",
+     .type = CONFIG_ENUM,
+     AT(log_level),
+     .choices = level_choices,
+     .help = "least level that is logged"},
+    {.name = "format",
+     .type = CONFIG_ENUM,
+     AT(log_format),
+     .choices = format_choices,
+     .help = "text, or one JSON object a line"},
+    {0},
+};
+
+const struct config_key agent_config_keys[] = {
+    {.name = "management_server",
+     .type = CONFIG_GROUP,
+     .flags = CONFIG_REQUIRED,
+     .keys = server_keys,
+     .help = "the console"},
+    {.name = "mc_proxy",
+     .type = CONFIG_STRINGS,
+     AT(proxies),
+     .flags = CONFIG_ADDRESS,
+     .max = AGENT_PROXIES_MAX,
+     .help = "proxies through which the console is reached, HOST:PORT or a list; later ones come "
+             "from the console"},
+    {.name = "mc_address",
+     .type = CONFIG_STRING,
+     AT(mc_address),
+     .flags = CONFIG_ADDRESS,
+     .help = "direct address of the console, HOST:PORT, tried before management_server.host"},
+    {.name = "device_name",
+     .type = CONFIG_STRING,
+     AT(device_name),
+     .help = "name shown to people (this host's name)"},
+    {.name = "tags",
+     .type = CONFIG_STRINGS,
+     AT(tags),
+     .max = AGENT_TAGS_MAX,
+     .help = "labels by which the console groups agents"},
+    {.name = "folders_storage_path",
+     .type = CONFIG_STRING,
+     AT(folders_storage_path),
+     .help = "absolute folder in which relative paths of jobs begin"},
+    {.name = "listening_port",
+     .type = CONFIG_INT,
+     AT(listening_port),
+     .min = 0,
+     .max = 65535,
+     .help = "port for direct legs from other agents (3839); 0: listen nowhere"},
+    {.name = "direct",
+     .type = CONFIG_ENUM,
+     AT(direct),
+     .choices = direct_choices,
+     .help = "whether other agents may be reached without a proxy (allowed)"},
+    {.name = "log", .type = CONFIG_GROUP, .keys = log_keys, .help = "what is logged to stderr"},
+    {0},
+};
+
+void agent_config_init(struct agent_config *config)
+{
+    memset(config, 0, sizeof(*config));
+    config->listening_port = AGENT_PORT_UNSET;
+    config->log_level = LOG_INFO;
+}
+
+void agent_config_done(struct agent_config *config)
+{
+    config_done(agent_config_keys, config);
+}
+
+/* Does the text end in a port? A bare v6 address has colons, but none. */
+static bool has_port(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+
+    if (!colon)
+        return false;
+    return text[0] == '[' ? colon[-1] == ']' : strchr(text, ':') == colon;
+}
+
+static bool is_bare_v6(const char *text)
+{
+    return text[0] != '[' && strchr(text, ':') && strchr(text, ':') != strrchr(text, ':');
+}
+
+static void with_port(const char *text, char dst[static AGENT_ADDRESS_MAX])
+{
+    if (has_port(text))
+        (void)snprintf(dst, AGENT_ADDRESS_MAX, "%s", text);
+    else if (is_bare_v6(text))
+        (void)snprintf(dst, AGENT_ADDRESS_MAX, "[%s]:%d", text, AGENT_CONSOLE_PORT);
+    else
+        (void)snprintf(dst, AGENT_ADDRESS_MAX, "%s:%d", text, AGENT_CONSOLE_PORT);
+}
+
+size_t agent_config_consoles(const struct agent_config *config, char (*ret)[AGENT_ADDRESS_MAX])
+{
+    size_t count = 0;
+
+    if (config->mc_address)
+        with_port(config->mc_address, ret[count++]);
+    if (config->host)
+        with_port(config->host, ret[count++]);
+    if (count == 2 && !strcmp(ret[0], ret[1]))
+        count = 1;
+    return count;
+}
+
+static bool is_fingerprint(const char *text)
+{
+    size_t digits = 0;
+
+    for (; *text; text++) {
+        if (*text == ':')
+            continue;
+        if (!strchr("0123456789abcdefABCDEF", *text))
+            return false;
+        digits++;
+    }
+    return digits == 64;
+}
+
+static bool is_address(const char *text)
+{
+    char full[AGENT_ADDRESS_MAX], host[AGENT_ADDRESS_MAX];
+    uint16_t port;
+
+    if (strlen(text) + 10 > sizeof(full))
+        return false;
+    with_port(text, full);
+    return !config_split_address(full, host, sizeof(host), &port) && host[0] && port;
+}
+
+/* First key that is wrong in itself, with what was expected; NULL when all is well. */
+static const char *check_values(const struct agent_config *config, const char **ret_value,
+                                const char **ret_expected)
+{
+    if (!is_fingerprint(config->fingerprint)) {
+        *ret_value = config->fingerprint;
+        *ret_expected = "64 hex digits (SHA-256), colons allowed";
+        return "cert_authority_fingerprint";
+    }
+    if (config->host && !is_address(config->host)) {
+        *ret_value = config->host;
+        *ret_expected = "HOST or HOST:PORT";
+        return "host";
+    }
+    if (!config->device_name[0] || strlen(config->device_name) >= AGENT_NAME_MAX) {
+        *ret_value = config->device_name;
+        *ret_expected = "1 to 63 bytes";
+        return "device_name";
+    }
+    for (size_t i = 0; i < config->tags.count; i++) {
+        if (config->tags.item[i][0] && strlen(config->tags.item[i]) < AGENT_TAG_MAX)
+            continue;
+        *ret_value = config->tags.item[i];
+        *ret_expected = "1 to 31 bytes each";
+        return "tags";
+    }
+    if (config->folders_storage_path && config->folders_storage_path[0] != '/') {
+        *ret_value = config->folders_storage_path;
+        *ret_expected = "an absolute path";
+        return "folders_storage_path";
+    }
+    return NULL;
+}
+
+static int default_name(struct agent_config *config)
+{
+    char name[AGENT_NAME_MAX] = "";
+
+    if (config->device_name)
+        return 0;
+    if (gethostname(name, sizeof(name) - 1) || !name[0])
+        (void)snprintf(name, sizeof(name), "agent");
+    config->device_name = strdup(name);
+    return config->device_name ? 0 : -ENOMEM;
+}
+
+int agent_config_check(const char *name, struct agent_config *config, char *message, size_t cap)
+{
+    const char *key, *value, *expected;
+    char shown[160];
+
+    if (default_name(config)) {
+        (void)snprintf(message, cap, "%s: out of memory", name);
+        return -ENOMEM;
+    }
+    key = check_values(config, &value, &expected);
+    if (key) {
+        (void)snprintf(message, cap, "%s: \"%s\": \"%s\": expected %s", name, key,
+                       log_escape(shown, sizeof(shown), value, strlen(value)), expected);
+        return -FL_ECONFIG;
+    }
+    if (!config->host && !config->mc_address && !config->proxies.count) {
+        (void)snprintf(message, cap,
+                       "%s: no way to the console: one of \"management_server.host\", "
+                       "\"mc_address\", \"mc_proxy\" is needed",
+                       name);
+        return -FL_ECONFIG;
+    }
+    return 0;
+}
+
+int agent_config_load(const char *path, struct agent_config *config, char *message, size_t cap)
+{
+    int error;
+
+    agent_config_init(config);
+    error = config_load(path, agent_config_keys, config, message, cap);
+    return error ? error : agent_config_check(path, config, message, cap);
+}

@@ -1,0 +1,562 @@
+/* WAITING --time, or a proxy came--> DIALLING --opened--> GREETING --all told--> OPEN
+ *    ^                                  |                    |                    |
+ *    '------------- failed -------------+------ lost --------+--------------------'
+ *
+ * GREETING: AGENT_HELLO and the list of flows (FLOW_HAVE) go out; OPEN: errors and reports follow.
+ */
+#include "agent/link.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "agent/console_way.h"
+#include "agent/credentials.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/state.h"
+
+#define RETRY_MAX    (30 * CLOCK_SEC)
+#define RETRY_DENIED (60 * CLOCK_SEC)
+#define STEADY       (10 * CLOCK_SEC)   /* a tunnel that held so long was good: waits start over */
+#define RENEW_AGAIN  (3600 * CLOCK_SEC) /* after a refused or unanswered renewal */
+#define LOST_LONG    (60 * CLOCK_SEC) /* without the console: the proxies of agent.json count again \
+                                       */
+#define DENIED_MAX  65536             /* ids held */
+#define CLOCK_WORRY 300               /* seconds between the clocks that are worth a warning */
+
+#define SETTING_PROXIES "proxies"
+#define SETTING_DENIED  "denied"
+
+enum link_state { LINK_WAITING, LINK_DIALLING, LINK_GREETING, LINK_OPEN };
+
+static const struct state_def link_defs[] = {
+    [LINK_WAITING] = {"waiting", STATE_BIT(LINK_DIALLING), 0},
+    [LINK_DIALLING] = {"dialling", STATE_BIT(LINK_WAITING) | STATE_BIT(LINK_GREETING), 0},
+    [LINK_GREETING] = {"greeting", STATE_BIT(LINK_WAITING) | STATE_BIT(LINK_OPEN), 0},
+    [LINK_OPEN] = {"open", STATE_BIT(LINK_WAITING), 0},
+};
+static const struct state_table link_states = {"link", link_defs, ARRAY_SIZE(link_defs)};
+
+struct link {
+    struct link_options options;
+    unsigned state;        /* enum link_state */
+    struct dial *dial;     /* while DIALLING */
+    struct tunnel *tunnel; /* while GREETING or OPEN */
+    unsigned attempt;      /* dials since the last good tunnel */
+    uint64_t next_try;     /* while WAITING */
+    uint64_t opened;       /* when the tunnel opened */
+    uint64_t lost;         /* when it was lost; 0 while it is up, or once that was acted on */
+    uint64_t renew_at;     /* not before, on the monotonic clock */
+    bool denied;           /* console or proxies say that this agent is revoked */
+    bool hello_told;       /* AGENT_HELLO is out */
+    size_t have_at;        /* how many flows have been told */
+    size_t have_count;     /* of @have */
+    fl_FlowHave *have;     /* all flows when the tunnel opened; owned, while GREETING */
+    fl_ProxyList *proxies; /* the console's list; owned, NULL: none ever came */
+    bool proxies_fresh;    /* it came since the tunnel was lost for long */
+    struct fl_id *ids;     /* DENIED_IDS being collected; owned */
+    size_t id_count;
+    uint32_t id_part; /* the part awaited */
+};
+
+static bool is_up(const struct link *link)
+{
+    return link->state == LINK_GREETING || link->state == LINK_OPEN;
+}
+
+/* ---- proxies and denied ids: kept for the next start ---- */
+
+static void use_proxies(struct link *link)
+{
+    /* mc_proxy counts until the console has said which proxies there are, and when it said that
+     * there are none. */
+    static const struct agent_config no_config;
+    bool only_list = link->proxies && link->proxies->proxies_count && link->proxies_fresh;
+    int error = console_way_set_proxies(
+        link->options.endpoint, only_list ? &no_config : link->options.config, link->proxies);
+
+    if (error)
+        log_error("proxies cannot be used", LF_ERR(error));
+}
+
+static int on_proxy_list(struct link *link, const struct frame *frame)
+{
+    _cleanup_free_ fl_ProxyList *list = malloc(sizeof(*list));
+    uint8_t whole[FRAME_HEADER];
+    _cleanup_free_ uint8_t *kept = malloc(FRAME_MAX);
+    int error;
+
+    if (!list || !kept)
+        return -ENOMEM;
+    error = message_decode(fl_ProxyList_fields, frame, list);
+    if (error)
+        return error;
+    frame_put(whole, FRAME_PROXY_LIST, 0, frame->len);
+    memcpy(kept, whole, FRAME_HEADER);
+    memcpy(kept + FRAME_HEADER, frame->body, frame->len);
+    error = journal_put(link->options.journal, SETTING_PROXIES, kept,
+                        FRAME_HEADER + (size_t)frame->len);
+    if (error)
+        log_error("journal: proxies not kept", LF_ERR(error));
+    log_info("proxies from the console", LF_U64("count", list->proxies_count),
+             LF_U64("revision", list->revision));
+    free(link->proxies);
+    link->proxies = take_ptr(list);
+    link->proxies_fresh = true;
+    use_proxies(link);
+    return 0;
+}
+
+static void load_proxies(struct link *link)
+{
+    _cleanup_free_ fl_ProxyList *list = malloc(sizeof(*list));
+    _cleanup_free_ void *kept = NULL;
+    struct frame frame;
+    size_t len;
+
+    if (!list || journal_get(link->options.journal, SETTING_PROXIES, &kept, &len))
+        return;
+    if (frame_parse(kept, len, &frame) > 0 && !message_decode(fl_ProxyList_fields, &frame, list))
+        link->proxies = take_ptr(list);
+}
+
+static void deny(struct link *link, uint64_t revision, const struct fl_id *ids, size_t count)
+{
+    int error = trust_deny(identity_trust(link->options.identity), ids, count);
+
+    if (!error)
+        error = endpoint_deny(link->options.endpoint, revision, ids, count);
+    if (error)
+        log_error("denied identities cannot be used", LF_ERR(error));
+}
+
+static void load_denied(struct link *link)
+{
+    _cleanup_free_ void *kept = NULL;
+    size_t len;
+
+    if (!journal_get(link->options.journal, SETTING_DENIED, &kept, &len) &&
+        len % sizeof(struct fl_id) == 0)
+        deny(link, 0, kept, len / sizeof(struct fl_id));
+}
+
+static int collect_ids(struct link *link, const fl_DeniedIds *part)
+{
+    struct fl_id *grown;
+
+    if (part->part == 0)
+        link->id_count = link->id_part = 0;
+    if (part->part != link->id_part || link->id_count + part->ids_count > DENIED_MAX)
+        return -FL_EMESSAGE;
+    grown = reallocarray(link->ids, link->id_count + part->ids_count + 1, sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    link->ids = grown;
+    for (pb_size_t i = 0; i < part->ids_count; i++)
+        memcpy(&link->ids[link->id_count++], part->ids[i], FL_ID_BYTES);
+    link->id_part++;
+    return 0;
+}
+
+static int on_denied_ids(struct link *link, const struct frame *frame)
+{
+    _cleanup_free_ fl_DeniedIds *part = malloc(sizeof(*part));
+    int error = part ? message_decode(fl_DeniedIds_fields, frame, part) : -ENOMEM;
+
+    if (!error)
+        error = collect_ids(link, part);
+    if (error || !part->last)
+        return error;
+    if (journal_put(link->options.journal, SETTING_DENIED, link->ids,
+                    link->id_count * sizeof(*link->ids)))
+        log_error("journal: denied identities not kept");
+    deny(link, part->revision, link->ids, link->id_count);
+    free(take_ptr(link->ids));
+    link->id_count = link->id_part = 0;
+    return 0;
+}
+
+/* ---- renewal ---- */
+
+static bool renewal_due(const struct link *link, int64_t wall)
+{
+    int64_t starts = identity_starts(link->options.identity);
+    int64_t expires = identity_expires(link->options.identity);
+
+    return wall >= expires - (expires - starts) / 3;
+}
+
+static void renew(struct link *link, uint64_t now)
+{
+    _cleanup_free_ char *key = NULL;
+    fl_RenewRequest request = fl_RenewRequest_init_zero;
+    size_t len = 0;
+    int error = credentials_key(link->options.dir, &key);
+
+    link->renew_at = now + clock_jitter(RENEW_AGAIN);
+    if (!error)
+        error = identity_request(key, request.csr.bytes, sizeof(request.csr.bytes), &len);
+    request.csr.size = (pb_size_t)len;
+    if (!error)
+        error = tunnel_send_message(link->tunnel, FRAME_RENEW_REQUEST, fl_RenewRequest_fields,
+                                    &request);
+    if (error)
+        log_error("certificate cannot be renewed", LF_ERR(error));
+}
+
+static int on_renewed(struct link *link, const struct frame *frame)
+{
+    fl_RenewReply reply;
+    struct identity *fresh;
+    char date[CREDENTIALS_DATE];
+    int error = message_decode(fl_RenewReply_fields, frame, &reply);
+
+    if (error)
+        return error;
+    if (!reply.certificate.size) {
+        log_error("the console does not renew the certificate", LF_STR("text", reply.text));
+        return 0;
+    }
+    error = credentials_check(link->options.dir, trust_ca(identity_trust(link->options.identity)),
+                              reply.certificate.bytes, reply.certificate.size, &fresh);
+    if (!error && !party_equal(identity_party(fresh), identity_party(link->options.identity)))
+        error = -FL_EIDENTITY;
+    if (!error)
+        error = credentials_store(link->options.dir, fresh);
+    if (error) {
+        log_error("the new certificate is not usable", LF_ERR(error));
+        return 0;
+    }
+    log_info("certificate renewed",
+             LF_STR("until", credentials_date(identity_expires(fresh), date)));
+    endpoint_set_identity(link->options.endpoint, fresh);
+    identity_unref(link->options.identity);
+    link->options.identity = fresh;
+    load_denied(link); /* the new identity has a trust of its own */
+    return 0;
+}
+
+/* ---- telling ---- */
+
+/* PRETTY_NAME of os-release, the kernel and the machine. */
+static void describe_system(char *dst, size_t cap)
+{
+    FILE *file = fopen("/etc/os-release", "re");
+    char line[256], name[64] = "";
+    struct utsname uts;
+
+    while (file && fgets(line, sizeof(line), file)) {
+        if (sscanf(line, "PRETTY_NAME=\"%63[^\"\n]", name) == 1 ||
+            sscanf(line, "PRETTY_NAME=%63[^\"\n]", name) == 1)
+            break;
+    }
+    if (file)
+        (void)fclose(file);
+    if (uname(&uts))
+        (void)snprintf(dst, cap, "%.40s", name);
+    else
+        (void)snprintf(dst, cap, "%.34s%s%.16s %.10s", name[0] ? name : uts.sysname,
+                       name[0] ? ", " : " ", uts.release, uts.machine);
+}
+
+static int tell_hello(struct link *link)
+{
+    const struct agent_config *config = link->options.config;
+    fl_AgentHello hello = fl_AgentHello_init_zero;
+
+    (void)snprintf(hello.device_name, sizeof(hello.device_name), "%s", config->device_name);
+    (void)snprintf(hello.software, sizeof(hello.software), "fairlead-agent %s", FAIRLEAD_VERSION);
+    describe_system(hello.system, sizeof(hello.system));
+    for (size_t i = 0; i < config->tags.count && i < ARRAY_SIZE(hello.tags); i++)
+        (void)snprintf(hello.tags[hello.tags_count++], sizeof(hello.tags[0]), "%s",
+                       config->tags.item[i]);
+    for (size_t i = 0; i < link->options.address_count && i < ARRAY_SIZE(hello.addresses); i++)
+        (void)snprintf(hello.addresses[hello.addresses_count++], sizeof(hello.addresses[0]), "%s",
+                       link->options.addresses[i]);
+    hello.time = clock_wall();
+    return tunnel_send_message(link->tunnel, FRAME_AGENT_HELLO, fl_AgentHello_fields, &hello);
+}
+
+static int tell_greeting(struct link *link)
+{
+    int result = link->hello_told ? 0 : tell_hello(link);
+
+    if (result)
+        return result;
+    link->hello_told = true;
+    while (link->have_at < link->have_count) {
+        result = tunnel_send_message(link->tunnel, FRAME_FLOW_HAVE, fl_FlowHave_fields,
+                                     &link->have[link->have_at]);
+        if (result)
+            return result;
+        link->have_at++;
+    }
+    free(take_ptr(link->have));
+    state_move(&link_states, &link->state, LINK_OPEN);
+    return 0;
+}
+
+/* What is there now; flows that come or go while it is told are the console's own doing. Without
+ * any, one of zeros is the last. */
+static int list_flows(struct link *link)
+{
+    size_t count = 0;
+    fl_FlowHave one;
+
+    while (jobs_have(link->options.jobs, count, &one))
+        count++;
+    free(link->have);
+    link->have = calloc(count + 1, sizeof(*link->have));
+    if (!link->have)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        (void)jobs_have(link->options.jobs, i, &link->have[i]);
+    link->have_count = count ? count : 1;
+    link->have_at = 0;
+    link->have[link->have_count - 1].last = true;
+    return 0;
+}
+
+static void tell(struct link *link, uint64_t now)
+{
+    int result = 0;
+
+    if (link->state == LINK_GREETING)
+        result = tell_greeting(link);
+    if (!result && link->state == LINK_OPEN)
+        result = jobs_tell(link->options.jobs, link->tunnel, now);
+    if (result && result != -EAGAIN)
+        log_debug("control tunnel takes nothing", LF_ERR(result)); /* closed() follows */
+}
+
+void link_tell(struct link *link)
+{
+    if (link)
+        tell(link, clock_now());
+}
+
+/* ---- orders ---- */
+
+/* An order that could not be taken: told, so that the run does not wait for it. */
+static int tell_not_taken(struct link *link, const fl_FlowAssign *assign, int error)
+{
+    fl_FlowReport report = fl_FlowReport_init_zero;
+
+    memcpy(report.flow, assign->flow, FL_ID_BYTES);
+    report.state = fl_FlowState_FLOW_FAILED;
+    report.generation = assign->generation;
+    report.seq = (uint64_t)clock_wall() << 12;
+    (void)snprintf(report.text, sizeof(report.text), "the agent cannot take more work: %s",
+                   error_text(error));
+    log_error("order not taken", LF_STR("job", assign->job_name), LF_ERR(error));
+    (void)tunnel_send_message(link->tunnel, FRAME_FLOW_REPORT, fl_FlowReport_fields, &report);
+    return 0;
+}
+
+static int on_assign(struct link *link, const struct frame *frame)
+{
+    _cleanup_free_ fl_FlowAssign *assign = malloc(sizeof(*assign));
+    int error = assign ? message_decode(fl_FlowAssign_fields, frame, assign) : -ENOMEM;
+
+    if (error)
+        return error;
+    error = jobs_assign(link->options.jobs, assign, clock_now());
+    if (error == -FL_EFULL || error == -ENOMEM)
+        return tell_not_taken(link, assign, error);
+    return error;
+}
+
+static int on_ack(struct link *link, const struct frame *frame)
+{
+    fl_FlowAck ack;
+    int error = message_decode(fl_FlowAck_fields, frame, &ack);
+
+    if (!error)
+        jobs_ack(link->options.jobs, &ack);
+    return error;
+}
+
+static int on_console_hello(struct link *link, const struct frame *frame)
+{
+    fl_ConsoleHello hello;
+    int error = message_decode(fl_ConsoleHello_fields, frame, &hello);
+    int64_t off;
+
+    if (error)
+        return error;
+    log_info("console connected", LF_STR("path", tunnel_via(link->tunnel)),
+             LF_STR("name", hello.agent_name));
+    off = clock_wall() - hello.time;
+    if (off > CLOCK_WORRY || off < -CLOCK_WORRY)
+        log_warn("this machine's clock and the console's differ", LF_I64("seconds_ahead", off));
+    return 0;
+}
+
+static const struct {
+    uint8_t type;
+    int (*handle)(struct link *link, const struct frame *frame);
+} handlers[] = {
+    {FRAME_CONSOLE_HELLO, on_console_hello},
+    {FRAME_PROXY_LIST, on_proxy_list},
+    {FRAME_DENIED_IDS, on_denied_ids},
+    {FRAME_FLOW_ASSIGN, on_assign},
+    {FRAME_FLOW_ACK, on_ack},
+    {FRAME_RENEW_REPLY, on_renewed},
+};
+
+static int on_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
+{
+    (void)tunnel;
+    for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
+        if (handlers[i].type == frame->type)
+            return handlers[i].handle(ctx, frame);
+    }
+    return 0;
+}
+
+/* ---- the tunnel's life ---- */
+
+static void on_opened(void *ctx, struct tunnel *tunnel)
+{
+    struct link *link = ctx;
+
+    link->dial = NULL;
+    link->tunnel = tunnel;
+    link->opened = clock_now();
+    link->lost = 0;
+    link->denied = false;
+    link->hello_told = false;
+    state_move(&link_states, &link->state, LINK_GREETING);
+    if (list_flows(link)) {
+        tunnel_close(take_ptr(link->tunnel), TUNNEL_CLOSE_LOCAL, NULL);
+        link->next_try = link->opened + RETRY_MAX;
+        state_move(&link_states, &link->state, LINK_WAITING);
+        return;
+    }
+    jobs_online(link->options.jobs);
+    tell(link, link->opened);
+}
+
+static void on_writable(void *ctx, struct tunnel *tunnel)
+{
+    (void)tunnel;
+    link_tell(ctx);
+}
+
+static void try_later(struct link *link, enum tunnel_close why, uint64_t now)
+{
+    if (why == TUNNEL_CLOSE_DENIED)
+        link->denied = true;
+    if (link->denied)
+        link->next_try = now + clock_jitter(RETRY_DENIED) + RETRY_DENIED / 3;
+    else
+        link->next_try = now + clock_backoff(link->attempt, RETRY_MAX);
+    link->attempt++;
+    state_move(&link_states, &link->state, LINK_WAITING);
+}
+
+static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
+{
+    struct link *link = ctx;
+    uint64_t now = clock_now();
+    bool was_up = is_up(link);
+
+    (void)tunnel;
+    link->dial = NULL;
+    link->tunnel = NULL;
+    if (was_up) {
+        link->lost = now;
+        if (now - link->opened > STEADY)
+            link->attempt = 0;
+    }
+    if (why == TUNNEL_CLOSE_DENIED)
+        log_error("the console refuses this agent: it is revoked");
+    else
+        log_warn(was_up ? "console lost" : "no way to the console",
+                 LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));
+    try_later(link, why, now);
+}
+
+static const struct tunnel_ops tunnel_ops = {on_opened, on_message, on_writable, on_closed};
+
+static void dial(struct link *link, uint64_t now)
+{
+    int error;
+
+    state_move(&link_states, &link->state, LINK_DIALLING);
+    error = console_way_dial(link->options.endpoint, link->options.config,
+                             identity_trust(link->options.identity), fl_Purpose_PURPOSE_CONTROL,
+                             &tunnel_ops, link, &link->dial);
+    if (!error)
+        return;
+    link->dial = NULL;
+    log_error("cannot dial the console", LF_ERR(error));
+    try_later(link, TUNNEL_CLOSE_LOCAL, now);
+}
+
+void link_tick(struct link *link, uint64_t now)
+{
+    if (link->state == LINK_WAITING && now >= link->next_try)
+        dial(link, now);
+    if (link->lost && now - link->lost >= LOST_LONG) {
+        link->lost = 0;
+        link->proxies_fresh = false;
+        use_proxies(link);
+    }
+    if (!is_up(link))
+        return;
+    tell(link, now);
+    if (link->state == LINK_OPEN && now >= link->renew_at && renewal_due(link, clock_wall()))
+        renew(link, now);
+}
+
+void link_proxy_changed(struct link *link, const struct endpoint_proxy_info *info, uint64_t now)
+{
+    console_way_log_proxy(info);
+    if (info->error == -FL_EDENIED && info->state == PROXY_WAITING)
+        link->denied = true;
+    if (info->state != PROXY_REGISTERED)
+        return;
+    link->denied = false;
+    if (link->state == LINK_WAITING)
+        link->next_try = now;
+    jobs_retry(link->options.jobs, now);
+}
+
+int link_new(const struct link_options *options, uint64_t now, struct link **ret_link)
+{
+    struct link *link = calloc(1, sizeof(*link));
+    bool only_proxies = !options->config->host && !options->config->mc_address;
+
+    if (!link)
+        return -ENOMEM;
+    link->options = *options;
+    (void)identity_ref(link->options.identity);
+    load_proxies(link);
+    load_denied(link);
+    use_proxies(link);
+    /* Without a direct address a dial makes sense once a proxy is there, which brings it forward.
+     */
+    link->next_try = now + (only_proxies ? CLOCK_SEC : 0);
+    *ret_link = link;
+    return 0;
+}
+
+void link_free(struct link *link)
+{
+    if (!link)
+        return;
+    if (link->dial)
+        dial_cancel(link->dial);
+    if (link->tunnel)
+        tunnel_close(link->tunnel, TUNNEL_CLOSE_DONE, "the agent stops");
+    identity_unref(link->options.identity);
+    free(link->have);
+    free(link->proxies);
+    free(link->ids);
+    free(link);
+}
