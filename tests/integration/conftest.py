@@ -1,0 +1,31 @@
+"""Fixtures that every integration test may use."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+
+import fairlead  # noqa: E402  (lies beside this file)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "asan: run with the ASan and UBSan build too")
+    config.addinivalue_line("markers", "tsan: run with the TSan build too")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when in ("setup", "call") and outcome.get_result().failed:
+        item.has_failed = True
+
+
+@pytest.fixture
+def world(request):
+    """A folder and real programs; see fairlead.py. Logs are kept when the test fails."""
+    made = fairlead.World(request.node.name)
+    yield made
+    made.close(failed=getattr(request.node, "has_failed", False))
