@@ -45,15 +45,18 @@
 #include "identity/tls.h"
 #include "leg/address.h"
 
-#define ADDRESS_MS 3000 /* a silent address, when there is another to try */
-#define LAST_ADDRESS_MS                                                                            \
-    10000 /* the last one; leaves room for three SYNs (at 0, 1, 3, 7 s) and the answer */
-#define LINGER_MS     5000
-#define DRAIN_BYTES   (256 * 1024)        /* thrown away per turn at most */
-#define NOTSENT_BYTES (128 * 1024)        /* unsent in the kernel; more would only be latency */
-#define REKEY_RECORDS (UINT64_C(1) << 22) /* 64 GiB of full records; RFC 8446 §5.5 allows 2^24.5  \
-                                           */
-#define WARNINGS 4                        /* alerts of level warning that a handshake may contain */
+#define ADDRESS_MS      3000         /* a silent address, when there is another to try */
+#define LAST_ADDRESS_MS 10000        /* the last one: time for four SYNs, at 0, 1, 3 and 7 s */
+#define LINGER_MS       5000         /* for the peer to finish after a graceful close */
+#define DRAIN_BYTES     (256 * 1024) /* thrown away per turn at most */
+#define NOTSENT_BYTES   (128 * 1024) /* unsent in the kernel; more would only be latency */
+#define WARNINGS        4            /* alerts of level warning that a handshake may contain */
+#define WIRE_FIN        (-1)         /* in wire_errno: the peer has finished sending */
+
+/* Records under one key: 64 GiB of full ones. RFC 8446 §5.5 allows 2^24.5 with AES-GCM. */
+#ifndef LEG_TCP_REKEY_RECORDS
+#define LEG_TCP_REKEY_RECORDS (UINT64_C(1) << 22)
+#endif
 
 enum rx_state {
     RX_CONNECTING,
@@ -250,19 +253,22 @@ static int wire_error(int error)
     }
 }
 
+/* tls_error - what GnuTLS's @ret means to our users. A FIN has several names there, depending on
+ * where in a record it came. */
 static int tls_error(const struct leg_tcp *leg, int ret)
 {
     switch (ret) {
     case GNUTLS_E_PULL_ERROR:
     case GNUTLS_E_PUSH_ERROR:
         return wire_error(leg->wire_errno);
-    case GNUTLS_E_PREMATURE_TERMINATION:
-        return in(leg->rx, RX_LIVE) ? -FL_ETRUNCATED : -FL_EPEER;
     case GNUTLS_E_MEMORY_ERROR:
         return -ENOMEM;
     default:
-        return -FL_ETLS;
+        break;
     }
+    if (leg->wire_errno != WIRE_FIN)
+        return -FL_ETLS;
+    return in(leg->rx, RX_LIVE) ? -FL_ETRUNCATED : -FL_EPEER;
 }
 
 static bool again(int ret)
@@ -282,6 +288,8 @@ static ssize_t wire_pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
         gnutls_transport_set_errno(leg->tls, errno);
         return -1;
     }
+    if (n == 0)
+        leg->wire_errno = WIRE_FIN;
     leg->base.rx_bytes += (uint64_t)n;
     return n;
 }
@@ -911,13 +919,13 @@ static int may_send(const struct leg_tcp *leg)
     return in(leg->tx, TX_ENDED) ? -FL_ECLOSED : -EAGAIN;
 }
 
-/* rekey - after REKEY_RECORDS a new key for our direction. Returns 0 when sending may go on, or as
- * may_send(). */
+/* rekey - after LEG_TCP_REKEY_RECORDS a new key for our direction. Returns 0 when sending may go
+ * on, or as may_send(). */
 static int rekey(struct leg_tcp *leg)
 {
     int ret;
 
-    if (leg->records < REKEY_RECORDS)
+    if (leg->records < LEG_TCP_REKEY_RECORDS)
         return 0;
     leg->records = 0;
     state_move(&tx_table, &leg->tx, TX_REKEY);
