@@ -17,14 +17,19 @@ struct leg_mem_options {
 int leg_mem_net_new(struct leg_mem_net **ret_net);
 void leg_mem_net_free(struct leg_mem_net *net); /* every leg must have been closed */
 
-/* leg_mem_pair - both ends open after one delay. */
+/* leg_mem_pair - both ends open after one delay. Handlers are set with leg_set_handler(). */
 int leg_mem_pair(struct leg_mem_net *net, const struct leg_mem_options *options, struct leg **ret_a, struct leg **ret_b);
 
 /* leg_mem_kill - as a reset on the way: both ends fail with @error. leg_mem_stall - deliver nothing from @leg's sending side until @until. */
 void leg_mem_kill(struct leg *leg, int error);
 void leg_mem_stall(struct leg *leg, uint64_t until);
 
-/* leg_mem_next - when something is due next (UINT64_MAX: never). leg_mem_run - deliver what is due at @now; returns events delivered. */
+/* leg_mem_open - ends not closed yet. leg_mem_pending - bytes that the other end has sent to @leg and nobody has read. */
+size_t leg_mem_open(const struct leg_mem_net *net);
+size_t leg_mem_pending(const struct leg *leg);
+
+/* leg_mem_next - when something is due next (UINT64_MAX: never). leg_mem_run - deliver what is due at @now; returns events delivered. One
+ * pass: what became due meanwhile comes with the next call, so call until leg_mem_next() lies in the future. */
 uint64_t leg_mem_next(const struct leg_mem_net *net);
 unsigned leg_mem_run(struct leg_mem_net *net, uint64_t now);
 

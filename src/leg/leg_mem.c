@@ -1,0 +1,580 @@
+/* leg_mem.c - a leg within one process, under a virtual clock.
+ *
+ * Receive half:   CONNECTING -> OPEN --EOF--> EOF      closed by its owner: CLOSED
+ * Transmit half:  CONNECTING -> OPEN --EOF--> SHUT     closed by its owner: CLOSED
+ * FAILED can follow every state of both halves but CLOSED, and holds both at once.
+ *
+ * What one end sends waits in the other end's queue until it is due and read; it takes up room
+ * there all that time, so that a receiver who reads nothing stops the sender. A pair is freed at
+ * the end of the turn in which its second end was closed. As with TCP, a closed end that is not
+ * answered within 5 s resets.
+ */
+#include "leg/leg_mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/id.h"
+#include "base/state.h"
+
+#define LINGER (5 * CLOCK_SEC)
+#define NEVER  UINT64_MAX
+
+enum half { HALF_CONNECTING, HALF_OPEN, HALF_ENDED, HALF_FAILED, HALF_CLOSED, HALF_COUNT };
+
+#define AFTER_ALL (STATE_BIT(HALF_FAILED) | STATE_BIT(HALF_CLOSED))
+
+static const struct state_def rx_defs[] = {
+    [HALF_CONNECTING] = {"connecting", STATE_BIT(HALF_OPEN) | AFTER_ALL, 0},
+    [HALF_OPEN] = {"open", STATE_BIT(HALF_ENDED) | AFTER_ALL, 0},
+    [HALF_ENDED] = {"eof", AFTER_ALL, 0},
+    [HALF_FAILED] = {"failed", STATE_BIT(HALF_CLOSED), 0},
+    [HALF_CLOSED] = {"closed", 0, 0},
+};
+static const struct state_table rx_table = {"mem.rx", rx_defs, HALF_COUNT};
+
+static const struct state_def tx_defs[] = {
+    [HALF_CONNECTING] = {"connecting", STATE_BIT(HALF_OPEN) | AFTER_ALL, 0},
+    [HALF_OPEN] = {"open", STATE_BIT(HALF_ENDED) | AFTER_ALL, 0},
+    [HALF_ENDED] = {"shut", AFTER_ALL, 0},
+    [HALF_FAILED] = {"failed", STATE_BIT(HALF_CLOSED), 0},
+    [HALF_CLOSED] = {"closed", 0, 0},
+};
+static const struct state_table tx_table = {"mem.tx", tx_defs, HALF_COUNT};
+
+/* One frame on its way, or the end of the stream. */
+struct parcel {
+    struct parcel *next;
+    uint64_t due; /* when it arrives */
+    size_t size;  /* of room it takes */
+    bool fin;     /* no frame: the sender has closed */
+    uint8_t type, flags;
+    uint16_t len;
+    uint8_t body[];
+};
+
+struct leg_mem {
+    struct leg base;
+    struct mem_pair *pair;
+    unsigned rx, tx; /* enum half */
+    unsigned wants;
+    unsigned due; /* LEG_FAILED, still to be told */
+    bool detached;
+    struct parcel *head, *tail; /* what comes in, in order */
+    size_t used;                /* room that it takes */
+    uint64_t last_due;          /* of the tail: nothing overtakes */
+    uint64_t stalled_until;     /* nothing comes in before */
+    uint64_t reset_at;          /* when the other end's reset arrives */
+    uint64_t linger_until;      /* closed in good order; the other end has until then */
+};
+
+struct mem_pair {
+    struct mem_pair *next;
+    struct leg_mem_net *net;
+    struct leg_mem end[2];
+    struct leg_mem_options options;
+    uint64_t open_at;
+    uint8_t secret[2][32]; /* exporter of each end */
+};
+
+struct leg_mem_net {
+    struct mem_pair *pairs; /* oldest first, so that a run is the same each time */
+    struct mem_pair **last; /* where the next one goes */
+    uint64_t now;
+};
+
+static struct leg_mem *mem(struct leg *leg)
+{
+    return (struct leg_mem *)leg;
+}
+
+static struct leg_mem *other(const struct leg_mem *leg)
+{
+    return &leg->pair->end[leg == &leg->pair->end[0]];
+}
+
+/* ---- what is on the way ---- */
+
+static uint64_t arrival(const struct leg_mem *leg, const struct parcel *parcel)
+{
+    return parcel->due > leg->stalled_until ? parcel->due : leg->stalled_until;
+}
+
+/* The next parcel, if it is there by now. */
+static struct parcel *arrived(const struct leg_mem *leg)
+{
+    return leg->head && arrival(leg, leg->head) <= leg->pair->net->now ? leg->head : NULL;
+}
+
+static void drop_head(struct leg_mem *leg)
+{
+    struct parcel *parcel = leg->head;
+
+    leg->head = parcel->next;
+    if (!leg->head)
+        leg->tail = NULL;
+    leg->used -= parcel->size;
+    free(parcel);
+}
+
+static void drop_all(struct leg_mem *leg)
+{
+    while (leg->head)
+        drop_head(leg);
+}
+
+/* Put one parcel on the way to @to. */
+static int dispatch(struct leg_mem *to, bool fin, uint8_t type, uint8_t flags, const void *body,
+                    size_t len)
+{
+    uint64_t due = to->pair->net->now + to->pair->options.delay;
+    struct parcel *parcel = malloc(sizeof(*parcel) + len);
+
+    if (!parcel)
+        return -ENOMEM;
+    *parcel = (struct parcel){.fin = fin,
+                              .type = type,
+                              .flags = flags,
+                              .len = (uint16_t)len,
+                              .size = FRAME_HEADER + len,
+                              .due = due > to->last_due ? due : to->last_due};
+    if (len)
+        memcpy(parcel->body, body, len);
+    to->last_due = parcel->due;
+    to->used += parcel->size;
+    if (to->tail)
+        to->tail->next = parcel;
+    else
+        to->head = parcel;
+    to->tail = parcel;
+    return 0;
+}
+
+/* ---- ends ---- */
+
+static int fail(struct leg_mem *leg, int error)
+{
+    if (leg->rx == HALF_CLOSED)
+        return error;
+    if (leg->rx == HALF_FAILED)
+        return leg->base.error;
+    leg->base.error = error;
+    leg->due |= LEG_FAILED;
+    leg->reset_at = NEVER;
+    state_move(&rx_table, &leg->rx, HALF_FAILED);
+    state_move(&tx_table, &leg->tx, HALF_FAILED);
+    drop_all(leg);
+    return error;
+}
+
+/* A reset takes the way of the data: it arrives when a frame would, and eats what it overtakes. */
+static void reset_other(struct leg_mem *leg)
+{
+    struct leg_mem *to = other(leg);
+    uint64_t at = leg->pair->net->now + leg->pair->options.delay;
+
+    drop_all(to);
+    to->reset_at = at > to->stalled_until ? at : to->stalled_until;
+}
+
+static void mem_close(struct leg *base, enum leg_close how)
+{
+    struct leg_mem *leg = mem(base);
+    bool broken = leg->rx == HALF_FAILED || leg->rx == HALF_CONNECTING;
+
+    state_move(&rx_table, &leg->rx, HALF_CLOSED);
+    state_move(&tx_table, &leg->tx, HALF_CLOSED);
+    leg->base.handler = NULL;
+    leg->due = 0;
+    drop_all(leg);
+    if (broken && other(leg)->rx == HALF_FAILED)
+        return;
+    if (how == LEG_RESET || broken || dispatch(other(leg), true, 0, 0, NULL, 0) < 0)
+        reset_other(leg);
+    else
+        leg->linger_until = leg->pair->net->now + LINGER;
+}
+
+/* ---- the interface ---- */
+
+static int recv_parcel(struct leg_mem *leg, const struct parcel *parcel, uint8_t *buf,
+                       struct frame *ret_frame)
+{
+    bool plain = leg->pair->options.plain;
+
+    if (parcel->fin && !plain)
+        return fail(leg, -FL_ETRUNCATED);
+    *ret_frame = (struct frame){.type = parcel->fin ? FRAME_EOF : parcel->type,
+                                .flags = parcel->flags,
+                                .len = parcel->len,
+                                .body = buf + FRAME_HEADER};
+    frame_put(buf, ret_frame->type, ret_frame->flags, ret_frame->len);
+    memcpy(buf + FRAME_HEADER, parcel->body, parcel->len);
+    leg->base.rx_bytes += parcel->size;
+    if (ret_frame->type == FRAME_EOF)
+        state_move(&rx_table, &leg->rx, HALF_ENDED);
+    drop_head(leg);
+    return 0;
+}
+
+static int mem_recv(struct leg *base, uint8_t *buf, struct frame *ret_frame)
+{
+    struct leg_mem *leg = mem(base);
+    const struct parcel *parcel;
+
+    switch (leg->rx) {
+    case HALF_OPEN:
+        parcel = arrived(leg);
+        return parcel ? recv_parcel(leg, parcel, buf, ret_frame) : -EAGAIN;
+    case HALF_ENDED:
+        return -FL_EEOF;
+    case HALF_FAILED:
+        return base->error;
+    default:
+        return -EAGAIN;
+    }
+}
+
+static size_t room(const struct leg_mem *leg)
+{
+    const struct leg_mem *to = other(leg);
+
+    return to->used < leg->pair->options.room ? leg->pair->options.room - to->used : 0;
+}
+
+static int may_send(const struct leg_mem *leg)
+{
+    switch (leg->tx) {
+    case HALF_OPEN:
+        return 0;
+    case HALF_ENDED:
+        return -FL_ECLOSED;
+    case HALF_FAILED:
+        return leg->base.error;
+    default:
+        return -EAGAIN;
+    }
+}
+
+/* One whole frame or nothing. */
+static int send_frame(struct leg_mem *leg, uint8_t type, uint8_t flags, const void *body,
+                      size_t len)
+{
+    int rc = may_send(leg);
+
+    if (rc)
+        return rc;
+    if (len > FRAME_BODY_MAX)
+        return -FL_EBUG;
+    if (room(leg) < FRAME_HEADER + len)
+        return -EAGAIN;
+    rc = dispatch(other(leg), false, type, flags, body, len);
+    if (rc)
+        return fail(leg, rc);
+    leg->base.tx_bytes += FRAME_HEADER + len;
+    return 0;
+}
+
+static int mem_send(struct leg *base, uint8_t type, uint8_t flags, const void *body, size_t len)
+{
+    if (mem(base)->pair->options.plain || type == FRAME_DATA || type == FRAME_EOF)
+        return -FL_EBUG;
+    return send_frame(mem(base), type, flags, body, len);
+}
+
+static int mem_send_data(struct leg *base, uint8_t *data, size_t len)
+{
+    struct leg_mem *leg = mem(base);
+    size_t most = room(leg);
+    int rc;
+
+    if (len == 0 || len > FRAME_BODY_MAX)
+        return -FL_EBUG;
+    if (leg->pair->options.plain && most > FRAME_HEADER && most - FRAME_HEADER < len)
+        len = most - FRAME_HEADER;
+    memset(data - FRAME_HEADER, 0, FRAME_HEADER); /* must be writable: sanitizers tell when not */
+    rc = send_frame(leg, FRAME_DATA, 0, data, len);
+    return rc < 0 ? rc : (int)len;
+}
+
+static int mem_send_eof(struct leg *base)
+{
+    struct leg_mem *leg = mem(base);
+    int rc = send_frame(leg, FRAME_EOF, 0, NULL, 0);
+
+    if (rc == 0)
+        state_move(&tx_table, &leg->tx, HALF_ENDED);
+    return rc;
+}
+
+static void mem_want(struct leg *base, unsigned events)
+{
+    mem(base)->wants = events & (LEG_READABLE | LEG_WRITABLE);
+}
+
+static int mem_exporter(struct leg *base, uint8_t context, uint8_t *ret_out)
+{
+    struct leg_mem *leg = mem(base);
+    const struct mem_pair *pair = leg->pair;
+
+    if (pair->options.plain || leg->rx == HALF_CONNECTING)
+        return -FL_ETLS;
+    for (size_t i = 0; i < 32; i++)
+        ret_out[i] = pair->secret[leg == &pair->end[1]][i] ^ context;
+    return 0;
+}
+
+static int mem_detach(struct leg *base)
+{
+    struct leg_mem *leg = mem(base);
+
+    if (leg->rx != HALF_OPEN && leg->rx != HALF_ENDED)
+        return -ENOTSUP;
+    leg->detached = true;
+    leg->wants = 0;
+    leg_set_handler(base, NULL, NULL);
+    return 0;
+}
+
+static int mem_attach(struct leg *base, void *loop)
+{
+    (void)loop;
+    if (!mem(base)->detached)
+        return -FL_EBUG;
+    mem(base)->detached = false;
+    return 0;
+}
+
+static const struct leg_ops mem_ops = {
+    .kind = "mem",
+    .recv = mem_recv,
+    .send = mem_send,
+    .send_data = mem_send_data,
+    .send_eof = mem_send_eof,
+    .want = mem_want,
+    .close = mem_close,
+    .exporter = mem_exporter,
+    .detach = mem_detach,
+    .attach = mem_attach,
+};
+
+/* ---- the net ---- */
+
+int leg_mem_net_new(struct leg_mem_net **ret_net)
+{
+    struct leg_mem_net *net = calloc(1, sizeof(*net));
+
+    if (!net)
+        return -ENOMEM;
+    net->last = &net->pairs;
+    *ret_net = net;
+    return 0;
+}
+
+static void free_pair(struct mem_pair *pair)
+{
+    drop_all(&pair->end[0]);
+    drop_all(&pair->end[1]);
+    free(pair);
+}
+
+void leg_mem_net_free(struct leg_mem_net *net)
+{
+    struct mem_pair *pair, *next;
+
+    for (pair = net ? net->pairs : NULL; pair; pair = next) {
+        next = pair->next;
+        free_pair(pair);
+    }
+    free(net);
+}
+
+static void random32(uint8_t dst[static 32])
+{
+    struct fl_id half[2];
+
+    id_random(&half[0]);
+    id_random(&half[1]);
+    memcpy(dst, half, 32);
+}
+
+static void end_init(struct mem_pair *pair, struct leg_mem *leg, const char *name)
+{
+    leg->base.ops = &mem_ops;
+    leg->pair = pair;
+    leg->reset_at = leg->linger_until = NEVER;
+    strcpy(leg->base.peer, name);
+}
+
+int leg_mem_pair(struct leg_mem_net *net, const struct leg_mem_options *options, struct leg **ret_a,
+                 struct leg **ret_b)
+{
+    struct mem_pair *pair = calloc(1, sizeof(*pair));
+
+    if (!pair)
+        return -ENOMEM;
+    pair->net = net;
+    pair->options = *options;
+    if (pair->options.room < FRAME_MAX)
+        pair->options.room = FRAME_MAX;
+    pair->open_at = net->now + options->delay;
+    random32(pair->secret[0]);
+    memcpy(pair->secret[1], pair->secret[0], 32);
+    if (options->wrong_exporter)
+        random32(pair->secret[1]);
+    end_init(pair, &pair->end[0], "mem:b");
+    end_init(pair, &pair->end[1], "mem:a");
+    *net->last = pair;
+    net->last = &pair->next;
+    *ret_a = &pair->end[0].base;
+    *ret_b = &pair->end[1].base;
+    return 0;
+}
+
+void leg_mem_kill(struct leg *base, int error)
+{
+    struct leg_mem *leg = mem(base);
+
+    (void)fail(other(leg), error);
+    (void)fail(leg, error);
+}
+
+void leg_mem_stall(struct leg *base, uint64_t until)
+{
+    struct leg_mem *to = other(mem(base));
+
+    if (to->stalled_until < until)
+        to->stalled_until = until;
+}
+
+size_t leg_mem_open(const struct leg_mem_net *net)
+{
+    size_t n = 0;
+
+    for (const struct mem_pair *pair = net->pairs; pair; pair = pair->next)
+        n += (pair->end[0].rx != HALF_CLOSED) + (pair->end[1].rx != HALF_CLOSED);
+    return n;
+}
+
+size_t leg_mem_pending(const struct leg *base)
+{
+    return ((const struct leg_mem *)(const void *)base)->used;
+}
+
+/* ---- time ---- */
+
+/* Events that are wanted and true now. */
+static unsigned events_of(const struct leg_mem *leg)
+{
+    unsigned events = leg->due;
+
+    if ((leg->wants & LEG_READABLE) && leg->rx == HALF_OPEN && arrived(leg))
+        events |= LEG_READABLE;
+    if ((leg->wants & LEG_WRITABLE) && leg->tx == HALF_OPEN && room(leg) >= FRAME_MAX)
+        events |= LEG_WRITABLE;
+    return events;
+}
+
+/* When this end needs a turn next. */
+static uint64_t next_of(const struct leg_mem *leg)
+{
+    uint64_t at = leg->reset_at < leg->linger_until ? leg->reset_at : leg->linger_until;
+    bool reads = leg->rx == HALF_CLOSED || (leg->rx == HALF_OPEN && (leg->wants & LEG_READABLE));
+
+    if (leg->rx == HALF_CONNECTING && leg->pair->open_at < at)
+        at = leg->pair->open_at;
+    if (reads && leg->head && arrival(leg, leg->head) < at)
+        at = arrival(leg, leg->head);
+    if (!leg->detached && leg->base.handler && events_of(leg) && leg->pair->net->now < at)
+        at = leg->pair->net->now;
+    return at;
+}
+
+uint64_t leg_mem_next(const struct leg_mem_net *net)
+{
+    uint64_t at = NEVER;
+
+    for (const struct mem_pair *pair = net->pairs; pair; pair = pair->next)
+        for (int i = 0; i < 2; i++) {
+            uint64_t t = next_of(&pair->end[i]);
+
+            at = t < at ? t : at;
+        }
+    return at;
+}
+
+static void open_end(struct leg_mem *leg)
+{
+    state_move(&rx_table, &leg->rx, HALF_OPEN);
+    state_move(&tx_table, &leg->tx, HALF_OPEN);
+    leg->due |= LEG_OPENED;
+}
+
+/* What time alone does to one end. */
+static void advance(struct leg_mem *leg)
+{
+    uint64_t now = leg->pair->net->now;
+
+    if (leg->rx == HALF_CONNECTING && leg->pair->open_at <= now)
+        open_end(leg);
+    if (leg->reset_at <= now) {
+        leg->reset_at = NEVER;
+        (void)fail(leg, -FL_EPEER);
+    }
+    if (leg->linger_until <= now) {
+        leg->linger_until = NEVER;
+        if (other(leg)->rx != HALF_CLOSED)
+            reset_other(leg);
+    }
+    while (leg->rx == HALF_CLOSED && arrived(leg)) /* thrown away, as a closed socket does */
+        drop_head(leg);
+}
+
+static unsigned tell(struct leg_mem *leg)
+{
+    unsigned events;
+
+    if (leg->detached || !leg->base.handler)
+        return 0;
+    events = events_of(leg);
+    if (!events)
+        return 0;
+    if (leg->rx == HALF_FAILED)
+        events = LEG_FAILED; /* nothing else counts any more */
+    leg->due = 0;
+    leg->base.handler(leg->base.ctx, &leg->base, events);
+    return 1;
+}
+
+/* Free the pairs that nobody has any more. */
+static void sweep(struct leg_mem_net *net)
+{
+    struct mem_pair **at = &net->pairs, *pair;
+
+    while ((pair = *at)) {
+        if (pair->end[0].rx == HALF_CLOSED && pair->end[1].rx == HALF_CLOSED) {
+            *at = pair->next;
+            free_pair(pair);
+        } else {
+            at = &pair->next;
+        }
+    }
+    net->last = at;
+}
+
+unsigned leg_mem_run(struct leg_mem_net *net, uint64_t now)
+{
+    unsigned told = 0;
+
+    if (now > net->now)
+        net->now = now;
+    for (struct mem_pair *pair = net->pairs; pair; pair = pair->next)
+        for (int i = 0; i < 2; i++) {
+            advance(&pair->end[i]);
+            told += tell(&pair->end[i]);
+        }
+    sweep(net);
+    return told;
+}
