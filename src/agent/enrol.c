@@ -35,7 +35,8 @@ static const struct state_def enrol_defs[] = {
     [ENROL_ASKING] = {"asking", STATE_BIT(ENROL_WAITING) | STATE_BIT(ENROL_OVER), 30000},
     [ENROL_OVER] = {"over", 0, 0},
 };
-static const struct state_table enrol_states = {"enrol", enrol_defs, ARRAY_SIZE(enrol_defs)};
+static const struct state_table enrol_states = {
+    .machine = "enrol", .defs = enrol_defs, .count = ARRAY_SIZE(enrol_defs)};
 
 struct enrol {
     const struct agent_config *config; /* not owned */

@@ -47,7 +47,8 @@ static const struct state_def flow_defs[] = {
     [fl_FlowState_FLOW_STOPPED] = {"stopped", 0, 0},
 };
 
-static const struct state_table flow_states = {"flow", flow_defs, ARRAY_SIZE(flow_defs)};
+static const struct state_table flow_states = {
+    .machine = "flow", .defs = flow_defs, .count = ARRAY_SIZE(flow_defs)};
 
 struct flow {
     struct jobs *jobs; /* not owned */

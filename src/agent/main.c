@@ -11,8 +11,8 @@
 #include "agent/index.h"
 #include "agent/job.h"
 #include "agent/journal.h"
-#include "agent/link.h"
 #include "agent/state_dir.h"
+#include "agent/uplink.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -47,7 +47,7 @@ struct agent {
     struct index *index;
     struct jobs *jobs;
     struct endpoint_uv *net;
-    struct link *link;
+    struct uplink *link;
     char addresses[16][LEG_ADDRESS_MAX];
     size_t address_count;
     bool stopping;
@@ -183,7 +183,7 @@ static void stop(struct agent *agent, int status)
     agent->status = status;
     enrol_cancel(take_ptr(agent->enrol));
     jobs_free(take_ptr(agent->jobs));
-    link_free(take_ptr(agent->link));
+    uplink_free(take_ptr(agent->link));
     if (agent->net)
         endpoint_uv_close(take_ptr(agent->net));
     for (size_t i = 0; i < ARRAY_SIZE(agent->signals); i++)
@@ -208,14 +208,14 @@ static void on_tick(uv_timer_t *timer)
     if (agent->jobs)
         jobs_tick(agent->jobs, now);
     if (agent->link)
-        link_tick(agent->link, now);
+        uplink_tick(agent->link, now);
 }
 
 static void on_wake(void *ctx)
 {
     const struct agent *agent = ctx;
 
-    link_tell(agent->link);
+    uplink_tell(agent->link);
 }
 
 static enum tunnel_close on_incoming(void *ctx, struct endpoint_incoming *in)
@@ -232,7 +232,7 @@ static void on_proxy(void *ctx, const struct endpoint_proxy_info *info)
     const struct agent *agent = ctx;
 
     if (agent->link)
-        link_proxy_changed(agent->link, info, clock_now());
+        uplink_proxy_changed(agent->link, info, clock_now());
 }
 
 static const struct endpoint_ops endpoint_ops = {on_incoming, on_proxy, NULL};
@@ -266,11 +266,11 @@ static int listen_direct(struct agent *agent)
 
 static int start_network(struct agent *agent)
 {
-    struct link_options options = {.config = &agent->config,
-                                   .dir = &agent->dir,
-                                   .journal = agent->journal,
-                                   .jobs = agent->jobs,
-                                   .identity = agent->identity};
+    struct uplink_options options = {.config = &agent->config,
+                                     .dir = &agent->dir,
+                                     .journal = agent->journal,
+                                     .jobs = agent->jobs,
+                                     .identity = agent->identity};
     int error = endpoint_uv_new(&agent->loop, agent->identity, &endpoint_ops, agent, &agent->net);
 
     if (error)
@@ -282,7 +282,7 @@ static int start_network(struct agent *agent)
     options.addresses = agent->addresses;
     options.address_count = agent->address_count;
     jobs_set_endpoint(agent->jobs, options.endpoint);
-    return link_new(&options, clock_now(), &agent->link);
+    return uplink_new(&options, clock_now(), &agent->link);
 }
 
 static int start_jobs(struct agent *agent)

@@ -4,7 +4,7 @@
  *
  * GREETING: AGENT_HELLO and the list of flows (FLOW_HAVE) go out; OPEN: errors and reports follow.
  */
-#include "agent/link.h"
+#include "agent/uplink.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,27 +23,29 @@
 #define RETRY_DENIED (60 * CLOCK_SEC)
 #define STEADY       (10 * CLOCK_SEC)   /* a tunnel that held so long was good: waits start over */
 #define RENEW_AGAIN  (3600 * CLOCK_SEC) /* after a refused or unanswered renewal */
-#define LOST_LONG    (60 * CLOCK_SEC) /* without the console: the proxies of agent.json count again \
-                                       */
-#define DENIED_MAX  65536             /* ids held */
-#define CLOCK_WORRY 300               /* seconds between the clocks that are worth a warning */
+#define LOST_LONG                                                                                  \
+    (60 * CLOCK_SEC)      /* without the console: the proxies of agent.json count again            \
+                           */
+#define DENIED_MAX  65536 /* ids held */
+#define CLOCK_WORRY 300   /* seconds between the clocks that are worth a warning */
 
 #define SETTING_PROXIES "proxies"
 #define SETTING_DENIED  "denied"
 
-enum link_state { LINK_WAITING, LINK_DIALLING, LINK_GREETING, LINK_OPEN };
+enum uplink_state { UPLINK_WAITING, UPLINK_DIALLING, UPLINK_GREETING, UPLINK_OPEN };
 
-static const struct state_def link_defs[] = {
-    [LINK_WAITING] = {"waiting", STATE_BIT(LINK_DIALLING), 0},
-    [LINK_DIALLING] = {"dialling", STATE_BIT(LINK_WAITING) | STATE_BIT(LINK_GREETING), 0},
-    [LINK_GREETING] = {"greeting", STATE_BIT(LINK_WAITING) | STATE_BIT(LINK_OPEN), 0},
-    [LINK_OPEN] = {"open", STATE_BIT(LINK_WAITING), 0},
+static const struct state_def uplink_defs[] = {
+    [UPLINK_WAITING] = {"waiting", STATE_BIT(UPLINK_DIALLING), 0},
+    [UPLINK_DIALLING] = {"dialling", STATE_BIT(UPLINK_WAITING) | STATE_BIT(UPLINK_GREETING), 0},
+    [UPLINK_GREETING] = {"greeting", STATE_BIT(UPLINK_WAITING) | STATE_BIT(UPLINK_OPEN), 0},
+    [UPLINK_OPEN] = {"open", STATE_BIT(UPLINK_WAITING), 0},
 };
-static const struct state_table link_states = {"link", link_defs, ARRAY_SIZE(link_defs)};
+static const struct state_table uplink_states = {
+    .machine = "uplink", .defs = uplink_defs, .count = ARRAY_SIZE(uplink_defs)};
 
-struct link {
-    struct link_options options;
-    unsigned state;        /* enum link_state */
+struct uplink {
+    struct uplink_options options;
+    unsigned state;        /* enum uplink_state */
     struct dial *dial;     /* while DIALLING */
     struct tunnel *tunnel; /* while GREETING or OPEN */
     unsigned attempt;      /* dials since the last good tunnel */
@@ -63,14 +65,14 @@ struct link {
     uint32_t id_part; /* the part awaited */
 };
 
-static bool is_up(const struct link *link)
+static bool is_up(const struct uplink *link)
 {
-    return link->state == LINK_GREETING || link->state == LINK_OPEN;
+    return link->state == UPLINK_GREETING || link->state == UPLINK_OPEN;
 }
 
 /* ---- proxies and denied ids: kept for the next start ---- */
 
-static void use_proxies(struct link *link)
+static void use_proxies(struct uplink *link)
 {
     /* mc_proxy counts until the console has said which proxies there are, and when it said that
      * there are none. */
@@ -83,7 +85,7 @@ static void use_proxies(struct link *link)
         log_error("proxies cannot be used", LF_ERR(error));
 }
 
-static int on_proxy_list(struct link *link, const struct frame *frame)
+static int on_proxy_list(struct uplink *link, const struct frame *frame)
 {
     _cleanup_free_ fl_ProxyList *list = malloc(sizeof(*list));
     uint8_t whole[FRAME_HEADER];
@@ -111,7 +113,7 @@ static int on_proxy_list(struct link *link, const struct frame *frame)
     return 0;
 }
 
-static void load_proxies(struct link *link)
+static void load_proxies(struct uplink *link)
 {
     _cleanup_free_ fl_ProxyList *list = malloc(sizeof(*list));
     _cleanup_free_ void *kept = NULL;
@@ -124,7 +126,7 @@ static void load_proxies(struct link *link)
         link->proxies = take_ptr(list);
 }
 
-static void deny(struct link *link, uint64_t revision, const struct fl_id *ids, size_t count)
+static void deny(struct uplink *link, uint64_t revision, const struct fl_id *ids, size_t count)
 {
     int error = trust_deny(identity_trust(link->options.identity), ids, count);
 
@@ -134,7 +136,7 @@ static void deny(struct link *link, uint64_t revision, const struct fl_id *ids, 
         log_error("denied identities cannot be used", LF_ERR(error));
 }
 
-static void load_denied(struct link *link)
+static void load_denied(struct uplink *link)
 {
     _cleanup_free_ void *kept = NULL;
     size_t len;
@@ -144,7 +146,7 @@ static void load_denied(struct link *link)
         deny(link, 0, kept, len / sizeof(struct fl_id));
 }
 
-static int collect_ids(struct link *link, const fl_DeniedIds *part)
+static int collect_ids(struct uplink *link, const fl_DeniedIds *part)
 {
     struct fl_id *grown;
 
@@ -162,7 +164,7 @@ static int collect_ids(struct link *link, const fl_DeniedIds *part)
     return 0;
 }
 
-static int on_denied_ids(struct link *link, const struct frame *frame)
+static int on_denied_ids(struct uplink *link, const struct frame *frame)
 {
     _cleanup_free_ fl_DeniedIds *part = malloc(sizeof(*part));
     int error = part ? message_decode(fl_DeniedIds_fields, frame, part) : -ENOMEM;
@@ -182,7 +184,7 @@ static int on_denied_ids(struct link *link, const struct frame *frame)
 
 /* ---- renewal ---- */
 
-static bool renewal_due(const struct link *link, int64_t wall)
+static bool renewal_due(const struct uplink *link, int64_t wall)
 {
     int64_t starts = identity_starts(link->options.identity);
     int64_t expires = identity_expires(link->options.identity);
@@ -190,7 +192,7 @@ static bool renewal_due(const struct link *link, int64_t wall)
     return wall >= expires - (expires - starts) / 3;
 }
 
-static void renew(struct link *link, uint64_t now)
+static void renew(struct uplink *link, uint64_t now)
 {
     _cleanup_free_ char *key = NULL;
     fl_RenewRequest request = fl_RenewRequest_init_zero;
@@ -208,7 +210,7 @@ static void renew(struct link *link, uint64_t now)
         log_error("certificate cannot be renewed", LF_ERR(error));
 }
 
-static int on_renewed(struct link *link, const struct frame *frame)
+static int on_renewed(struct uplink *link, const struct frame *frame)
 {
     fl_RenewReply reply;
     struct identity *fresh;
@@ -263,7 +265,7 @@ static void describe_system(char *dst, size_t cap)
                        name[0] ? ", " : " ", uts.release, uts.machine);
 }
 
-static int tell_hello(struct link *link)
+static int tell_hello(struct uplink *link)
 {
     const struct agent_config *config = link->options.config;
     fl_AgentHello hello = fl_AgentHello_init_zero;
@@ -281,7 +283,7 @@ static int tell_hello(struct link *link)
     return tunnel_send_message(link->tunnel, FRAME_AGENT_HELLO, fl_AgentHello_fields, &hello);
 }
 
-static int tell_greeting(struct link *link)
+static int tell_greeting(struct uplink *link)
 {
     int result = link->hello_told ? 0 : tell_hello(link);
 
@@ -296,13 +298,13 @@ static int tell_greeting(struct link *link)
         link->have_at++;
     }
     free(take_ptr(link->have));
-    state_move(&link_states, &link->state, LINK_OPEN);
+    state_move(&uplink_states, &link->state, UPLINK_OPEN);
     return 0;
 }
 
 /* What is there now; flows that come or go while it is told are the console's own doing. Without
  * any, one of zeros is the last. */
-static int list_flows(struct link *link)
+static int list_flows(struct uplink *link)
 {
     size_t count = 0;
     fl_FlowHave one;
@@ -321,19 +323,19 @@ static int list_flows(struct link *link)
     return 0;
 }
 
-static void tell(struct link *link, uint64_t now)
+static void tell(struct uplink *link, uint64_t now)
 {
     int result = 0;
 
-    if (link->state == LINK_GREETING)
+    if (link->state == UPLINK_GREETING)
         result = tell_greeting(link);
-    if (!result && link->state == LINK_OPEN)
+    if (!result && link->state == UPLINK_OPEN)
         result = jobs_tell(link->options.jobs, link->tunnel, now);
     if (result && result != -EAGAIN)
         log_debug("control tunnel takes nothing", LF_ERR(result)); /* closed() follows */
 }
 
-void link_tell(struct link *link)
+void uplink_tell(struct uplink *link)
 {
     if (link)
         tell(link, clock_now());
@@ -342,7 +344,7 @@ void link_tell(struct link *link)
 /* ---- orders ---- */
 
 /* An order that could not be taken: told, so that the run does not wait for it. */
-static int tell_not_taken(struct link *link, const fl_FlowAssign *assign, int error)
+static int tell_not_taken(struct uplink *link, const fl_FlowAssign *assign, int error)
 {
     fl_FlowReport report = fl_FlowReport_init_zero;
 
@@ -357,7 +359,7 @@ static int tell_not_taken(struct link *link, const fl_FlowAssign *assign, int er
     return 0;
 }
 
-static int on_assign(struct link *link, const struct frame *frame)
+static int on_assign(struct uplink *link, const struct frame *frame)
 {
     _cleanup_free_ fl_FlowAssign *assign = malloc(sizeof(*assign));
     int error = assign ? message_decode(fl_FlowAssign_fields, frame, assign) : -ENOMEM;
@@ -370,7 +372,7 @@ static int on_assign(struct link *link, const struct frame *frame)
     return error;
 }
 
-static int on_ack(struct link *link, const struct frame *frame)
+static int on_ack(struct uplink *link, const struct frame *frame)
 {
     fl_FlowAck ack;
     int error = message_decode(fl_FlowAck_fields, frame, &ack);
@@ -380,7 +382,7 @@ static int on_ack(struct link *link, const struct frame *frame)
     return error;
 }
 
-static int on_console_hello(struct link *link, const struct frame *frame)
+static int on_console_hello(struct uplink *link, const struct frame *frame)
 {
     fl_ConsoleHello hello;
     int error = message_decode(fl_ConsoleHello_fields, frame, &hello);
@@ -398,7 +400,7 @@ static int on_console_hello(struct link *link, const struct frame *frame)
 
 static const struct {
     uint8_t type;
-    int (*handle)(struct link *link, const struct frame *frame);
+    int (*handle)(struct uplink *link, const struct frame *frame);
 } handlers[] = {
     {FRAME_CONSOLE_HELLO, on_console_hello},
     {FRAME_PROXY_LIST, on_proxy_list},
@@ -422,7 +424,7 @@ static int on_message(void *ctx, struct tunnel *tunnel, const struct frame *fram
 
 static void on_opened(void *ctx, struct tunnel *tunnel)
 {
-    struct link *link = ctx;
+    struct uplink *link = ctx;
 
     link->dial = NULL;
     link->tunnel = tunnel;
@@ -430,11 +432,11 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
     link->lost = 0;
     link->denied = false;
     link->hello_told = false;
-    state_move(&link_states, &link->state, LINK_GREETING);
+    state_move(&uplink_states, &link->state, UPLINK_GREETING);
     if (list_flows(link)) {
         tunnel_close(take_ptr(link->tunnel), TUNNEL_CLOSE_LOCAL, NULL);
         link->next_try = link->opened + RETRY_MAX;
-        state_move(&link_states, &link->state, LINK_WAITING);
+        state_move(&uplink_states, &link->state, UPLINK_WAITING);
         return;
     }
     jobs_online(link->options.jobs);
@@ -444,10 +446,10 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
 static void on_writable(void *ctx, struct tunnel *tunnel)
 {
     (void)tunnel;
-    link_tell(ctx);
+    uplink_tell(ctx);
 }
 
-static void try_later(struct link *link, enum tunnel_close why, uint64_t now)
+static void try_later(struct uplink *link, enum tunnel_close why, uint64_t now)
 {
     if (why == TUNNEL_CLOSE_DENIED)
         link->denied = true;
@@ -456,12 +458,12 @@ static void try_later(struct link *link, enum tunnel_close why, uint64_t now)
     else
         link->next_try = now + clock_backoff(link->attempt, RETRY_MAX);
     link->attempt++;
-    state_move(&link_states, &link->state, LINK_WAITING);
+    state_move(&uplink_states, &link->state, UPLINK_WAITING);
 }
 
 static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
 {
-    struct link *link = ctx;
+    struct uplink *link = ctx;
     uint64_t now = clock_now();
     bool was_up = is_up(link);
 
@@ -483,11 +485,11 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
 
 static const struct tunnel_ops tunnel_ops = {on_opened, on_message, on_writable, on_closed};
 
-static void dial(struct link *link, uint64_t now)
+static void dial(struct uplink *link, uint64_t now)
 {
     int error;
 
-    state_move(&link_states, &link->state, LINK_DIALLING);
+    state_move(&uplink_states, &link->state, UPLINK_DIALLING);
     error = console_way_dial(link->options.endpoint, link->options.config,
                              identity_trust(link->options.identity), fl_Purpose_PURPOSE_CONTROL,
                              &tunnel_ops, link, &link->dial);
@@ -498,9 +500,9 @@ static void dial(struct link *link, uint64_t now)
     try_later(link, TUNNEL_CLOSE_LOCAL, now);
 }
 
-void link_tick(struct link *link, uint64_t now)
+void uplink_tick(struct uplink *link, uint64_t now)
 {
-    if (link->state == LINK_WAITING && now >= link->next_try)
+    if (link->state == UPLINK_WAITING && now >= link->next_try)
         dial(link, now);
     if (link->lost && now - link->lost >= LOST_LONG) {
         link->lost = 0;
@@ -510,11 +512,11 @@ void link_tick(struct link *link, uint64_t now)
     if (!is_up(link))
         return;
     tell(link, now);
-    if (link->state == LINK_OPEN && now >= link->renew_at && renewal_due(link, clock_wall()))
+    if (link->state == UPLINK_OPEN && now >= link->renew_at && renewal_due(link, clock_wall()))
         renew(link, now);
 }
 
-void link_proxy_changed(struct link *link, const struct endpoint_proxy_info *info, uint64_t now)
+void uplink_proxy_changed(struct uplink *link, const struct endpoint_proxy_info *info, uint64_t now)
 {
     console_way_log_proxy(info);
     if (info->error == -FL_EDENIED && info->state == PROXY_WAITING)
@@ -522,14 +524,14 @@ void link_proxy_changed(struct link *link, const struct endpoint_proxy_info *inf
     if (info->state != PROXY_REGISTERED)
         return;
     link->denied = false;
-    if (link->state == LINK_WAITING)
+    if (link->state == UPLINK_WAITING)
         link->next_try = now;
     jobs_retry(link->options.jobs, now);
 }
 
-int link_new(const struct link_options *options, uint64_t now, struct link **ret_link)
+int uplink_new(const struct uplink_options *options, uint64_t now, struct uplink **ret_link)
 {
-    struct link *link = calloc(1, sizeof(*link));
+    struct uplink *link = calloc(1, sizeof(*link));
     bool only_proxies = !options->config->host && !options->config->mc_address;
 
     if (!link)
@@ -546,7 +548,7 @@ int link_new(const struct link_options *options, uint64_t now, struct link **ret
     return 0;
 }
 
-void link_free(struct link *link)
+void uplink_free(struct uplink *link)
 {
     if (!link)
         return;
