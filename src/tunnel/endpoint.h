@@ -1,8 +1,9 @@
-/* endpoint.h - an endpoint's place in the network: its control legs at proxies, its direct listener, and
- * tunnels to and from peers. What agent and console build on.
+/* endpoint.h - an endpoint's place in the network: its control legs at proxies, its direct
+ * listener, and tunnels to and from peers. What agent and console build on.
  *
- * The core (endpoint.c, link.c, dial.c, tunnel.c) opens legs through struct endpoint_net and is told the time, so the simulator
- * drives it with in-memory legs and a virtual clock. endpoint_uv.h has the net over libuv and TCP.
+ * The core (endpoint.c, link.c, dial.c, tunnel.c) opens legs through struct endpoint_net and is
+ * told the time, so the simulator drives it with in-memory legs and a virtual clock. endpoint_uv.h
+ * has the net over libuv and TCP.
  */
 #ifndef FL_TUNNEL_ENDPOINT_H
 #define FL_TUNNEL_ENDPOINT_H
@@ -19,14 +20,19 @@ struct dial;
 struct endpoint_net {
     void *ctx;
     /* @address "host:port"; @plain for a direct leg. Returns 0 or a negative code. */
-    int (*open)(void *ctx, const char *address, bool plain, leg_handler *handler, void *handler_ctx, struct leg **ret_leg);
+    int (*open)(void *ctx, const char *address, bool plain, leg_handler *handler, void *handler_ctx,
+                struct leg **ret_leg);
     uint64_t (*now)(void *ctx); /* microseconds */
+    /* Something was put off: call endpoint_run() soon, outside of any call into the endpoint. May
+     * be NULL: the next endpoint_tick() or leg event does it then. */
+    void (*wake)(void *ctx);
 };
 
 struct endpoint_proxy {
-    struct fl_id id;             /* pinned: HELLO_ACK must prove it; zero: any proxy of our authority (first contact by `mc_proxy` address) */
-    char name[64];               /* label for people */
-    char addresses[4][128];      /* host:port, tried in turn; empty: unused */
+    struct fl_id id; /* pinned: HELLO_ACK must prove it; zero: any proxy of our authority (first
+                        contact by `mc_proxy` address) */
+    char name[64];   /* label for people */
+    char addresses[4][128]; /* host:port, tried in turn; empty: unused */
 };
 
 enum endpoint_proxy_state { PROXY_IDLE, PROXY_CONNECTING, PROXY_REGISTERED, PROXY_WAITING };
@@ -35,12 +41,12 @@ struct endpoint_proxy_info {
     struct fl_id id;
     char name[64];
     enum endpoint_proxy_state state;
-    int error;             /* last failure, 0 if none */
-    char text[160];        /* for people: what the proxy said or what failed */
-    char address[128];     /* in use or last tried */
+    int error;                      /* last failure, 0 if none */
+    char text[160];                 /* for people: what the proxy said or what failed */
+    char address[128];              /* in use or last tried */
     char observed[LEG_ADDRESS_MAX]; /* our address as the proxy saw it */
-    uint64_t since;        /* of this state, on the net's clock */
-    uint64_t rtt;          /* of the last ping, microseconds, 0 unknown */
+    uint64_t since;                 /* of this state, on the net's clock */
+    uint64_t rtt;                   /* of the last ping, microseconds, 0 unknown */
 };
 
 /* Whether a tunnel that somebody opens to us is welcome. */
@@ -50,13 +56,16 @@ struct endpoint_incoming {
     struct fl_id flow;
     const char *via;
     /* to fill in when it is: */
-    uint8_t token[32];             /* PURPOSE_TRANSFER: the flow's token, against which the peer's proof is checked */
-    const struct tunnel_ops *ops;  /* the owner of the tunnel */
+    uint8_t token[32]; /* PURPOSE_TRANSFER: the flow's token, against which the peer's proof is
+                          checked */
+    const struct tunnel_ops *ops; /* the owner of the tunnel */
     void *ctx;
 };
 
 struct endpoint_ops {
-    /* Returns TUNNEL_CLOSE_DONE to accept, or the reason to refuse with. */
+    /* Returns TUNNEL_CLOSE_DONE to accept, or the reason to refuse with. After an acceptance
+     * in->ops hears opened(), or closed() alone when the peer's proof then turns out to be wrong.
+     */
     enum tunnel_close (*incoming)(void *ctx, struct endpoint_incoming *in);
     /* A proxy's state changed. May be NULL. */
     void (*proxy_changed)(void *ctx, const struct endpoint_proxy_info *info);
@@ -64,45 +73,57 @@ struct endpoint_ops {
     void (*report)(void *ctx, const struct fl_id *proxy, const fl_Report *report);
 };
 
-int endpoint_new(struct identity *identity, const struct endpoint_net *net, const struct endpoint_ops *ops, void *ctx,
-                 struct endpoint **ret_endpoint);
+int endpoint_new(struct identity *identity, const struct endpoint_net *net,
+                 const struct endpoint_ops *ops, void *ctx, struct endpoint **ret_endpoint);
 
-/* endpoint_close - closes all legs, dials and tunnels, without callbacks; memory goes at the end of the turn. */
+/* endpoint_close - closes all legs, dials and tunnels, without callbacks; memory goes at the end of
+ * the turn. */
 void endpoint_close(struct endpoint *endpoint);
 
-/* endpoint_tick - deadlines, pings, reconnects; call at least every 100 ms (and in the simulator when time moved). */
+/* endpoint_tick - deadlines, pings, reconnects; call at least every 100 ms (and in the simulator
+ * when time moved). */
 void endpoint_tick(struct endpoint *endpoint, uint64_t now);
 
-/* endpoint_set_proxies - where to register from now on. Those that stay (same id or same address) keep their legs. */
-int endpoint_set_proxies(struct endpoint *endpoint, const struct endpoint_proxy *proxies, size_t count);
-size_t endpoint_proxies(const struct endpoint *endpoint, struct endpoint_proxy_info *ret, size_t max);
+/* endpoint_run - do what was put off; for net.wake(). */
+void endpoint_run(struct endpoint *endpoint);
+
+/* endpoint_set_proxies - where to register from now on. Those that stay (same id or same address)
+ * keep their legs. */
+int endpoint_set_proxies(struct endpoint *endpoint, const struct endpoint_proxy *proxies,
+                         size_t count);
+size_t endpoint_proxies(const struct endpoint *endpoint, struct endpoint_proxy_info *ret,
+                        size_t max);
 
 /* endpoint_set_identity - after renewal: new legs and tunnels use it. */
 void endpoint_set_identity(struct endpoint *endpoint, struct identity *identity);
 
-/* endpoint_answer - a direct leg that came in (plain, accepted by a listener): run the callee's side of a tunnel on it. Takes the leg. */
+/* endpoint_answer - a direct leg that came in (plain, accepted by a listener): run the callee's
+ * side of a tunnel on it. Takes the leg. */
 void endpoint_answer(struct endpoint *endpoint, struct leg *leg);
 
-/* endpoint_deny - console: push the denied ids to every proxy now and at each registration. Tunnels and legs of theirs here are
- * closed too (any role). */
-int endpoint_deny(struct endpoint *endpoint, uint64_t revision, const struct fl_id *ids, size_t count);
+/* endpoint_deny - console: push the denied ids to every proxy now and at each registration. Tunnels
+ * and legs of theirs here are closed too (any role). */
+int endpoint_deny(struct endpoint *endpoint, uint64_t revision, const struct fl_id *ids,
+                  size_t count);
 
 struct dial_request {
     struct party peer;
     const char *addresses[ENDPOINT_ADDRESSES_MAX]; /* of the peer, for a direct leg; copied */
     size_t address_count;
-    bool direct;                /* direct legs allowed */
-    bool relayed;               /* proxies allowed */
+    bool direct;  /* direct legs allowed */
+    bool relayed; /* proxies allowed */
     enum _fl_Purpose purpose;
-    struct fl_id flow;          /* PURPOSE_TRANSFER */
-    uint8_t token[32];          /* PURPOSE_TRANSFER */
+    struct fl_id flow; /* PURPOSE_TRANSFER */
+    uint8_t token[32]; /* PURPOSE_TRANSFER */
 };
 
-/* endpoint_dial - a tunnel to @request->peer: direct addresses first, with 300 ms of head start, then the proxies (registered ones, in order of round-trip time).
- * The first whose tunnel opens wins and ops->opened() tells; the rest is dropped. If all fail: ops->closed() with a NULL tunnel and
- * UNREACHABLE, or the peer's own refusal. 20 s at most. *ret_dial is dead after opened() or closed(). */
-int endpoint_dial(struct endpoint *endpoint, const struct dial_request *request, const struct tunnel_ops *ops, void *ctx,
-                  struct dial **ret_dial);
+/* endpoint_dial - a tunnel to @request->peer: direct addresses first, with 300 ms of head start,
+ * then the proxies (registered ones, in order of round-trip time). The first whose tunnel opens
+ * wins and ops->opened() tells; the rest is dropped. If all fail: ops->closed() with a NULL tunnel
+ * and UNREACHABLE, or the peer's own refusal. 20 s at most. *ret_dial is dead after opened() or
+ * closed(). */
+int endpoint_dial(struct endpoint *endpoint, const struct dial_request *request,
+                  const struct tunnel_ops *ops, void *ctx, struct dial **ret_dial);
 /* dial_cancel - no callback follows. */
 void dial_cancel(struct dial *dial);
 

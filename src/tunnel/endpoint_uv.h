@@ -9,16 +9,20 @@
 struct endpoint_uv;
 
 /* endpoint_uv_new - starts ticking at once. @ops as in endpoint_new(). */
-int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct endpoint_ops *ops, void *ctx, struct endpoint_uv **ret_uv);
+int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct endpoint_ops *ops,
+                    void *ctx, struct endpoint_uv **ret_uv);
 struct endpoint *endpoint_uv_core(struct endpoint_uv *uv);
 
-/* endpoint_uv_listen - answer direct legs at host:port. May be called for several addresses (at most 8). *ret_port: the port bound. */
+/* endpoint_uv_listen - answer direct legs at host:port. May be called for several addresses (at
+ * most 8). *ret_port: the port bound. */
 int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, uint16_t *ret_port);
 
-/* endpoint_uv_close - everything of it leaves the loop within a turn or, for graceful closes, 5 s. */
+/* endpoint_uv_close - everything of it leaves the loop within a turn or, for graceful closes, 5 s.
+ */
 void endpoint_uv_close(struct endpoint_uv *uv);
 
-/* endpoint_uv_addresses - this machine's addresses with @port, without loopback (unless there is no other) and link-local; for AgentHello. Returns the count. */
+/* endpoint_uv_addresses - this machine's addresses with @port, without loopback (unless there is no
+ * other) and link-local; for AgentHello. Returns the count. */
 size_t endpoint_uv_addresses(uint16_t port, char (*ret)[LEG_ADDRESS_MAX], size_t max);
 
 #endif

@@ -1,7 +1,8 @@
 /* tunnel.h - an end-to-end TLS 1.3 session between two endpoints over one leg, carrying frames.
  *
- * TLS (caller is the client), then TUNNEL_HELLO both ways, compared; then messages of its purpose. The core takes legs and time
- * as arguments; it knows no sockets. Made by endpoint.h, used by agent and console.
+ * TLS (caller is the client), then TUNNEL_HELLO both ways, compared; then messages of its purpose.
+ * The core takes legs and time as arguments; it knows no sockets. Made by endpoint.h, used by agent
+ * and console.
  */
 #ifndef FL_TUNNEL_TUNNEL_H
 #define FL_TUNNEL_TUNNEL_H
@@ -20,7 +21,8 @@ enum tunnel_close {
 };
 const char *tunnel_close_text(enum tunnel_close why);
 
-/* Room for outgoing frames; beyond it tunnel_send() says -EAGAIN. Bounds memory per tunnel and direction. */
+/* Room for outgoing frames; beyond it tunnel_send() says -EAGAIN. Bounds memory per tunnel and
+ * direction. */
 #define TUNNEL_TX_ROOM (256 * 1024)
 #define TUNNEL_VIA_MAX 96
 
@@ -30,12 +32,14 @@ struct tunnel;
 struct tunnel_ops {
     /* Both greetings agree; messages may be sent. */
     void (*opened)(void *ctx, struct tunnel *tunnel);
-    /* One frame, legal in the receiver's phase; the body is valid during the call. A negative return closes the tunnel as PROTOCOL. */
+    /* One frame, legal in the receiver's phase; the body is valid during the call. A negative
+     * return closes the tunnel as PROTOCOL. */
     int (*message)(void *ctx, struct tunnel *tunnel, const struct frame *frame);
     /* There is room again after -EAGAIN. */
     void (*writable)(void *ctx, struct tunnel *tunnel);
-    /* It is over, also when it never opened; the last callback; the pointer is dead after it. @text: for people, may
-     * come from the peer (escaped already). Not called after tunnel_close(). */
+    /* It is over, also when it never opened; the last callback; the pointer is dead after it.
+     * @text: for people, may come from the peer (escaped already). Not called after tunnel_close().
+     */
     void (*closed)(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text);
 };
 
@@ -52,15 +56,18 @@ const char *tunnel_via(const struct tunnel *tunnel);
 uint64_t tunnel_rx_bytes(const struct tunnel *tunnel);
 uint64_t tunnel_tx_bytes(const struct tunnel *tunnel);
 
-/* tunnel_send - queue one whole frame made by message_encode() (header and body, @len bytes). 0: accepted in order; -EAGAIN: no
- * room, wait for writable(); -FL_ECLOSED. */
+/* tunnel_send - queue one whole frame made by message_encode() (header and body, @len bytes). 0:
+ * accepted in order; -EAGAIN: no room, wait for writable(); -FL_ECLOSED. */
 int tunnel_send(struct tunnel *tunnel, const uint8_t *frame, size_t len);
 
-/* tunnel_send_message - encode @src (struct of @fields) as @type and queue it. Returns as tunnel_send(). */
-int tunnel_send_message(struct tunnel *tunnel, uint8_t type, const pb_msgdesc_t *fields, const void *src);
+/* tunnel_send_message - encode @src (struct of @fields) as @type and queue it. Returns as
+ * tunnel_send(). */
+int tunnel_send_message(struct tunnel *tunnel, uint8_t type, const pb_msgdesc_t *fields,
+                        const void *src);
 
-/* tunnel_reserve - a place to build a frame in, at least FRAME_MAX bytes, or NULL when there is no room (as -EAGAIN);
- * tunnel_commit - queue the @len bytes built there. Saves a copy for block data. */
+/* tunnel_reserve - a place to build a frame in, at least FRAME_MAX bytes, or NULL when there is no
+ * room (as -EAGAIN); tunnel_commit - queue the @len bytes built there, before anything else is done
+ * with the tunnel and before returning to the loop. Saves a copy for block data. */
 uint8_t *tunnel_reserve(struct tunnel *tunnel);
 void tunnel_commit(struct tunnel *tunnel, size_t len);
 
@@ -70,7 +77,8 @@ size_t tunnel_room(const struct tunnel *tunnel);
 /* tunnel_pause - stop (or go on) taking messages: back-pressure to the peer. */
 void tunnel_pause(struct tunnel *tunnel, bool paused);
 
-/* tunnel_close - tell the peer why (best effort, what was queued goes first), close_notify, free. No callback follows. */
+/* tunnel_close - tell the peer why (best effort, what was queued goes first), close_notify, free.
+ * No callback follows. */
 void tunnel_close(struct tunnel *tunnel, enum tunnel_close why, const char *text);
 
 #endif

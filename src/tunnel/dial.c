@@ -1,0 +1,509 @@
+/* dial.c - one wish to reach a peer, tried over several ways at once.
+ *
+ * Each direct address and each proxy is an attempt:
+ *
+ *   NEW -> CALLING (direct leg) ------------------------------+
+ *      \-> ASKING (CONNECT) -OFFER-> JOINING (data leg) ------+-> SHAKING (TLS) -> READY ->
+ * GREETING -> won any of them -> FAILED, with its reason in the dial's text
+ *
+ * Direct addresses start 100 ms apart; proxies after 300 ms or when no direct one is left, a second
+ * apart or when the former failed. The peer hears our greeting on one way at a time (the gate), so
+ * that two ways that come up together never look like two tunnels to it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/state.h"
+#include "tunnel/endpoint_core.h"
+#include "tunnel/greeting.h"
+#include "tunnel/link.h"
+
+#define DIAL_TIME     (20 * CLOCK_SEC)
+#define HEAD_START    (300 * CLOCK_MS)
+#define DIRECT_APART  (100 * CLOCK_MS)
+#define PROXIES_APART (1 * CLOCK_SEC)
+#define CALL_TIME     (10 * CLOCK_SEC)
+#define GATE_TIME     (3 * CLOCK_SEC) /* then the next way may greet as well */
+#define ADDRESS_MAX   128
+#define ERRORS_MAX    480
+#define ATTEMPTS      (ENDPOINT_ADDRESSES_MAX + ENDPOINT_PROXIES_MAX)
+
+enum attempt_state {
+    ATTEMPT_NEW,
+    ATTEMPT_CALLING,
+    ATTEMPT_ASKING,
+    ATTEMPT_JOINING,
+    ATTEMPT_SHAKING,
+    ATTEMPT_READY,
+    ATTEMPT_GREETING,
+    ATTEMPT_FAILED,
+};
+
+static const struct state_def attempt_states[] = {
+    [ATTEMPT_NEW] = {"new",
+                     STATE_BIT(ATTEMPT_CALLING) | STATE_BIT(ATTEMPT_ASKING) |
+                         STATE_BIT(ATTEMPT_FAILED),
+                     0},
+    [ATTEMPT_CALLING] = {"calling", STATE_BIT(ATTEMPT_SHAKING) | STATE_BIT(ATTEMPT_FAILED), 10000},
+    [ATTEMPT_ASKING] = {"asking", STATE_BIT(ATTEMPT_JOINING) | STATE_BIT(ATTEMPT_FAILED), 10000},
+    [ATTEMPT_JOINING] = {"joining", STATE_BIT(ATTEMPT_SHAKING) | STATE_BIT(ATTEMPT_FAILED), 0},
+    [ATTEMPT_SHAKING] = {"shaking", STATE_BIT(ATTEMPT_READY) | STATE_BIT(ATTEMPT_FAILED), 0},
+    [ATTEMPT_READY] = {"ready", STATE_BIT(ATTEMPT_GREETING) | STATE_BIT(ATTEMPT_FAILED), 0},
+    [ATTEMPT_GREETING] = {"greeting", STATE_BIT(ATTEMPT_FAILED), 0},
+    [ATTEMPT_FAILED] = {"failed", 0, 0},
+};
+static const struct state_table attempt_table = {"dial.attempt", attempt_states,
+                                                 ARRAY_SIZE(attempt_states)};
+
+struct attempt {
+    struct dial *dial;
+    unsigned state;    /* enum attempt_state */
+    uint64_t since;    /* of the state */
+    struct leg *leg;   /* CALLING */
+    struct link *link; /* ASKING: where @wait is */
+    struct link_wait wait;
+    struct join *join;     /* JOINING */
+    struct tunnel *tunnel; /* SHAKING, READY, GREETING */
+    struct fl_id session;
+    char label[TUNNEL_VIA_MAX]; /* "direct 10.0.0.1:3839", "proxy eu" */
+};
+
+struct dial {
+    struct dial *prev, *next;
+    struct turn_item item;
+    struct endpoint *endpoint;
+    bool over;
+    uint64_t started;
+    struct dial_request request; /* its addresses point into @addresses */
+    char addresses[ENDPOINT_ADDRESSES_MAX][ADDRESS_MAX];
+    uint8_t token[GREETING_TOKEN];
+    const struct tunnel_ops *ops;
+    void *ctx;
+    struct attempt attempts[ATTEMPTS]; /* direct ones, then one per slot of a proxy */
+    uint64_t direct_at, proxy_at;      /* last start of each kind */
+    enum tunnel_close refusal;         /* the peer's own answer; DONE: none */
+    char errors[ERRORS_MAX];
+};
+
+static const struct tunnel_ops attempt_ops;
+static void on_secured(void *ctx, struct tunnel *tunnel);
+
+static uint64_t dial_now(const struct dial *dial)
+{
+    return turn_now(&dial->endpoint->turn);
+}
+
+static bool is_direct(const struct attempt *a)
+{
+    return a < a->dial->attempts + ENDPOINT_ADDRESSES_MAX;
+}
+
+static bool is_active(const struct attempt *a)
+{
+    return a->state != ATTEMPT_NEW && a->state != ATTEMPT_FAILED;
+}
+
+static void attempt_move(struct attempt *a, enum attempt_state to)
+{
+    state_move(&attempt_table, &a->state, to);
+    a->since = dial_now(a->dial);
+    if (!a->dial->over)
+        turn_queue(&a->dial->endpoint->turn, &a->dial->item);
+}
+
+/* ---- ends ---- */
+
+static void attempt_stop(struct attempt *a)
+{
+    if (a->state == ATTEMPT_ASKING && a->link)
+        link_forget(a->link, &a->wait);
+    if (a->leg)
+        leg_close(a->leg, LEG_RESET);
+    if (a->join)
+        join_close(a->join);
+    if (a->tunnel)
+        tunnel_close(a->tunnel, TUNNEL_CLOSE_CANCELLED, NULL);
+    a->link = NULL;
+    a->leg = NULL;
+    a->join = NULL;
+    a->tunnel = NULL;
+}
+
+static void attempt_fail(struct attempt *a, const char *text)
+{
+    struct dial *dial = a->dial;
+    size_t used = strlen(dial->errors);
+    (void)snprintf(dial->errors + used, sizeof(dial->errors) - used, "%s%s: %s", used ? "; " : "",
+                   a->label, text);
+    attempt_stop(a);
+    attempt_move(a, ATTEMPT_FAILED);
+}
+
+static void dial_release(struct turn_item *item)
+{
+    struct dial *dial = container_of(item, struct dial, item);
+    explicit_bzero(dial->token, sizeof(dial->token));
+    free(dial);
+}
+
+void dial_drop(struct dial *dial)
+{
+    dial->over = true;
+    for (size_t i = 0; i < ATTEMPTS; i++)
+        attempt_stop(&dial->attempts[i]);
+    DL_DELETE(dial->endpoint->dials, dial);
+    turn_bury(&dial->endpoint->turn, &dial->item, dial_release);
+}
+
+void dial_cancel(struct dial *dial)
+{
+    if (!dial->over)
+        dial_drop(dial);
+}
+
+static void dial_fail(struct dial *dial, const char *fallback)
+{
+    enum tunnel_close why =
+        dial->refusal != TUNNEL_CLOSE_DONE ? dial->refusal : TUNNEL_CLOSE_UNREACHABLE;
+    dial_drop(dial);
+    dial->ops->closed(dial->ctx, NULL, why, dial->errors[0] ? dial->errors : fallback);
+}
+
+/* ---- one attempt ---- */
+
+static void attempt_tunnel(struct attempt *a, struct leg *leg)
+{
+    struct dial *dial = a->dial;
+    struct endpoint *endpoint = dial->endpoint;
+    char via[TUNNEL_VIA_MAX];
+    (void)snprintf(via, sizeof(via), "%.80s %s", is_direct(a) ? "direct" : a->label,
+                   leg->ops->kind);
+    struct tunnel_params params = {
+        .turn = &endpoint->turn,
+        .list = &endpoint->tunnels,
+        .identity = endpoint->identity,
+        .via = via,
+        .caller = true,
+        .peer = dial->request.peer,
+        .session = a->session,
+        .purpose = dial->request.purpose,
+        .flow = dial->request.flow,
+        .token = dial->token,
+        .ops = &attempt_ops,
+        .ctx = a,
+        .secured = on_secured,
+    };
+    int r = tunnel_new(&params, leg, &a->tunnel);
+    if (r < 0)
+        attempt_fail(a, error_text(r));
+    else
+        attempt_move(a, ATTEMPT_SHAKING);
+}
+
+static void on_call_leg(void *ctx, struct leg *leg, unsigned events)
+{
+    struct attempt *a = ctx;
+    struct turn *turn = &a->dial->endpoint->turn;
+    turn_enter(turn);
+    if (events & LEG_FAILED) {
+        attempt_fail(a, error_text(leg_error(leg)));
+    } else if (events & LEG_OPENED) {
+        a->leg = NULL;
+        attempt_tunnel(a, leg);
+    }
+    turn_leave(turn);
+}
+
+static void attempt_call(struct attempt *a, const char *address)
+{
+    const struct endpoint_net *net = &a->dial->endpoint->net;
+    (void)snprintf(a->label, sizeof(a->label), "direct %.80s", address);
+    attempt_move(a, ATTEMPT_CALLING);
+    int r = net->open(net->ctx, address, true, on_call_leg, a, &a->leg);
+    if (r < 0) {
+        a->leg = NULL;
+        attempt_fail(a, error_text(r));
+    }
+}
+
+static void on_joined(void *ctx, struct join *join, struct leg *leg, int error, const char *text)
+{
+    struct attempt *a = ctx;
+    a->join = NULL;
+    if (leg)
+        attempt_tunnel(a, leg);
+    else
+        attempt_fail(a, text);
+}
+
+static void on_answered(struct link_wait *wait, const fl_Offer *offer, int error, const char *text)
+{
+    struct attempt *a = container_of(wait, struct attempt, wait);
+    struct endpoint *endpoint = a->dial->endpoint;
+    struct link *link = take_ptr(a->link);
+    if (!offer) {
+        attempt_fail(a, text);
+        return;
+    }
+    struct join_request request = {
+        .address = link_address(link),
+        .proxy = *link_proxy_id(link),
+        .peer = a->dial->request.peer,
+        .caller = true,
+    };
+    memcpy(a->session.b, offer->session, FL_ID_BYTES);
+    memcpy(request.key, offer->key, sizeof(request.key));
+    request.session = a->session;
+    int r = id_is_zero(&a->session) ? -FL_EMESSAGE
+                                    : join_new(&endpoint->turn, &endpoint->net, endpoint->identity,
+                                               &request, on_joined, a, &a->join);
+    explicit_bzero(&request, sizeof(request));
+    if (r < 0)
+        attempt_fail(a, error_text(r));
+    else
+        attempt_move(a, ATTEMPT_JOINING);
+}
+
+static void attempt_ask(struct attempt *a, struct link *link)
+{
+    (void)snprintf(a->label, sizeof(a->label), "proxy %.80s", link_name(link));
+    a->link = link;
+    a->wait = (struct link_wait){.peer = a->dial->request.peer, .answered = on_answered};
+    attempt_move(a, ATTEMPT_ASKING);
+    link_connect(link, &a->wait);
+}
+
+static void on_secured(void *ctx, struct tunnel *tunnel)
+{
+    attempt_move(ctx, ATTEMPT_READY);
+}
+
+static void on_opened(void *ctx, struct tunnel *tunnel)
+{
+    struct attempt *a = ctx;
+    struct dial *dial = a->dial;
+    a->tunnel = NULL;
+    dial_drop(dial);
+    tunnel_set_owner(tunnel, dial->ops, dial->ctx);
+    if (dial->ops->opened)
+        dial->ops->opened(dial->ctx, tunnel);
+}
+
+/* What the peer itself decided is final, whatever the way; anything else may be the way's fault. */
+static bool is_final(enum tunnel_close why)
+{
+    const uint32_t final = STATE_BIT(TUNNEL_CLOSE_UNKNOWN_FLOW) | STATE_BIT(TUNNEL_CLOSE_NOT_NOW) |
+                           STATE_BIT(TUNNEL_CLOSE_DENIED) | STATE_BIT(TUNNEL_CLOSE_PROOF);
+    return why < TUNNEL_CLOSE_COUNT && (final & STATE_BIT(why));
+}
+
+static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
+{
+    struct attempt *a = ctx;
+    a->tunnel = NULL;
+    if (is_final(why))
+        a->dial->refusal = why;
+    attempt_fail(a, text);
+}
+
+static const struct tunnel_ops attempt_ops = {.opened = on_opened, .closed = on_closed};
+
+/* ---- all of them ---- */
+
+static bool any(const struct dial *dial, bool direct, bool (*test)(const struct attempt *))
+{
+    size_t first = direct ? 0 : ENDPOINT_ADDRESSES_MAX;
+    size_t end = direct ? ENDPOINT_ADDRESSES_MAX : ATTEMPTS;
+    for (size_t i = first; i < end; i++) {
+        if (test(&dial->attempts[i]))
+            return true;
+    }
+    return false;
+}
+
+/* The next address not tried yet, or NULL. */
+static struct attempt *next_direct(struct dial *dial)
+{
+    for (size_t i = 0; dial->request.direct && i < dial->request.address_count; i++) {
+        if (dial->attempts[i].state == ATTEMPT_NEW)
+            return &dial->attempts[i];
+    }
+    return NULL;
+}
+
+/* The nearest registered proxy not tried yet, or NULL. An unmeasured one counts as far. */
+static struct attempt *next_proxy(struct dial *dial, struct link **ret_link)
+{
+    struct attempt *best = NULL;
+    uint64_t best_rtt = UINT64_MAX;
+    for (size_t i = 0; dial->request.relayed && i < ENDPOINT_PROXIES_MAX; i++) {
+        struct link *link = dial->endpoint->links[i];
+        struct attempt *a = &dial->attempts[ENDPOINT_ADDRESSES_MAX + i];
+        if (!link || !link_registered(link) || a->state != ATTEMPT_NEW)
+            continue;
+        uint64_t rtt = link_rtt(link) ? link_rtt(link) : UINT64_MAX - 1;
+        if (rtt < best_rtt) {
+            best = a;
+            best_rtt = rtt;
+            *ret_link = link;
+        }
+    }
+    return best;
+}
+
+/* Is there a proxy worth waiting for: one that is connecting, or any as long as none was there to
+ * ask? */
+static bool may_come(const struct dial *dial)
+{
+    bool asked = any(dial, false, is_active);
+    bool trying = false, exists = false;
+    for (size_t i = 0; dial->request.relayed && i < ENDPOINT_PROXIES_MAX; i++) {
+        const struct link *link = dial->endpoint->links[i];
+        const struct attempt *a = &dial->attempts[ENDPOINT_ADDRESSES_MAX + i];
+        asked = asked || a->state == ATTEMPT_FAILED;
+        if (!link || a->state != ATTEMPT_NEW)
+            continue;
+        exists = true;
+        trying = trying || link_trying(link);
+    }
+    return trying || (exists && !asked);
+}
+
+static void start_direct(struct dial *dial, uint64_t now)
+{
+    struct attempt *a = next_direct(dial);
+    bool first = dial->direct_at == 0;
+    if (!a || (!first && now < dial->direct_at + DIRECT_APART && any(dial, true, is_active)))
+        return;
+    dial->direct_at = now;
+    attempt_call(a, dial->request.addresses[a - dial->attempts]);
+}
+
+static void start_proxy(struct dial *dial, uint64_t now)
+{
+    struct link *link = NULL;
+    bool direct = any(dial, true, is_active) || next_direct(dial);
+    if (direct && now < dial->started + HEAD_START)
+        return;
+    if (any(dial, false, is_active) && now < dial->proxy_at + PROXIES_APART)
+        return;
+    struct attempt *a = next_proxy(dial, &link);
+    if (!a)
+        return;
+    dial->proxy_at = now;
+    attempt_ask(a, link);
+}
+
+/* One way at a time may greet; direct ones are first in the array and so preferred. */
+static void run_gate(struct dial *dial, uint64_t now)
+{
+    struct attempt *ready = NULL;
+    for (size_t i = 0; i < ATTEMPTS; i++) {
+        struct attempt *a = &dial->attempts[i];
+        if (a->state == ATTEMPT_GREETING && now < a->since + GATE_TIME)
+            return;
+        if (a->state == ATTEMPT_READY && !ready)
+            ready = a;
+    }
+    if (!ready)
+        return;
+    attempt_move(ready, ATTEMPT_GREETING);
+    tunnel_greet(ready->tunnel);
+}
+
+static void dial_step(struct dial *dial)
+{
+    uint64_t now = dial_now(dial);
+    if (dial->refusal != TUNNEL_CLOSE_DONE) {
+        dial_fail(dial, tunnel_close_text(dial->refusal));
+        return;
+    }
+    start_direct(dial, now);
+    start_proxy(dial, now);
+    run_gate(dial, now);
+    if (dial->over || any(dial, true, is_active) || any(dial, false, is_active) ||
+        next_direct(dial))
+        return;
+    struct link *link;
+    if (!next_proxy(dial, &link) && !may_come(dial))
+        dial_fail(dial, "no address and no proxy to try");
+}
+
+static void dial_run(struct turn_item *item)
+{
+    struct dial *dial = container_of(item, struct dial, item);
+    if (!dial->over)
+        dial_step(dial);
+}
+
+void dial_links_changed(struct dial *dial)
+{
+    turn_queue(&dial->endpoint->turn, &dial->item);
+}
+
+void dial_tick(struct dial *dial, uint64_t now)
+{
+    for (size_t i = 0; i < ATTEMPTS && !dial->over; i++) {
+        struct attempt *a = &dial->attempts[i];
+        if (a->join)
+            join_tick(a->join, now);
+        else if ((a->state == ATTEMPT_CALLING || a->state == ATTEMPT_ASKING) &&
+                 now >= a->since + CALL_TIME)
+            attempt_fail(a, a->state == ATTEMPT_CALLING ? "no connection in time"
+                                                        : "no answer in time");
+    }
+    if (dial->over)
+        return;
+    if (now >= dial->started + DIAL_TIME)
+        dial_fail(dial, "no proxy could be reached in time");
+    else
+        dial_step(dial);
+}
+
+struct dial *dial_next(const struct dial *dial)
+{
+    return dial->next;
+}
+
+static void copy_request(struct dial *dial, const struct dial_request *request)
+{
+    dial->request = *request;
+    if (dial->request.address_count > ENDPOINT_ADDRESSES_MAX)
+        dial->request.address_count = ENDPOINT_ADDRESSES_MAX;
+    for (size_t i = 0; i < dial->request.address_count; i++) {
+        (void)snprintf(dial->addresses[i], ADDRESS_MAX, "%s", request->addresses[i]);
+        dial->request.addresses[i] = dial->addresses[i];
+    }
+    memcpy(dial->token, request->token, sizeof(dial->token));
+    explicit_bzero(dial->request.token, sizeof(dial->request.token));
+    if (request->purpose != fl_Purpose_PURPOSE_TRANSFER)
+        dial->request.flow = (struct fl_id){0};
+}
+
+int endpoint_dial(struct endpoint *endpoint, const struct dial_request *request,
+                  const struct tunnel_ops *ops, void *ctx, struct dial **ret_dial)
+{
+    if (endpoint->closed)
+        return -FL_ECLOSED;
+    struct dial *dial = calloc(1, sizeof(*dial));
+    if (!dial)
+        return -ENOMEM;
+    dial->endpoint = endpoint;
+    dial->item.run = dial_run;
+    dial->ops = ops;
+    dial->ctx = ctx;
+    dial->refusal = TUNNEL_CLOSE_DONE;
+    dial->started = dial_now(dial);
+    copy_request(dial, request);
+    for (size_t i = 0; i < ATTEMPTS; i++)
+        dial->attempts[i].dial = dial;
+    DL_APPEND(endpoint->dials, dial);
+    turn_queue(&endpoint->turn, &dial->item);
+    *ret_dial = dial;
+    return 0;
+}

@@ -1,0 +1,339 @@
+/* endpoint.c - links, dials and tunnels of one endpoint, and what proxies and peers bring to it. */
+#include "tunnel/endpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "tunnel/endpoint_core.h"
+#include "tunnel/link.h"
+
+#define DIRECT_SLOT ENDPOINT_PROXIES_MAX
+
+static unsigned pending_max(const struct endpoint *endpoint)
+{
+    return endpoint_is_console(endpoint) ? ENDPOINT_PENDING_MAX_CONSOLE : ENDPOINT_PENDING_MAX;
+}
+
+/* ---- what comes in ---- */
+
+static enum tunnel_close welcome(void *ctx, struct endpoint_incoming *in)
+{
+    struct endpoint *endpoint = ctx;
+    return endpoint->ops->incoming ? endpoint->ops->incoming(endpoint->ctx, in)
+                                   : TUNNEL_CLOSE_NOT_NOW;
+}
+
+/* The callee's side of a tunnel on @leg. Takes the leg, and one count of *@pending. */
+static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct party *peer,
+                       const struct fl_id *session, const char *via, unsigned *pending)
+{
+    struct tunnel *tunnel;
+    const struct tunnel_params params = {
+        .turn = &endpoint->turn,
+        .list = &endpoint->tunnels,
+        .identity = endpoint->identity,
+        .via = via,
+        .caller = false,
+        .peer = *peer,
+        .session = *session,
+        .welcome = welcome,
+        .welcome_ctx = endpoint,
+        .pending = pending,
+    };
+    if (tunnel_new(&params, leg, &tunnel) < 0)
+        (*pending)--;
+}
+
+void endpoint_answer(struct endpoint *endpoint, struct leg *leg)
+{
+    static const struct party nobody;
+    static const struct fl_id no_session;
+    unsigned *pending = &endpoint->pending[DIRECT_SLOT];
+    char via[TUNNEL_VIA_MAX];
+    if (endpoint->closed || *pending >= pending_max(endpoint)) {
+        leg_close(leg, LEG_RESET);
+        return;
+    }
+    (*pending)++;
+    (void)snprintf(via, sizeof(via), "direct %s", leg->ops->kind);
+    answer_leg(endpoint, leg, &nobody, &no_session, via, pending);
+}
+
+static void invited_joined(void *ctx, struct join *join, struct leg *leg, int error,
+                           const char *text)
+{
+    struct invited *invited = ctx;
+    struct endpoint *endpoint = invited->endpoint;
+    char via[TUNNEL_VIA_MAX];
+    DL_DELETE(endpoint->invited, invited);
+    if (leg) {
+        (void)snprintf(via, sizeof(via), "%.80s %s", invited->via, leg->ops->kind);
+        answer_leg(endpoint, leg, &invited->from, &invited->session, via, invited->pending);
+    } else {
+        (*invited->pending)--;
+    }
+    free(invited);
+}
+
+/* Beyond the cap invitations are left unanswered: the caller hears of it from the proxy and tries
+ * again. */
+void endpoint_invite(struct endpoint *endpoint, struct link *link, unsigned slot,
+                     const fl_Invite *invite)
+{
+    struct party from;
+    unsigned *pending = &endpoint->pending[slot];
+    if (!invite->has_from || party_from_wire(&invite->from, &from) < 0 ||
+        from.role == PARTY_PROXY || trust_is_denied(identity_trust(endpoint->identity), &from.id) ||
+        *pending >= pending_max(endpoint))
+        return;
+    struct invited *invited = calloc(1, sizeof(*invited));
+    if (!invited)
+        return;
+    invited->endpoint = endpoint;
+    invited->from = from;
+    invited->pending = pending;
+    memcpy(invited->session.b, invite->session, FL_ID_BYTES);
+    (void)snprintf(invited->via, sizeof(invited->via), "proxy %.80s", link_name(link));
+    struct join_request request = {
+        .address = link_address(link),
+        .proxy = *link_proxy_id(link),
+        .session = invited->session,
+        .peer = from,
+        .caller = false,
+    };
+    memcpy(request.key, invite->key, sizeof(request.key));
+    if (id_is_zero(&request.session) ||
+        join_new(&endpoint->turn, &endpoint->net, endpoint->identity, &request, invited_joined,
+                 invited, &invited->join) < 0) {
+        free(invited);
+    } else {
+        (*pending)++;
+        DL_APPEND(endpoint->invited, invited);
+    }
+    explicit_bzero(&request, sizeof(request));
+}
+
+/* ---- proxies ---- */
+
+void endpoint_links_changed(struct endpoint *endpoint)
+{
+    for (struct dial *dial = endpoint->dials; dial; dial = dial_next(dial))
+        dial_links_changed(dial);
+}
+
+static const struct endpoint_proxy *find_proxy(const struct link *link,
+                                               const struct endpoint_proxy *proxies, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (link_is_for(link, &proxies[i]))
+            return &proxies[i];
+    }
+    return NULL;
+}
+
+static bool has_link(const struct endpoint *endpoint, const struct endpoint_proxy *proxy)
+{
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        if (endpoint->links[i] && link_is_for(endpoint->links[i], proxy))
+            return true;
+    }
+    return false;
+}
+
+static int add_link(struct endpoint *endpoint, const struct endpoint_proxy *proxy)
+{
+    for (unsigned i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        if (!endpoint->links[i])
+            return link_new(endpoint, proxy, i, &endpoint->links[i]);
+    }
+    return -FL_EFULL;
+}
+
+int endpoint_set_proxies(struct endpoint *endpoint, const struct endpoint_proxy *proxies,
+                         size_t count)
+{
+    if (endpoint->closed)
+        return -FL_ECLOSED;
+    turn_enter(&endpoint->turn);
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        const struct endpoint_proxy *kept =
+            endpoint->links[i] ? find_proxy(endpoint->links[i], proxies, count) : NULL;
+        if (kept)
+            link_update(endpoint->links[i], kept);
+        else if (endpoint->links[i])
+            link_close(take_ptr(endpoint->links[i]));
+    }
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        if (!has_link(endpoint, &proxies[i]))
+            r = add_link(endpoint, &proxies[i]);
+    }
+    endpoint_links_changed(endpoint);
+    turn_leave(&endpoint->turn);
+    return r;
+}
+
+size_t endpoint_proxies(const struct endpoint *endpoint, struct endpoint_proxy_info *ret,
+                        size_t max)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX && n < max; i++) {
+        if (endpoint->links[i])
+            link_info(endpoint->links[i], &ret[n++]);
+    }
+    return n;
+}
+
+/* ---- identities ---- */
+
+void endpoint_set_identity(struct endpoint *endpoint, struct identity *identity)
+{
+    identity_ref(identity);
+    identity_unref(endpoint->identity);
+    endpoint->identity = identity;
+    /* A new trust knows nobody yet. Without memory for that the list comes again with the next
+     * endpoint_deny(). */
+    if (endpoint->denied_revision)
+        (void)trust_deny(identity_trust(identity), endpoint->denied, endpoint->denied_count);
+}
+
+static bool denied_here(const struct endpoint *endpoint, const struct party *peer)
+{
+    return peer->role != PARTY_NONE &&
+           trust_is_denied(identity_trust(endpoint->identity), &peer->id);
+}
+
+static void close_denied(struct endpoint *endpoint)
+{
+    struct tunnel *next;
+    for (struct tunnel *t = endpoint->tunnels.head; t; t = next) {
+        next = tunnel_next(t);
+        if (denied_here(endpoint, tunnel_peer(t)))
+            tunnel_deny(t);
+    }
+    struct invited *invited, *tmp;
+    DL_FOREACH_SAFE (endpoint->invited, invited, tmp) {
+        if (!denied_here(endpoint, &invited->from))
+            continue;
+        DL_DELETE(endpoint->invited, invited);
+        (*invited->pending)--;
+        join_close(invited->join);
+        free(invited);
+    }
+}
+
+int endpoint_deny(struct endpoint *endpoint, uint64_t revision, const struct fl_id *ids,
+                  size_t count)
+{
+    struct fl_id *copy = calloc(count ? count : 1, sizeof(*copy));
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, ids, count * sizeof(*copy));
+    int r = trust_deny(identity_trust(endpoint->identity), ids, count);
+    if (r < 0) {
+        free(copy);
+        return r;
+    }
+    free(endpoint->denied);
+    endpoint->denied = copy;
+    endpoint->denied_count = count;
+    endpoint->denied_revision = revision ? revision : 1;
+    for (size_t i = 0; endpoint_is_console(endpoint) && i < ENDPOINT_PROXIES_MAX; i++) {
+        if (endpoint->links[i])
+            link_push_denied(endpoint->links[i]);
+    }
+    close_denied(endpoint);
+    return 0;
+}
+
+/* ---- life ---- */
+
+int endpoint_new(struct identity *identity, const struct endpoint_net *net,
+                 const struct endpoint_ops *ops, void *ctx, struct endpoint **ret_endpoint)
+{
+    struct endpoint *endpoint = calloc(1, sizeof(*endpoint));
+    if (!endpoint)
+        return -ENOMEM;
+    endpoint->net = *net;
+    endpoint->ops = ops;
+    endpoint->ctx = ctx;
+    endpoint->identity = identity_ref(identity);
+    endpoint->turn.wake = net->wake;
+    endpoint->turn.now = net->now;
+    endpoint->turn.ctx = net->ctx;
+    *ret_endpoint = endpoint;
+    return 0;
+}
+
+static void tick_all(struct endpoint *endpoint, uint64_t now)
+{
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        if (endpoint->links[i])
+            link_tick(endpoint->links[i], now);
+    }
+    /* What ends in a callback of these loops is freed at the end of the turn only, so next stays
+     * good. */
+    for (struct dial *dial = endpoint->dials, *next; dial; dial = next) {
+        next = dial_next(dial);
+        dial_tick(dial, now);
+    }
+    for (struct tunnel *t = endpoint->tunnels.head, *next; t; t = next) {
+        next = tunnel_next(t);
+        tunnel_tick(t, now);
+    }
+    struct invited *invited, *tmp;
+    DL_FOREACH_SAFE (endpoint->invited, invited, tmp) {
+        join_tick(invited->join, now);
+    }
+}
+
+void endpoint_tick(struct endpoint *endpoint, uint64_t now)
+{
+    turn_enter(&endpoint->turn);
+    if (!endpoint->closed)
+        tick_all(endpoint, now);
+    turn_leave(&endpoint->turn);
+}
+
+void endpoint_run(struct endpoint *endpoint)
+{
+    turn_run(&endpoint->turn);
+}
+
+static void endpoint_free(struct turn *turn)
+{
+    struct endpoint *endpoint = container_of(turn, struct endpoint, turn);
+    identity_unref(endpoint->identity);
+    free(endpoint->denied);
+    free(endpoint);
+}
+
+void endpoint_close(struct endpoint *endpoint)
+{
+    if (endpoint->closed)
+        return;
+    turn_enter(&endpoint->turn);
+    endpoint->closed = true;
+    while (endpoint->dials)
+        dial_drop(endpoint->dials);
+    while (endpoint->invited) {
+        struct invited *invited = endpoint->invited;
+        DL_DELETE(endpoint->invited, invited);
+        join_close(invited->join);
+        free(invited);
+    }
+    for (struct tunnel *t = endpoint->tunnels.head, *next; t; t = next) {
+        next = tunnel_next(t);
+        tunnel_drop(t);
+    }
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        if (endpoint->links[i])
+            link_close(take_ptr(endpoint->links[i]));
+    }
+    turn_end(&endpoint->turn, endpoint_free);
+    turn_leave(&endpoint->turn);
+}

@@ -1,0 +1,61 @@
+/* endpoint_core.h - what endpoint.c, link.c and dial.c share. */
+#ifndef FL_TUNNEL_ENDPOINT_CORE_H
+#define FL_TUNNEL_ENDPOINT_CORE_H
+
+#include "tunnel/join.h"
+#include "tunnel/tunnel_core.h"
+
+/* Strangers at once that have not yet proved to be welcome, per proxy and for direct legs. */
+#define ENDPOINT_PENDING_MAX         64
+#define ENDPOINT_PENDING_MAX_CONSOLE 512
+
+struct link;
+
+/* A session to which a proxy invited us, while its data leg is made. */
+struct invited {
+    struct invited *prev, *next;
+    struct endpoint *endpoint;
+    struct join *join;
+    struct party from;
+    struct fl_id session;
+    char via[TUNNEL_VIA_MAX];
+    unsigned *pending;
+};
+
+struct endpoint {
+    struct turn turn;
+    struct endpoint_net net;
+    const struct endpoint_ops *ops;
+    void *ctx;
+    struct identity *identity;                  /* a reference */
+    struct link *links[ENDPOINT_PROXIES_MAX];   /* NULL: slot free */
+    unsigned pending[ENDPOINT_PROXIES_MAX + 1]; /* strangers by slot of their proxy; last: direct */
+    struct dial *dials;
+    struct invited *invited;
+    struct tunnel_list tunnels;
+    struct fl_id *denied; /* owned */
+    size_t denied_count;
+    uint64_t denied_revision; /* 0: none yet */
+    uint64_t next_request;    /* number of the next CONNECT */
+    bool closed;
+};
+
+static inline bool endpoint_is_console(const struct endpoint *endpoint)
+{
+    return identity_party(endpoint->identity)->role == PARTY_CONSOLE;
+}
+
+/* endpoint_invite - @link's proxy offers us a session. */
+void endpoint_invite(struct endpoint *endpoint, struct link *link, unsigned slot,
+                     const fl_Invite *invite);
+
+/* endpoint_links_changed - a link became registered or ceased to be: dials look again. */
+void endpoint_links_changed(struct endpoint *endpoint);
+
+/* dial_tick, dial_drop (no callback), dial_links_changed: endpoint.c's side of dial.c. */
+void dial_tick(struct dial *dial, uint64_t now);
+void dial_drop(struct dial *dial);
+void dial_links_changed(struct dial *dial);
+struct dial *dial_next(const struct dial *dial);
+
+#endif

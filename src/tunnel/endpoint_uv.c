@@ -1,0 +1,192 @@
+/* endpoint_uv.c - the endpoint's core on a libuv loop. */
+#include "tunnel/endpoint_uv.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/error.h"
+#include "leg/leg_tcp.h"
+#include "leg/listener.h"
+
+#define TICK_MS       50
+#define LISTENERS_MAX 8
+
+struct endpoint_uv {
+    uv_loop_t *loop;
+    struct endpoint *core; /* NULL once closed */
+    uv_timer_t timer;      /* ticks */
+    uv_idle_t idle;        /* active while the core has put something off */
+    unsigned handles;      /* of the two, not yet closed */
+    struct listener *listeners[LISTENERS_MAX];
+    size_t listener_count;
+};
+
+static int net_open(void *ctx, const char *address, bool plain, leg_handler *handler,
+                    void *handler_ctx, struct leg **ret_leg)
+{
+    struct endpoint_uv *uv = ctx;
+    char host[256];
+    uint16_t port;
+    int r = config_split_address(address, host, sizeof(host), &port);
+    if (r < 0 || port == 0 || host[0] == '\0')
+        return -EINVAL;
+    return leg_tcp_dial(uv->loop, host, port, plain ? LEG_TCP_PLAIN : LEG_TCP_WRAPPED, handler,
+                        handler_ctx, ret_leg);
+}
+
+static uint64_t net_now(void *ctx)
+{
+    return clock_now();
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct endpoint_uv *uv = timer->data;
+    if (uv->core)
+        endpoint_tick(uv->core, clock_now());
+}
+
+/* Stopped first: the core wakes us again when more is put off. */
+static void on_idle(uv_idle_t *idle)
+{
+    struct endpoint_uv *uv = idle->data;
+    (void)uv_idle_stop(idle);
+    if (uv->core)
+        endpoint_run(uv->core);
+}
+
+static void net_wake(void *ctx)
+{
+    struct endpoint_uv *uv = ctx;
+    if (uv->core)
+        (void)uv_idle_start(&uv->idle, on_idle);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct endpoint_uv *uv = handle->data;
+    if (--uv->handles == 0)
+        free(uv);
+}
+
+static const struct endpoint_net net_functions = {
+    .open = net_open, .now = net_now, .wake = net_wake};
+
+int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct endpoint_ops *ops,
+                    void *ctx, struct endpoint_uv **ret_uv)
+{
+    struct endpoint_uv *uv = calloc(1, sizeof(*uv));
+    if (!uv)
+        return -ENOMEM;
+    struct endpoint_net net = net_functions;
+    net.ctx = uv;
+    uv->loop = loop;
+    int r = endpoint_new(identity, &net, ops, ctx, &uv->core);
+    if (r < 0) {
+        free(uv);
+        return r;
+    }
+    uv->timer.data = uv->idle.data = uv;
+    uv->handles = 2;
+    (void)uv_timer_init(loop, &uv->timer); /* neither init can fail (libuv) */
+    (void)uv_idle_init(loop, &uv->idle);
+    (void)uv_timer_start(&uv->timer, on_timer, 0, TICK_MS);
+    *ret_uv = uv;
+    return 0;
+}
+
+struct endpoint *endpoint_uv_core(struct endpoint_uv *uv)
+{
+    return uv->core;
+}
+
+/* Until the tunnel has the leg, nothing of it matters. */
+static void on_unowned_leg(void *ctx, struct leg *leg, unsigned events)
+{
+}
+
+static void on_accept(void *ctx, int fd, const char *peer)
+{
+    struct endpoint_uv *uv = ctx;
+    struct leg *leg;
+    if (!uv->core)
+        (void)close(fd);
+    else if (leg_tcp_accept(uv->loop, fd, LEG_TCP_PLAIN, NULL, on_unowned_leg, NULL, &leg) == 0)
+        endpoint_answer(uv->core, leg);
+}
+
+int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, uint16_t *ret_port)
+{
+    if (uv->listener_count == LISTENERS_MAX)
+        return -FL_EFULL;
+    struct listener **slot = &uv->listeners[uv->listener_count];
+    int r = listener_new(uv->loop, host, port, false, on_accept, uv, slot);
+    if (r < 0)
+        return r;
+    uv->listener_count++;
+    if (ret_port)
+        *ret_port = listener_port(*slot);
+    return 0;
+}
+
+void endpoint_uv_close(struct endpoint_uv *uv)
+{
+    if (!uv->core)
+        return;
+    while (uv->listener_count > 0)
+        listener_close(uv->listeners[--uv->listener_count]);
+    endpoint_close(take_ptr(uv->core));
+    uv_close((uv_handle_t *)&uv->timer, on_closed);
+    uv_close((uv_handle_t *)&uv->idle, on_closed);
+}
+
+/* ---- this machine's addresses ---- */
+
+static bool is_link_local(const uv_interface_address_t *i)
+{
+    if (i->address.address4.sin_family == AF_INET)
+        return (ntohl(i->address.address4.sin_addr.s_addr) & 0xffff0000u) ==
+               0xa9fe0000u; /* 169.254/16 */
+    return IN6_IS_ADDR_LINKLOCAL(&i->address.address6.sin6_addr);
+}
+
+static void format_address(const uv_interface_address_t *i, uint16_t port,
+                           char buf[static LEG_ADDRESS_MAX])
+{
+    char host[INET6_ADDRSTRLEN];
+    bool v4 = i->address.address4.sin_family == AF_INET;
+    if (v4)
+        (void)uv_ip4_name(&i->address.address4, host, sizeof(host));
+    else
+        (void)uv_ip6_name(&i->address.address6, host, sizeof(host));
+    (void)snprintf(buf, LEG_ADDRESS_MAX, v4 ? "%s:%u" : "[%s]:%u", host, (unsigned)port);
+}
+
+static size_t collect(const uv_interface_address_t *list, int count, bool internal, uint16_t port,
+                      char (*ret)[LEG_ADDRESS_MAX], size_t max)
+{
+    size_t n = 0;
+    for (int i = 0; i < count && n < max; i++) {
+        if ((list[i].is_internal != 0) == internal && !is_link_local(&list[i]))
+            format_address(&list[i], port, ret[n++]);
+    }
+    return n;
+}
+
+size_t endpoint_uv_addresses(uint16_t port, char (*ret)[LEG_ADDRESS_MAX], size_t max)
+{
+    uv_interface_address_t *list;
+    int count;
+    if (uv_interface_addresses(&list, &count) < 0)
+        return 0;
+    size_t n = collect(list, count, false, port, ret, max);
+    if (n == 0)
+        n = collect(list, count, true, port, ret, max);
+    uv_free_interface_addresses(list, count);
+    return n;
+}

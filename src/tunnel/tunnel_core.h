@@ -1,0 +1,61 @@
+/* tunnel_core.h - how dial.c and endpoint.c make and drive tunnels. Owners use tunnel.h. */
+#ifndef FL_TUNNEL_TUNNEL_CORE_H
+#define FL_TUNNEL_TUNNEL_CORE_H
+
+#include "tunnel/endpoint.h"
+#include "tunnel/turn.h"
+
+struct tunnel_list {
+    struct tunnel *head;
+};
+
+struct tunnel_params {
+    struct turn *turn;
+    struct tunnel_list *list;  /* to be on until it is gone */
+    struct identity *identity; /* referenced */
+    const char *via;           /* copied */
+    bool caller;
+    struct party peer; /* caller: whom we asked for; callee: whom the proxy named; role PARTY_NONE:
+                          not known */
+    struct fl_id session; /* as JOINED said; zero on a direct leg */
+
+    /* caller */
+    enum _fl_Purpose purpose;
+    struct fl_id flow;
+    const uint8_t *token; /* 32 bytes, copied; PURPOSE_TRANSFER */
+    const struct tunnel_ops *ops;
+    void *ctx;
+    /* The TLS session stands and the peer is the right one; nothing is said before tunnel_greet().
+     * NULL: go on at once. */
+    void (*secured)(void *ctx, struct tunnel *tunnel);
+
+    /* callee */
+    enum tunnel_close (*welcome)(void *ctx, struct endpoint_incoming *in);
+    void *welcome_ctx;
+    unsigned
+        *pending; /* counted by the maker; taken down when the tunnel opens or ends. May be NULL */
+};
+
+/* tunnel_new - takes @leg, an open one on which the session's stream begins; on failure too.
+ * Returns 0, -ENOMEM or -FL_ETLS. */
+int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunnel **ret_tunnel);
+
+/* tunnel_greet - after secured(): say TUNNEL_HELLO. */
+void tunnel_greet(struct tunnel *tunnel);
+
+/* tunnel_tick - deadlines and keepalive. */
+void tunnel_tick(struct tunnel *tunnel, uint64_t now);
+
+/* tunnel_end - close and tell the owner (closed() runs at once; call it from the loop's side only).
+ */
+void tunnel_end(struct tunnel *tunnel, enum tunnel_close why, const char *text);
+
+/* tunnel_deny - its peer is denied: ends at the end of this turn, and the owner is told. */
+void tunnel_deny(struct tunnel *tunnel);
+
+/* tunnel_drop - the endpoint goes: send what can be sent now, close the leg, no callback. */
+void tunnel_drop(struct tunnel *tunnel);
+
+struct tunnel *tunnel_next(const struct tunnel *tunnel);
+
+#endif
