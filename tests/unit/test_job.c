@@ -1,0 +1,649 @@
+/* The agent's flows against a fake network and a fake engine, both defined here in place of the
+ * real ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/job.h"
+#include "agent/receive.h"
+#include "agent/send.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+/* ---- the fakes ---- */
+
+struct dial {
+    struct dial_request request;
+    const struct tunnel_ops *ops;
+    void *ctx;
+    bool live;
+};
+
+struct receive {
+    const struct receive_ops *ops;
+    void *ctx;
+    struct receive_progress progress;
+    struct tunnel *tunnel;
+    bool paused, stopped, live;
+    char root[64], subfolder[64];
+};
+
+struct send {
+    const struct send_ops *ops;
+    void *ctx;
+    bool live;
+    enum tunnel_close why;
+};
+
+#define MANY 64
+static struct dial dials[MANY];
+static struct receive receives[MANY];
+static struct send sends[MANY];
+static size_t dial_count, receive_count, send_count;
+static fl_FlowReport reports[256];
+static size_t report_count, error_count;
+static size_t room; /* messages that the control tunnel still takes */
+static unsigned wakes, closes;
+static char fake_tunnel[MANY]; /* their addresses are tunnels */
+
+#define TUNNEL(i) ((struct tunnel *)(void *)&fake_tunnel[i])
+#define CONSOLE   TUNNEL(MANY - 1)
+
+int endpoint_dial(struct endpoint *endpoint, const struct dial_request *request,
+                  const struct tunnel_ops *ops, void *ctx, struct dial **ret_dial)
+{
+    struct dial *dial = &dials[dial_count++];
+
+    *dial = (struct dial){*request, ops, ctx, true};
+    *ret_dial = dial;
+    return 0;
+}
+void dial_cancel(struct dial *dial)
+{
+    assert_true(dial->live);
+    dial->live = false;
+}
+void tunnel_set_owner(struct tunnel *tunnel, const struct tunnel_ops *ops, void *ctx)
+{
+    assert_ptr_equal(ops, &receive_tunnel_ops);
+}
+const char *tunnel_via(const struct tunnel *tunnel)
+{
+    return "proxy dmz tcp";
+}
+const char *tunnel_close_text(enum tunnel_close why)
+{
+    return "why";
+}
+void tunnel_close(struct tunnel *tunnel, enum tunnel_close why, const char *text)
+{
+    closes++;
+}
+int tunnel_send_message(struct tunnel *tunnel, uint8_t type, const pb_msgdesc_t *fields,
+                        const void *src)
+{
+    assert_ptr_equal(tunnel, CONSOLE);
+    if (!room)
+        return -EAGAIN;
+    room--;
+    if (type == FRAME_FLOW_REPORT)
+        reports[report_count++] = *(const fl_FlowReport *)src;
+    else if (type == FRAME_FLOW_ERROR)
+        assert_int_equal(((const fl_FlowError *)src)->number, ++error_count);
+    return 0;
+}
+
+int receive_new(uv_loop_t *loop, const struct fl_id *flow, const void *root, size_t root_len,
+                const void *subfolder, size_t subfolder_len, struct index *index,
+                const struct receive_ops *ops, void *ctx, struct receive **ret_receive)
+{
+    struct receive *receive = &receives[receive_count++];
+
+    *receive = (struct receive){.ops = ops, .ctx = ctx, .live = true};
+    memcpy(receive->root, root, root_len);
+    memcpy(receive->subfolder, subfolder, subfolder_len);
+    *ret_receive = receive;
+    return 0;
+}
+static void receive_opened(void *ctx, struct tunnel *tunnel)
+{
+    ((struct receive *)ctx)->tunnel = tunnel;
+}
+const struct tunnel_ops receive_tunnel_ops = {.opened = receive_opened};
+const struct tunnel_ops send_tunnel_ops;
+bool receive_connected(const struct receive *receive)
+{
+    return receive->tunnel != NULL;
+}
+struct tunnel *receive_tunnel(const struct receive *receive)
+{
+    return receive->tunnel;
+}
+const struct receive_progress *receive_progress(struct receive *receive)
+{
+    return &receive->progress;
+}
+void receive_pause(struct receive *receive)
+{
+    receive->paused = true;
+    receive->tunnel = NULL;
+}
+void receive_resume(struct receive *receive)
+{
+    receive->paused = false;
+}
+void receive_stop(struct receive *receive)
+{
+    receive->stopped = true;
+    receive->tunnel = NULL;
+}
+void receive_free(struct receive *receive)
+{
+    if (receive)
+        receive->live = false;
+}
+int send_new(uv_loop_t *loop, const char *path, struct index *index, const struct send_ops *ops,
+             void *ctx, struct send **ret_send)
+{
+    struct send *send = &sends[send_count++];
+
+    *send = (struct send){ops, ctx, true, TUNNEL_CLOSE_DONE};
+    *ret_send = send;
+    return 0;
+}
+void send_close(struct send *send, enum tunnel_close why, const char *text)
+{
+    assert_true(send->live);
+    send->live = false;
+    send->why = why;
+}
+int index_parts_flows(struct index *index, struct fl_id *ret_flows, size_t max)
+{
+    return 0;
+}
+int index_parts_clean(struct index *index, const struct fl_id *flow)
+{
+    return 0;
+}
+
+/* ---- the bench ---- */
+
+static char folder[64], path[96];
+static struct journal *journal;
+static struct jobs *jobs;
+static uint64_t now;
+
+static void on_wake(void *ctx)
+{
+    wakes++;
+}
+
+static void open_jobs(const char *folders)
+{
+    struct jobs_options options = {.folders = folders,
+                                   .direct = true,
+                                   .wake = on_wake,
+                                   .endpoint = (struct endpoint *)(void *)&fake_tunnel[0]};
+    char message[256];
+
+    if (journal_open(path, &journal, message, sizeof(message)))
+        fail_msg("%s", message);
+    options.journal = journal;
+    assert_int_equal(jobs_new(&options, now, &jobs), 0);
+}
+
+static void close_jobs(void)
+{
+    jobs_free(jobs);
+    journal_close(journal);
+}
+
+static int set_up(void **state)
+{
+    (void)snprintf(folder, sizeof(folder), "/tmp/fl-job-XXXXXX");
+    if (!mkdtemp(folder))
+        return -1;
+    (void)snprintf(path, sizeof(path), "%s/journal.db", folder);
+    dial_count = receive_count = send_count = report_count = error_count = 0;
+    wakes = closes = 0;
+    room = 1000;
+    now = clock_now();
+    open_jobs(NULL);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    close_jobs();
+    (void)unlink(path);
+    return rmdir(folder);
+}
+
+static fl_FlowAssign *order(uint8_t id, fl_FlowSide side, fl_FlowAction action, uint64_t generation)
+{
+    static fl_FlowAssign assign;
+
+    assign = (fl_FlowAssign)fl_FlowAssign_init_zero;
+    assign.flow[0] = id;
+    assign.side = side;
+    assign.action = action;
+    assign.generation = generation;
+    assign.path.size = 4;
+    memcpy(assign.path.bytes, "/dst", 4);
+    assign.has_peer = true;
+    assign.peer.role = fl_Role_ROLE_AGENT;
+    assign.peer.id[0] = 99;
+    (void)strcpy(assign.peer_name, "home-a");
+    assign.token[0] = 42;
+    return &assign;
+}
+
+static void tell(uint8_t id, fl_FlowAction action, uint64_t generation)
+{
+    assert_int_equal(jobs_assign(jobs, order(id, fl_FlowSide_SIDE_TARGET, action, generation), now),
+                     0);
+}
+
+/* What the console would hear now: the last report. */
+static const fl_FlowReport *heard(void)
+{
+    size_t before = report_count;
+
+    assert_int_equal(jobs_tell(jobs, CONSOLE, now), 0);
+    return report_count > before ? &reports[report_count - 1] : NULL;
+}
+
+static void open_dial(size_t i)
+{
+    assert_true(dials[i].live);
+    dials[i].live = false;
+    dials[i].ops->opened(dials[i].ctx, TUNNEL(i));
+}
+
+static void fail_dial(size_t i, enum tunnel_close why)
+{
+    assert_true(dials[i].live);
+    dials[i].live = false;
+    dials[i].ops->closed(dials[i].ctx, NULL, why, "text of the failure");
+}
+
+static void finish(size_t i, enum receive_end end)
+{
+    receives[i].tunnel = NULL;
+    receives[i].ops->finished(receives[i].ctx, end, NULL);
+}
+
+static void ack(uint8_t id, uint64_t seq)
+{
+    fl_FlowAck it = {.flow = {id}, .seq = seq};
+
+    jobs_ack(jobs, &it);
+}
+
+/* ---- the tests ---- */
+
+static void a_flow_moves(void **state)
+{
+    const fl_FlowReport *report;
+
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    assert_int_equal(dial_count, 1);
+    assert_int_equal(dials[0].request.peer.id.b[0], 99);
+    assert_int_equal(dials[0].request.token[0], 42);
+    assert_false(dials[0].request.direct); /* no addresses told */
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_CONNECTING);
+    open_dial(0);
+    report = heard();
+    assert_int_equal(report->state, fl_FlowState_FLOW_MOVING);
+    assert_string_equal(report->path, "proxy dmz tcp");
+    receives[0].progress.bytes_moved = 5;
+    receives[0].ops->progress(receives[0].ctx);
+    assert_null(heard()); /* not more than twice a second */
+    now += 500 * CLOCK_MS;
+    assert_int_equal(heard()->bytes_moved, 5);
+    now += CLOCK_SEC;
+    assert_null(heard()); /* nothing new */
+    finish(0, RECEIVE_DONE);
+    report = heard();
+    assert_int_equal(report->state, fl_FlowState_FLOW_DONE);
+    assert_int_equal(report->bytes_moved, 5);
+    assert_false(receives[0].live);
+    assert_null(heard());
+}
+
+static void a_final_report_is_repeated_until_seen(void **state)
+{
+    uint64_t seq;
+
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_dial(0);
+    finish(0, RECEIVE_PARTIAL);
+    seq = heard()->seq;
+    now += 31 * CLOCK_SEC;
+    assert_true(heard()->seq > seq);
+    ack(1, seq); /* an older one */
+    now += 31 * CLOCK_SEC;
+    assert_non_null(heard());
+    close_jobs();
+    open_jobs(NULL);
+    jobs_tick(jobs, now);
+    assert_int_equal(dial_count, 1); /* it is not done again */
+    jobs_online(jobs);
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_PARTIAL);
+    ack(1, reports[report_count - 1].seq);
+    jobs_online(jobs);
+    assert_null(heard());
+    tell(1, fl_FlowAction_ACTION_RUN, 2); /* the console asks again: it is told, not done again */
+    assert_int_equal(heard()->generation, 2);
+    assert_int_equal(dial_count, 1);
+}
+
+static void failures_are_shown_and_tried_again(void **state)
+{
+    const fl_FlowReport *report;
+
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    fail_dial(0, TUNNEL_CLOSE_UNREACHABLE);
+    report = heard();
+    assert_int_equal(report->state, fl_FlowState_FLOW_CONNECTING);
+    assert_string_equal(report->text, "no way to home-a: text of the failure");
+    jobs_tick(jobs, now);
+    assert_int_equal(dial_count, 1);
+    now += CLOCK_SEC;
+    jobs_tick(jobs, now);
+    assert_int_equal(dial_count, 2);
+    fail_dial(1, TUNNEL_CLOSE_UNKNOWN_FLOW);
+    now += 11 * CLOCK_SEC;
+    jobs_tick(jobs, now);
+    assert_int_equal(dial_count, 3);
+    fail_dial(2, TUNNEL_CLOSE_DENIED);
+    now += 40 * CLOCK_SEC;
+    jobs_tick(jobs, now);
+    assert_int_equal(dial_count, 3); /* slowly */
+    jobs_retry(jobs, now);
+    assert_int_equal(dial_count, 4);
+    open_dial(3);
+    assert_string_equal(heard()->text, "");
+    receives[0].tunnel = NULL;
+    receives[0].ops->lost(receives[0].ctx, TUNNEL_CLOSE_LEG, "reset");
+    assert_string_equal(heard()->text, "no way to home-a: reset");
+    assert_int_equal(receive_count, 1); /* the engine lives on */
+}
+
+static void at_most_four_move(void **state)
+{
+    for (uint8_t i = 1; i <= 7; i++)
+        tell(i, fl_FlowAction_ACTION_RUN, 1);
+    assert_int_equal(dial_count, 4);
+    for (size_t i = 0; i < 4; i++)
+        open_dial(i);
+    jobs_tick(jobs, now);
+    assert_int_equal(dial_count, 4);
+    finish(1, RECEIVE_DONE);
+    assert_int_equal(dial_count, 5);
+    fail_dial(4, TUNNEL_CLOSE_UNREACHABLE); /* who waits for the next try keeps nobody waiting */
+    jobs_tick(jobs, now);
+    assert_int_equal(dial_count, 6);
+    assert_int_equal(dials[5].request.flow.b[0], 6);
+}
+
+static void pause_resume_stop(void **state)
+{
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    tell(1, fl_FlowAction_ACTION_PAUSE, 2);
+    assert_false(dials[0].live);
+    assert_true(receives[0].paused);
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_PAUSED);
+    tell(1, fl_FlowAction_ACTION_RUN, 1); /* older: not obeyed */
+    assert_int_equal(dial_count, 1);
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_PAUSED); /* but answered */
+    jobs_retry(jobs, now);
+    assert_int_equal(dial_count, 1);
+    tell(1, fl_FlowAction_ACTION_RUN, 3);
+    assert_int_equal(dial_count, 2);
+    assert_false(receives[0].paused);
+    open_dial(1);
+    tell(1, fl_FlowAction_ACTION_STOP, 4);
+    assert_true(receives[0].stopped);
+    finish(0, RECEIVE_STOPPED);
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_STOPPED);
+    jobs_tick(jobs, now + CLOCK_SEC);
+    assert_int_equal(dial_count, 2);
+}
+
+static void forget(void **state)
+{
+    fl_FlowHave have;
+
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_dial(0);
+    tell(2, fl_FlowAction_ACTION_RUN, 1);
+    assert_true(jobs_have(jobs, 1, &have));
+    tell(1, fl_FlowAction_ACTION_FORGET, 2);
+    assert_true(receives[0].stopped); /* temporary files go first */
+    (void)jobs_tell(jobs, CONSOLE, now);
+    finish(0, RECEIVE_STOPPED);
+    assert_true(jobs_have(jobs, 0, &have));
+    assert_int_equal(have.flow[0], 2);
+    assert_false(jobs_have(jobs, 1, &have));
+    tell(77, fl_FlowAction_ACTION_FORGET, 1); /* never known */
+    open_dial(1);
+    finish(1, RECEIVE_DONE);
+    tell(2, fl_FlowAction_ACTION_FORGET, 3);
+    assert_false(jobs_have(jobs, 0, &have));
+}
+
+static void a_restart_goes_on(void **state)
+{
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    tell(2, fl_FlowAction_ACTION_RUN, 1);
+    tell(2, fl_FlowAction_ACTION_PAUSE, 2);
+    open_dial(0);
+    receives[0].progress.bytes_moved = 1000;
+    receives[0].ops->progress(receives[0].ctx);
+    now += 2 * CLOCK_SEC;
+    jobs_tick(jobs, now);
+    close_jobs();
+    dial_count = receive_count = 0;
+    open_jobs(NULL);
+    jobs_tick(jobs, now); /* no console was needed */
+    assert_int_equal(dial_count, 1);
+    assert_int_equal(dials[0].request.flow.b[0], 1);
+    open_dial(0);
+    receives[0].progress.bytes_moved = 7;
+    jobs_online(jobs);
+    (void)jobs_tell(jobs, CONSOLE, now);
+    assert_int_equal(reports[report_count - 2].bytes_moved, 1007);
+    assert_int_equal(reports[report_count - 1].state, fl_FlowState_FLOW_PAUSED);
+}
+
+static void a_stop_is_finished_after_a_restart(void **state)
+{
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_dial(0);
+    tell(1, fl_FlowAction_ACTION_STOP, 2);
+    close_jobs();
+    receive_count = 0;
+    open_jobs(NULL);
+    assert_int_equal(receive_count, 1);
+    assert_true(receives[0].stopped);
+    finish(0, RECEIVE_STOPPED);
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_STOPPED);
+}
+
+static void errors_come_before_the_end(void **state)
+{
+    char name[16];
+
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_dial(0);
+    for (int i = 0; i < 10; i++) {
+        (void)snprintf(name, sizeof(name), "file %d", i);
+        receives[0].ops->file_error(receives[0].ctx, name, strlen(name), "no space", "disk full",
+                                    false);
+    }
+    finish(0, RECEIVE_PARTIAL);
+    room = 4;
+    assert_int_equal(jobs_tell(jobs, CONSOLE, now), -EAGAIN);
+    assert_int_equal(error_count, 4);
+    assert_int_equal(report_count, 0);
+    room = 100;
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_PARTIAL);
+    assert_int_equal(error_count, 10);
+    error_count = 0;
+    jobs_online(jobs); /* a console that was away hears all of it again */
+    assert_non_null(heard());
+    assert_int_equal(error_count, 10);
+}
+
+static void who_is_welcome(void **state)
+{
+    struct endpoint_incoming in = {.peer = {PARTY_AGENT, {{99}}}, .flow = {{1}}};
+
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_UNKNOWN_FLOW);
+    assert_int_equal(
+        jobs_assign(jobs, order(1, fl_FlowSide_SIDE_SOURCE, fl_FlowAction_ACTION_RUN, 1), now), 0);
+    tell(2, fl_FlowAction_ACTION_RUN, 1);
+    in.peer.id.b[0] = 98;
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_UNKNOWN_FLOW); /* another agent */
+    in.peer.id.b[0] = 99;
+    in.flow.b[0] = 2;
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_UNKNOWN_FLOW); /* we are its target */
+    in.flow.b[0] = 1;
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_DONE);
+    assert_int_equal(in.token[0], 42);
+    assert_ptr_equal(in.ctx, &sends[0]);
+    assert_int_equal(jobs_incoming(jobs, &in),
+                     TUNNEL_CLOSE_DONE); /* it comes again before the old one is known lost */
+    assert_false(sends[0].live);
+    assert_int_equal(sends[0].why, TUNNEL_CLOSE_REPLACED);
+    assert_int_equal(
+        jobs_assign(jobs, order(1, fl_FlowSide_SIDE_SOURCE, fl_FlowAction_ACTION_PAUSE, 2), now),
+        0);
+    assert_false(sends[1].live);
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_NOT_NOW);
+    assert_int_equal(
+        jobs_assign(jobs, order(1, fl_FlowSide_SIDE_SOURCE, fl_FlowAction_ACTION_RUN, 3), now), 0);
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_DONE);
+    assert_int_equal(
+        jobs_assign(jobs, order(1, fl_FlowSide_SIDE_SOURCE, fl_FlowAction_ACTION_FORGET, 4), now),
+        0);
+    assert_false(sends[2].live);
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_UNKNOWN_FLOW);
+}
+
+static void a_source_serves_so_many(void **state)
+{
+    struct endpoint_incoming in = {.peer = {PARTY_AGENT, {{99}}}};
+    struct send_stats stats = {0};
+
+    for (uint8_t i = 1; i <= JOBS_SENDS_MAX + 1; i++)
+        assert_int_equal(
+            jobs_assign(jobs, order(i, fl_FlowSide_SIDE_SOURCE, fl_FlowAction_ACTION_RUN, 1), now),
+            0);
+    for (uint8_t i = 1; i <= JOBS_SENDS_MAX; i++) {
+        in.flow.b[0] = i;
+        assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_DONE);
+    }
+    in.flow.b[0] = JOBS_SENDS_MAX + 1;
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_NOT_NOW);
+    sends[3].ops->closed(sends[3].ctx, &sends[3], &stats);
+    assert_int_equal(jobs_incoming(jobs, &in), TUNNEL_CLOSE_DONE);
+}
+
+static void paths(void **state)
+{
+    fl_FlowAssign *assign;
+
+    assign = order(1, fl_FlowSide_SIDE_TARGET, fl_FlowAction_ACTION_RUN, 1);
+    assign->path.size = 3;
+    memcpy(assign->path.bytes, "dst", 3);
+    assert_int_equal(jobs_assign(jobs, assign, now), 0);
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_FAILED);
+    assert_non_null(strstr(reports[report_count - 1].text, "folders_storage_path"));
+    close_jobs();
+    open_jobs("/srv");
+    assign->flow[0] = 2;
+    assert_int_equal(jobs_assign(jobs, assign, now), 0);
+    assert_string_equal(receives[0].root, "/srv/dst");
+    assign->flow[0] = 3;
+    assign->path.size = 8;
+    memcpy(assign->path.bytes, "a/../../", 8);
+    assert_int_equal(jobs_assign(jobs, assign, now), 0);
+    assert_int_equal(receive_count, 1);
+    assign->flow[0] = 4;
+    assign->path.size = 2;
+    memcpy(assign->path.bytes, "..", 2);
+    assert_int_equal(jobs_assign(jobs, assign, now), 0);
+    assert_int_equal(receive_count, 1);
+    assign->flow[0] = 5;
+    assign->path.size = 5;
+    memcpy(assign->path.bytes, "..a/b", 5);
+    assert_int_equal(jobs_assign(jobs, assign, now), 0);
+    assert_int_equal(receive_count, 2);
+}
+
+static void orders_without_sense(void **state)
+{
+    fl_FlowAssign *assign = order(1, fl_FlowSide_SIDE_NONE, fl_FlowAction_ACTION_RUN, 1);
+
+    assert_int_equal(jobs_assign(jobs, assign, now), -FL_EMESSAGE);
+    assign = order(1, fl_FlowSide_SIDE_TARGET, fl_FlowAction_ACTION_NONE, 1);
+    assert_int_equal(jobs_assign(jobs, assign, now), -FL_EMESSAGE);
+    assign = order(1, fl_FlowSide_SIDE_TARGET, fl_FlowAction_ACTION_RUN, 1);
+    assign->path.bytes[2] = '\0';
+    assert_int_equal(jobs_assign(jobs, assign, now), -FL_EMESSAGE);
+    assign = order(1, fl_FlowSide_SIDE_TARGET, fl_FlowAction_ACTION_RUN, 1);
+    assign->path.size = 0;
+    assert_int_equal(jobs_assign(jobs, assign, now), -FL_EMESSAGE);
+    assign = order(1, fl_FlowSide_SIDE_TARGET, fl_FlowAction_ACTION_RUN, 1);
+    assign->has_peer = false;
+    assert_int_equal(jobs_assign(jobs, assign, now), -FL_EMESSAGE);
+    assign = order(1, fl_FlowSide_SIDE_TARGET, fl_FlowAction_ACTION_RUN, 1);
+    assign->peer.role = fl_Role_ROLE_PROXY;
+    assert_int_equal(jobs_assign(jobs, assign, now), -FL_EMESSAGE);
+    assert_int_equal(dial_count, 0);
+}
+
+static void too_many_are_refused(void **state)
+{
+    fl_FlowAssign *assign = order(0, fl_FlowSide_SIDE_SOURCE, fl_FlowAction_ACTION_RUN, 1);
+
+    for (unsigned i = 0; i < JOBS_FLOWS_MAX; i++) {
+        memcpy(assign->flow, &i, sizeof(i));
+        assert_int_equal(jobs_assign(jobs, assign, now), 0);
+    }
+    memset(assign->flow, 0xff, sizeof(assign->flow));
+    assert_int_equal(jobs_assign(jobs, assign, now), -FL_EFULL);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_flow_moves),
+        TEST(a_final_report_is_repeated_until_seen),
+        TEST(failures_are_shown_and_tried_again),
+        TEST(at_most_four_move),
+        TEST(pause_resume_stop),
+        TEST(forget),
+        TEST(a_restart_goes_on),
+        TEST(a_stop_is_finished_after_a_restart),
+        TEST(errors_come_before_the_end),
+        TEST(who_is_welcome),
+        TEST(a_source_serves_so_many),
+        TEST(paths),
+        TEST(orders_without_sense),
+        TEST(too_many_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
