@@ -41,8 +41,9 @@
 #define OPEN_TIME   (10 * CLOCK_SEC)
 #define PING_EVERY  (20 * CLOCK_SEC)
 #define SILENCE_MAX (60 * CLOCK_SEC)
-#define STALL_MAX   (120 * CLOCK_SEC) /* nothing of what waits was taken; a proxy cuts then as well \
-                                       */
+#define STALL_MAX                                                                                  \
+    (120 * CLOCK_SEC) /* nothing of what waits was taken; a proxy cuts then as well                \
+                       */
 #define CLOSE_TIME (5 * CLOCK_SEC)
 #define IDLE_TIME  (5 * CLOCK_SEC) /* then the buffers go back */
 #define TEXT_MAX   192
@@ -458,30 +459,37 @@ static void handshake_done(struct tunnel *t)
         tunnel_greet(t);
 }
 
+/* A refused certificate: the verify step has sent the alert. Anything else: tell the peer by ours.
+ */
+static void tls_refuse(struct tunnel *t, int r)
+{
+    int refused = tls_inner_error(t->tls);
+    if (refused < 0) {
+        tls_lost(t, identity_close(refused), error_text(refused));
+        return;
+    }
+    (void)gnutls_alert_send_appropriate(t->tls, r);
+    tls_lost(t, TUNNEL_CLOSE_TLS, gnutls_strerror(r));
+}
+
 /* Why did TLS fail? What the leg said comes first, since TLS only sees its shadow. */
 static void tls_error(struct tunnel *t, int r)
 {
     char text[TEXT_MAX];
     if (t->leg_error < 0) {
         tunnel_lost(t, TUNNEL_CLOSE_LEG, t->leg_text[0] ? t->leg_text : error_text(t->leg_error));
-        return;
-    }
-    if (r == GNUTLS_E_PREMATURE_TERMINATION || (t->rx_ended && t->in_len == 0)) {
+    } else if (r == GNUTLS_E_PREMATURE_TERMINATION || (t->rx_ended && t->in_len == 0)) {
         tunnel_lost(t, TUNNEL_CLOSE_LEG, "the connection was cut: it ended without a close");
-        return;
-    }
-    if (r == GNUTLS_E_FATAL_ALERT_RECEIVED || r == GNUTLS_E_WARNING_ALERT_RECEIVED) {
-        (void)snprintf(text, sizeof(text), "the peer says: %s",
-                       gnutls_alert_get_name(gnutls_alert_get(t->tls)));
+    } else if (r == GNUTLS_E_FATAL_ALERT_RECEIVED || r == GNUTLS_E_WARNING_ALERT_RECEIVED) {
+        gnutls_alert_description_t alert = gnutls_alert_get(t->tls);
+        const char *name = gnutls_alert_get_name(alert);
+        (void)snprintf(text, sizeof(text), "the peer says: %s", name ? name : "unknown alert");
+        /* By this alert a peer of ours says that it has our certificate among the denied (tls.c).
+         */
+        tls_lost(t, alert == GNUTLS_A_ACCESS_DENIED ? TUNNEL_CLOSE_DENIED : TUNNEL_CLOSE_TLS, text);
     } else {
-        (void)gnutls_alert_send_appropriate(t->tls, r);
-        (void)snprintf(text, sizeof(text), "%s", gnutls_strerror(r));
+        tls_refuse(t, r);
     }
-    int refused = tls_inner_error(t->tls);
-    if (refused == 0)
-        tls_lost(t, TUNNEL_CLOSE_TLS, text);
-    else
-        tls_lost(t, identity_close(refused), error_text(refused));
 }
 
 static void run_handshake(struct tunnel *t)
