@@ -128,10 +128,8 @@ static void load_proxies(struct uplink *link)
 
 static void deny(struct uplink *link, uint64_t revision, const struct fl_id *ids, size_t count)
 {
-    int error = trust_deny(identity_trust(link->options.identity), ids, count);
+    int error = endpoint_deny(link->options.endpoint, revision, ids, count);
 
-    if (!error)
-        error = endpoint_deny(link->options.endpoint, revision, ids, count);
     if (error)
         log_error("denied identities cannot be used", LF_ERR(error));
 }
@@ -238,7 +236,6 @@ static int on_renewed(struct uplink *link, const struct frame *frame)
     endpoint_set_identity(link->options.endpoint, fresh);
     identity_unref(link->options.identity);
     link->options.identity = fresh;
-    load_denied(link); /* the new identity has a trust of its own */
     return 0;
 }
 
