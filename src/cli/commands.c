@@ -1,0 +1,119 @@
+/* commands.c - the table of commands: parser, dispatch, help and suggestions come from it. */
+#include "cli/cli.h"
+
+const struct option_def global_options[] = {
+    {"console", "URL", 0, "the console's address (FAIRLEAD_CONSOLE)"},
+    {"token-file", "FILE", 0, "file with the access token (FAIRLEAD_TOKEN)"},
+    {"ca", "FILE", 0, "the console's ca.pem (FAIRLEAD_CA)"},
+    {"json", NULL, 0, "print what the console answers, as JSON"},
+    {"help", NULL, 0, "this help"},
+    {"version", NULL, 0, "print the version"},
+    {NULL},
+};
+
+static const struct option_def proxy_add_options[] = {
+    {"address", "HOST:PORT[,…]", OPTION_REQUIRED | OPTION_REPEAT,
+     "where endpoints and the console reach the proxy"},
+    {"listen", "ADDR:PORT", OPTION_REPEAT,
+     "where the proxy listens (default: the addresses' ports)"},
+    {NULL},
+};
+
+static const struct option_def agent_config_options[] = {
+    {"via", "PROXY", OPTION_REPEAT, "reach the console through this proxy"},
+    {"tag", "TAG", OPTION_REPEAT, "label the agents that use the file"},
+    {"name", "NAME", 0, "put this device_name into the file"},
+    {"days", "N", 0, "days for which the file lets agents in"},
+    {"approval", NULL, 0, "agents stay pending until `fairlead agent approve`"},
+    {NULL},
+};
+
+static const struct option_def distribution_options[] = {
+    {"name", "NAME", OPTION_REQUIRED, "name of the job"},
+    {"from", "AGENT:/path", OPTION_REQUIRED, "folder or file to send"},
+    {"to", "AGENT:/path", OPTION_REQUIRED | OPTION_REPEAT, "folder in which its content appears"},
+    {"hold", NULL, 0, "do not start yet"},
+    {NULL},
+};
+
+static const struct option_def consolidation_options[] = {
+    {"name", "NAME", OPTION_REQUIRED, "name of the job"},
+    {"from", "AGENT:/path", OPTION_REQUIRED | OPTION_REPEAT, "folder or file to fetch"},
+    {"to", "AGENT:/path", OPTION_REQUIRED, "folder for one subfolder per source agent"},
+    {"hold", NULL, 0, "do not start yet"},
+    {NULL},
+};
+
+static const struct option_def wait_options[] = {
+    {"timeout", "SECONDS", 0, "give up after this time, with exit status 3"},
+    {NULL},
+};
+
+static const struct option_def event_options[] = {
+    {"follow", NULL, 0, "go on with new events as they come"},
+    {"limit", "N", 0, "so many of the latest (default 50)"},
+    {NULL},
+};
+
+const struct command commands[] = {
+    {"proxy add", "NAME", proxy_add_options, cmd_proxy_add, "Add a proxy and print its proxy.json",
+     "The proxy's machine needs this file and nothing else. It holds a private key.\n\n"
+     "Example:\n"
+     "  fairlead proxy add gate --address proxy.example.org:1080 > proxy.json\n"},
+    {"proxy list", NULL, NULL, cmd_proxy_list, "List the proxies", NULL},
+    {"proxy show", "NAME", NULL, cmd_proxy_show, "Show one proxy with its counters", NULL},
+    {"proxy set", "NAME", NULL, NULL, "", NULL},
+    {"proxy drain", "NAME", NULL, NULL, "", NULL},
+    {"proxy resume", "NAME", NULL, NULL, "", NULL},
+    {"proxy remove", "NAME", NULL, cmd_proxy_remove, "Remove a proxy; its identity is denied",
+     NULL},
+    {"agent config", NULL, agent_config_options, cmd_agent_config,
+     "Print an agent.json that lets agents in",
+     "With --via, agents reach the console through the named proxies; without it they dial the\n"
+     "console itself. One file may serve several agents. It holds a bootstrap token: keep it\n"
+     "secret.\n\n"
+     "Example:\n"
+     "  fairlead agent config --via gate --tag office --name desk-7 > agent.json\n"},
+    {"agent list", NULL, NULL, cmd_agent_list, "List the agents", NULL},
+    {"agent show", "NAME", NULL, cmd_agent_show, "Show one agent", NULL},
+    {"agent approve", "NAME", NULL, cmd_agent_approve, "Let a pending agent in", NULL},
+    {"agent revoke", "NAME", NULL, cmd_agent_revoke, "Shut an agent out for good",
+     "Its identity is denied at once, at the console, at every proxy and at every agent.\n"},
+    {"job create distribution", NULL, distribution_options, cmd_job_create_distribution,
+     "Send a folder from one agent to others",
+     "The content of the source folder appears in each target folder; a single file goes under\n"
+     "its own name. The job starts at once, unless it is to be held.\n\n"
+     "Example:\n"
+     "  fairlead job create distribution --name web --from build:/srv/out \\\n"
+     "      --to web1:/srv/www --to web2:/srv/www\n"},
+    {"job create consolidation", NULL, consolidation_options, cmd_job_create_consolidation,
+     "Fetch folders from several agents to one",
+     "Each source's content goes into a subfolder named after its agent. The job starts at once,\n"
+     "unless it is to be held.\n\n"
+     "Example:\n"
+     "  fairlead job create consolidation --name logs --from web1:/var/log/nginx \\\n"
+     "      --from web2:/var/log/nginx --to store:/srv/logs\n"},
+    {"job create sync", NULL, NULL, NULL, "", NULL},
+    {"job create forward", NULL, NULL, NULL, "", NULL},
+    {"job list", NULL, NULL, cmd_job_list, "List the jobs with their latest runs", NULL},
+    {"job show", "ID", NULL, cmd_job_show, "Show one job, its latest run and what was not done",
+     NULL},
+    {"job start", "ID", NULL, cmd_job_start, "Start a new run", NULL},
+    {"job pause", "ID", NULL, cmd_job_pause, "Pause the run", NULL},
+    {"job resume", "ID", NULL, cmd_job_resume, "Go on with a paused run", NULL},
+    {"job stop", "ID", NULL, cmd_job_stop, "End the run; what has arrived stays", NULL},
+    {"job wait", "ID", wait_options, cmd_job_wait, "Wait for the run, with its progress",
+     "Prints what was not done, with the reasons. Exit status: 0 all done; 1 failed, stopped or\n"
+     "done in part; 3 not finished in time. A console that restarts meanwhile is waited for.\n\n"
+     "Example:\n"
+     "  fairlead job wait web --timeout 600 && echo 'web is up to date'\n"},
+    {"job remove", "ID", NULL, cmd_job_remove, "Remove a job and its history; files stay", NULL},
+    {"tunnel list", NULL, NULL, NULL, "", NULL},
+    {"event list", NULL, event_options, cmd_event_list, "Print what happened",
+     "Example:\n"
+     "  fairlead event list --follow\n"},
+    {"user list", NULL, NULL, NULL, "", NULL},
+    {"user add", NULL, NULL, NULL, "", NULL},
+    {"status", NULL, NULL, cmd_status, "Show the console and how much is connected", NULL},
+    {NULL},
+};
