@@ -92,7 +92,7 @@ static int read_option(struct parser *parser, int *at)
         value = parser->argv[++*at];
     if (!(option->flags & OPTION_REPEAT) && args_value(args, option->name))
         return wrong(parser, "given twice: option", "--", option->name, NULL);
-    parser->args->help |= strcmp(option->name, "help") == 0;
+    parser->args->help |= strcmp(option->name, "help") == 0 || strcmp(option->name, "version") == 0;
     parser->args->given[parser->args->count++] = (struct arg){option, value};
     return 0;
 }

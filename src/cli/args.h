@@ -44,7 +44,7 @@ struct args {
     struct arg *given;             /* owned; in the order of the command line */
     size_t count;                  /* of @given */
     int words;                     /* words of the command line that were recognised */
-    bool help;                     /* --help or -h was among them */
+    bool help;                     /* --help, -h or --version was among them */
 };
 
 /* Options that every command takes; command.c has them. */
