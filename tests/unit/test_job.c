@@ -481,7 +481,7 @@ static void a_stop_is_finished_after_a_restart(void **state)
 
 static void errors_come_before_the_end(void **state)
 {
-    char name[16];
+    char name[24];
 
     tell(1, fl_FlowAction_ACTION_RUN, 1);
     open_dial(0);

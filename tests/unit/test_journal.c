@@ -215,7 +215,7 @@ static void errors_are_numbered_once(void **state)
 static void errors_are_capped(void **state)
 {
     struct journal *journal = open_it();
-    char name[16];
+    char name[24];
 
     for (int i = 0; i < JOURNAL_ERRORS_MAX; i++) {
         (void)snprintf(name, sizeof(name), "f%d", i);
