@@ -1,0 +1,455 @@
+#include "console/api.h"
+
+#include <ctype.h>
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/config.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "console/api_handlers.h"
+#include "console/assets.h"
+#include "console/view.h"
+
+#define PAGE_DEFAULT 100
+#define PAGE_MAX     1000
+#define FIELDS_MAX   16
+
+/* ---- the table ---- */
+
+static const struct api_field proxy_fields[] = {
+    {"name", API_STRING, true, 1, STORE_NAME_MAX - 1, "unique name"},
+    {"addresses", API_STRINGS, true, 1, 4, "HOST:PORT at which endpoints reach it"},
+    {"listen", API_STRINGS, false, 0, 16,
+     "ADDR:PORT that it listens on; else the ports of the addresses"},
+    {0},
+};
+
+static const struct api_field agent_config_fields[] = {
+    {"via", API_STRINGS, false, 0, 16, "names of proxies to reach the console through"},
+    {"tags", API_STRINGS, false, 0, STORE_LIST_MAX, "labels of the agents that use it"},
+    {"approval", API_BOOL, false, 0, 0, "newcomers wait for approval; else as configured"},
+    {"days", API_INT, false, 1, 3650, "how long it may be used to enrol (30)"},
+    {0},
+};
+
+static const struct api_field job_fields[] = {
+    {"kind", API_STRING, true, 1, 32, "distribution or consolidation"},
+    {"name", API_STRING, true, 1, STORE_NAME_MAX - 1, "unique name"},
+    {"from", API_STRINGS, true, 1, JOBS_ENDS_MAX, "AGENT:/path"},
+    {"to", API_STRINGS, true, 1, JOBS_ENDS_MAX, "AGENT:/path"},
+    {"hold", API_BOOL, false, 0, 0, "do not start it yet"},
+    {0},
+};
+
+static void get_page(struct api_call *call)
+{
+    call->text = strdup(assets_page);
+    call->type = "text/html; charset=utf-8";
+    call->status = MHD_HTTP_OK;
+}
+
+static void get_health(struct api_call *call)
+{
+    api_answer(call, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
+}
+
+const struct api_route api_routes[] = {
+    {"GET", "/", SCOPE_OPEN, get_page, NULL, "a page that says where one is"},
+    {"GET", "/healthz", SCOPE_OPEN, get_health, NULL, "200 while the console runs"},
+    {"GET", "/api/v1/healthz", SCOPE_OPEN, get_health, NULL, "200 while the console runs"},
+    {"GET", "/api/v1/status", SCOPE_ADMIN, api_status, NULL, "version, identity and counts"},
+    {"GET", "/api/v1/proxies", SCOPE_ADMIN, api_list_proxies, NULL, "all proxies"},
+    {"POST", "/api/v1/proxies", SCOPE_ADMIN, api_add_proxy, proxy_fields,
+     "add a proxy and get its proxy.json"},
+    {"GET", "/api/v1/proxies/{proxy}", SCOPE_ADMIN, api_show_proxy, NULL, "one proxy"},
+    {"DELETE", "/api/v1/proxies/{proxy}", SCOPE_ADMIN, api_remove_proxy, NULL,
+     "remove a proxy and deny its identity"},
+    {"GET", "/api/v1/agent-configs", SCOPE_ADMIN, api_list_agent_configs, NULL,
+     "all bootstrap tokens"},
+    {"POST", "/api/v1/agent-configs", SCOPE_ADMIN, api_add_agent_config, agent_config_fields,
+     "make an agent.json with a new bootstrap token"},
+    {"DELETE", "/api/v1/agent-configs/{token}", SCOPE_ADMIN, api_remove_agent_config, NULL,
+     "revoke a bootstrap token"},
+    {"GET", "/api/v1/agents", SCOPE_ADMIN, api_list_agents, NULL, "all agents"},
+    {"GET", "/api/v1/agents/{agent}", SCOPE_ADMIN, api_show_agent, NULL, "one agent"},
+    {"POST", "/api/v1/agents/{agent}/approve", SCOPE_ADMIN, api_approve_agent, NULL,
+     "let a pending agent in"},
+    {"POST", "/api/v1/agents/{agent}/revoke", SCOPE_ADMIN, api_revoke_agent, NULL,
+     "shut an agent out for good"},
+    {"GET", "/api/v1/jobs", SCOPE_ADMIN, api_list_jobs, NULL, "all jobs with their latest runs"},
+    {"POST", "/api/v1/jobs", SCOPE_ADMIN, api_add_job, job_fields,
+     "create a job and start it unless held"},
+    {"GET", "/api/v1/jobs/{job}", SCOPE_ADMIN, api_show_job, NULL, "one job"},
+    {"DELETE", "/api/v1/jobs/{job}", SCOPE_ADMIN, api_remove_job, NULL,
+     "remove a job that is not running, and its runs"},
+    {"POST", "/api/v1/jobs/{job}/start", SCOPE_ADMIN, api_start_job, NULL, "a new run"},
+    {"POST", "/api/v1/jobs/{job}/pause", SCOPE_ADMIN, api_pause_job, NULL, "pause the run"},
+    {"POST", "/api/v1/jobs/{job}/resume", SCOPE_ADMIN, api_resume_job, NULL,
+     "go on with a paused run"},
+    {"POST", "/api/v1/jobs/{job}/stop", SCOPE_ADMIN, api_stop_job, NULL, "end the run"},
+    {"GET", "/api/v1/jobs/{job}/runs", SCOPE_ADMIN, api_list_runs, NULL, "its runs, newest first"},
+    {"GET", "/api/v1/runs/{run}", SCOPE_ADMIN, api_show_run, NULL, "one run with its flows"},
+    {"GET", "/api/v1/runs/{run}/errors", SCOPE_ADMIN, api_list_errors, NULL,
+     "what was not done, and why"},
+    {"GET", "/api/v1/events", SCOPE_ADMIN, api_list_events, NULL, "what happened, oldest first"},
+};
+const size_t api_route_count = ARRAY_SIZE(api_routes);
+
+/* ---- matching ---- */
+
+static void free_args(char *args[static API_ARGS_MAX])
+{
+    for (size_t i = 0; i < API_ARGS_MAX; i++) {
+        free(args[i]);
+        args[i] = NULL;
+    }
+}
+
+/* match_path - @args are filled as parts are met, also when the rest then does not fit. */
+static bool match_path(const char *pattern, const char *path, char *args[static API_ARGS_MAX])
+{
+    size_t n = 0;
+
+    while (*pattern && *path) {
+        if (*pattern != '{') {
+            if (*pattern++ != *path++)
+                return false;
+            continue;
+        }
+        size_t len = strcspn(path, "/");
+        if (len == 0 || n == API_ARGS_MAX || !(args[n++] = strndup(path, len)))
+            return false;
+        pattern += strcspn(pattern, "}") + 1;
+        path += len;
+    }
+    return *pattern == *path;
+}
+
+/* A HEAD is a GET whose body the library leaves out. */
+static bool same_method(const char *route, const char *method)
+{
+    return !strcmp(route, method) || (!strcmp(route, "GET") && !strcmp(method, "HEAD"));
+}
+
+static void add_allowed(const char *method, char *allow, size_t cap)
+{
+    size_t at = strlen(allow);
+
+    if (!strstr(allow, method))
+        snprintf(allow + at, cap - at, "%s%s", at ? ", " : "", method);
+    if (!strcmp(method, "GET"))
+        add_allowed("HEAD", allow, cap);
+}
+
+const struct api_route *api_match(const char *method, const char *path,
+                                  char *args[static API_ARGS_MAX], char *ret_allow, size_t cap)
+{
+    ret_allow[0] = 0;
+    memset(args, 0, API_ARGS_MAX * sizeof(*args));
+    for (size_t i = 0; i < api_route_count; i++) {
+        bool fits = match_path(api_routes[i].path, path, args);
+
+        if (fits && same_method(api_routes[i].method, method))
+            return &api_routes[i];
+        free_args(args);
+        if (fits)
+            add_allowed(api_routes[i].method, ret_allow, cap);
+    }
+    return NULL;
+}
+
+/* ---- answers ---- */
+
+void api_answer(struct api_call *call, unsigned status, json_t *json)
+{
+    json_decref(call->answer);
+    call->answer = json;
+    call->status = status;
+    call->type = "application/json";
+    if (!json && status != MHD_HTTP_NO_CONTENT)
+        api_problem(call, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+}
+
+static const char *status_title(unsigned status)
+{
+    const char *text = MHD_get_reason_phrase_for(status);
+
+    return text ? text : "Error";
+}
+
+void api_problem(struct api_call *call, unsigned status, const char *field, const char *format, ...)
+{
+    char detail[1024];
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(detail, sizeof(detail), format, ap);
+    va_end(ap);
+    json_decref(call->answer);
+    call->answer = json_pack("{s:s, s:i, s:o}", "title", status_title(status), "status",
+                             (int)status, "detail", view_text(detail, strlen(detail)));
+    if (field && call->answer)
+        (void)json_object_set_new(call->answer, "field", view_text(field, strlen(field)));
+    call->status = status;
+    call->type = "application/problem+json";
+}
+
+void api_store_problem(struct api_call *call, int code)
+{
+    log_error("the store failed on a request", LF_ERR(code),
+              LF_STR("detail", store_error(call->api->store)));
+    if (code == -ENOSPC)
+        api_problem(call, MHD_HTTP_INSUFFICIENT_STORAGE, NULL, "the console's disk is full");
+    else
+        api_problem(call, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, "the console could not do it: %s",
+                    error_text(code));
+}
+
+static bool page_number(struct api_call *call, const char *key, int64_t least, int64_t most,
+                        int64_t *ret)
+{
+    const char *text = http_query(call->request, key);
+    char *end;
+
+    if (!text)
+        return true;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (errno || end == text || *end || n < least || n > most) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, key,
+                    "\"%.40s\": expected a number from %lld to %lld", text, (long long)least,
+                    (long long)most);
+        return false;
+    }
+    *ret = n;
+    return true;
+}
+
+bool api_page(struct api_call *call, int64_t *ret_after, int64_t *ret_limit)
+{
+    *ret_after = 0;
+    *ret_limit = PAGE_DEFAULT;
+    return page_number(call, "after", 0, INT64_MAX, ret_after) &&
+           page_number(call, "limit", 1, PAGE_MAX, ret_limit);
+}
+
+/* ---- bodies ---- */
+
+static bool check_range(struct api_call *call, const struct api_field *field, int64_t n,
+                        const char *what)
+{
+    if (n >= field->min && n <= field->max)
+        return true;
+    api_problem(call, MHD_HTTP_BAD_REQUEST, field->name,
+                "\"%s\": %s must be from %lld to %lld, not %lld", field->name, what,
+                (long long)field->min, (long long)field->max, (long long)n);
+    return false;
+}
+
+static bool check_strings(struct api_call *call, const struct api_field *field, json_t *value)
+{
+    json_t *item;
+    size_t i;
+
+    if (!check_range(call, field, (int64_t)json_array_size(value), "the number of items"))
+        return false;
+    json_array_foreach(value, i, item) if (!json_is_string(item) || json_string_length(item) == 0)
+    {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, field->name, "\"%s\": item %zu must be a text",
+                    field->name, i + 1);
+        return false;
+    }
+    return true;
+}
+
+static bool check_value(struct api_call *call, const struct api_field *field, json_t *value)
+{
+    static const char *const expected[] = {[API_STRING] = "a text",
+                                           [API_STRINGS] = "a list of texts",
+                                           [API_BOOL] = "true or false",
+                                           [API_INT] = "a number"};
+    bool fits = field->type == API_STRING    ? json_is_string(value)
+                : field->type == API_STRINGS ? json_is_array(value)
+                : field->type == API_BOOL    ? json_is_boolean(value)
+                                             : json_is_integer(value);
+
+    if (!fits) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, field->name, "\"%s\": expected %s", field->name,
+                    expected[field->type]);
+        return false;
+    }
+    switch (field->type) {
+    case API_STRING:
+        return check_range(call, field, (int64_t)json_string_length(value), "the length");
+    case API_STRINGS:
+        return check_strings(call, field, value);
+    case API_INT:
+        return check_range(call, field, json_integer_value(value), "the value");
+    default:
+        return true;
+    }
+}
+
+static const struct api_field *field_named(const struct api_field *fields, const char *name)
+{
+    for (; fields->name; fields++)
+        if (!strcmp(fields->name, name))
+            return fields;
+    return NULL;
+}
+
+static void unknown_field(struct api_call *call, const struct api_field *fields, const char *name)
+{
+    const char *names[FIELDS_MAX + 1] = {NULL};
+
+    for (size_t n = 0; fields[n].name && n < FIELDS_MAX; n++)
+        names[n] = fields[n].name;
+    const char *near = config_nearest(name, names);
+    if (near)
+        api_problem(call, MHD_HTTP_BAD_REQUEST, name,
+                    "\"%.100s\": unknown field (did you mean \"%s\"?)", name, near);
+    else
+        api_problem(call, MHD_HTTP_BAD_REQUEST, name, "\"%.100s\": unknown field", name);
+}
+
+static bool check_body(struct api_call *call, const struct api_field *fields)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(call->body, name, value)
+    {
+        const struct api_field *field = field_named(fields, name);
+
+        if (!field) {
+            unknown_field(call, fields, name);
+            return false;
+        }
+        if (!check_value(call, field, value))
+            return false;
+    }
+    for (; fields->name; fields++)
+        if (fields->required && !json_object_get(call->body, fields->name)) {
+            api_problem(call, MHD_HTTP_BAD_REQUEST, fields->name, "\"%s\" is missing: %s",
+                        fields->name, fields->help);
+            return false;
+        }
+    return true;
+}
+
+static bool parse_body(struct api_call *call, const struct api_field *fields)
+{
+    static const struct api_field none[] = {{0}};
+    json_error_t error;
+
+    if (call->request->len == 0 && !fields)
+        return true;
+    call->body =
+        json_loadb(call->request->body, call->request->len, JSON_REJECT_DUPLICATES, &error);
+    if (!call->body) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, NULL,
+                    "the body is not valid JSON: line %d column %d: %s", error.line, error.column,
+                    error.text);
+        return false;
+    }
+    if (!json_is_object(call->body)) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, NULL, "the body must be a JSON object");
+        return false;
+    }
+    return check_body(call, fields ? fields : none);
+}
+
+/* ---- one request ---- */
+
+static void finish(struct api_call *call, struct http_reply *reply)
+{
+    reply->status = call->status;
+    reply->type = call->type;
+    if (call->text)
+        reply->body = take_ptr(call->text);
+    else if (call->answer)
+        reply->body = json_dumps(call->answer, JSON_INDENT(2));
+    reply->len = reply->body ? strlen(reply->body) : 0;
+    json_decref(call->answer);
+    json_decref(call->body);
+    free_args(call->args);
+}
+
+static void no_route(struct api_call *call, const char *allow, struct http_reply *reply)
+{
+    const struct http_request *request = call->request;
+
+    if (!allow[0]) {
+        api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "there is nothing at %.200s", request->path);
+        return;
+    }
+    snprintf(reply->allow_text, sizeof(reply->allow_text), "%s", allow);
+    reply->allow = reply->allow_text;
+    api_problem(call, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, "%.16s is not possible here; %s is",
+                request->method, allow);
+}
+
+/* route - the request's route with its arguments in @call, or NULL with the answer there. What
+ * needs no token is told to everybody, the rest only to who has one: a stranger does not learn
+ * which paths exist. */
+static const struct api_route *route(struct api_call *call, struct http_reply *reply)
+{
+    const struct http_request *request = call->request;
+    char allow[64];
+    const struct api_route *found =
+        api_match(request->method, request->path, call->args, allow, sizeof(allow));
+    bool open = found ? found->scope == SCOPE_OPEN : strncmp(request->path, "/api/", 5) != 0;
+
+    if (!open && !auth_check(call->api->auth, request->authorization)) {
+        api_problem(call, MHD_HTTP_UNAUTHORIZED, NULL,
+                    request->authorization
+                        ? "the token is not valid here (fairlead --token-file, FAIRLEAD_TOKEN)"
+                        : "a token is needed: Authorization: Bearer …");
+        return NULL;
+    }
+    if (!found)
+        no_route(call, allow, reply);
+    return found;
+}
+
+static bool on_admit(void *ctx, const struct http_request *request, struct http_reply *reply)
+{
+    struct api_call call = {.api = ctx, .request = request};
+
+    if (route(&call, reply)) {
+        free_args(call.args);
+        return true;
+    }
+    finish(&call, reply);
+    return false;
+}
+
+static void on_handle(void *ctx, const struct http_request *request, struct http_reply *reply)
+{
+    struct api_call call = {.api = ctx, .request = request};
+    const struct api_route *found = route(&call, reply);
+
+    if (found && parse_body(&call, found->fields))
+        found->handle(&call);
+    finish(&call, reply);
+}
+
+static void on_too_large(void *ctx, struct http_reply *reply)
+{
+    struct api_call call = {.api = ctx};
+
+    api_problem(&call, MHD_HTTP_CONTENT_TOO_LARGE, NULL, "the body may have at most %d bytes",
+                HTTP_BODY_MAX);
+    finish(&call, reply);
+}
+
+const struct http_ops api_http_ops = {
+    .admit = on_admit,
+    .handle = on_handle,
+    .too_large = on_too_large,
+};

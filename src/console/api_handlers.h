@@ -1,0 +1,33 @@
+/* api_handlers.h - what stands behind each route; between api.c and its two files of handlers. */
+#ifndef FL_CONSOLE_API_HANDLERS_H
+#define FL_CONSOLE_API_HANDLERS_H
+
+#include "console/api.h"
+
+void api_status(struct api_call *call);
+void api_list_proxies(struct api_call *call);
+void api_add_proxy(struct api_call *call);
+void api_show_proxy(struct api_call *call);
+void api_remove_proxy(struct api_call *call);
+void api_add_agent_config(struct api_call *call);
+void api_list_agent_configs(struct api_call *call);
+void api_remove_agent_config(struct api_call *call);
+void api_list_agents(struct api_call *call);
+void api_show_agent(struct api_call *call);
+void api_approve_agent(struct api_call *call);
+void api_revoke_agent(struct api_call *call);
+
+void api_list_jobs(struct api_call *call);
+void api_add_job(struct api_call *call);
+void api_show_job(struct api_call *call);
+void api_start_job(struct api_call *call);
+void api_pause_job(struct api_call *call);
+void api_resume_job(struct api_call *call);
+void api_stop_job(struct api_call *call);
+void api_remove_job(struct api_call *call);
+void api_list_runs(struct api_call *call);
+void api_show_run(struct api_call *call);
+void api_list_errors(struct api_call *call);
+void api_list_events(struct api_call *call);
+
+#endif

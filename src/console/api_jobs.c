@@ -1,0 +1,395 @@
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/error.h"
+#include "console/api_handlers.h"
+#include "console/view.h"
+
+/* ---- jobs ---- */
+
+void api_list_jobs(struct api_call *call)
+{
+    struct runs_job *job;
+    json_t *items = json_array();
+
+    LL_FOREACH (runs_jobs(call->api->runs), job)
+        (void)json_array_append_new(items, view_job(call->api->runs, call->api->fleet, job));
+    api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", items));
+}
+
+static struct runs_job *named_job(struct api_call *call)
+{
+    char error[RUNS_MESSAGE_MAX];
+    struct runs_job *job = runs_find_job(call->api->runs, call->args[0], error);
+
+    if (!job)
+        api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "%s", error);
+    return job;
+}
+
+static void answer_job(struct api_call *call, unsigned status, const struct runs_job *job)
+{
+    api_answer(call, status, view_job(call->api->runs, call->api->fleet, job));
+}
+
+void api_show_job(struct api_call *call)
+{
+    struct runs_job *job = named_job(call);
+
+    if (job)
+        answer_job(call, MHD_HTTP_OK, job);
+}
+
+static bool read_kind(struct api_call *call, struct store_job *row)
+{
+    static const char *const kinds[] = {"distribution", "consolidation", NULL};
+    const char *kind = json_string_value(json_object_get(call->body, "kind"));
+
+    if (jobs_kind_parse(kind, &row->kind) == 0)
+        return true;
+    const char *near = config_nearest(kind, kinds);
+    api_problem(call, MHD_HTTP_BAD_REQUEST, "kind",
+                "\"kind\": \"%s\": expected distribution or consolidation%s%s%s", kind,
+                near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
+    return false;
+}
+
+static bool read_name(struct api_call *call, struct store_job *row)
+{
+    const char *name = json_string_value(json_object_get(call->body, "name"));
+
+    for (const char *p = name; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f || *p == '/') {
+            api_problem(call, MHD_HTTP_BAD_REQUEST, "name",
+                        "\"name\": no slashes or control characters, please");
+            return false;
+        }
+    snprintf(row->name, sizeof(row->name), "%s", name);
+    return true;
+}
+
+static bool read_end(struct api_call *call, const char *field, enum store_side side,
+                     const char *text, struct store_job *row)
+{
+    char ref[STORE_NAME_MAX], error[FLEET_ERROR_MAX];
+    const struct fleet_agent *agent = NULL;
+    const char *path = "";
+
+    if (jobs_split_end(text, ref, sizeof(ref), &path, error) == 0)
+        agent = fleet_find_agent(call->api->fleet, ref, error);
+    if (agent && agent->row.state == AGENT_REVOKED) {
+        snprintf(error, sizeof(error), "agent %s is revoked", agent->row.name);
+        agent = NULL;
+    }
+    if (!agent) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, field, "\"%s\": %s", field, error);
+        return false;
+    }
+    struct store_end *end = &row->ends[row->count];
+    end->path = strdup(path);
+    if (!end->path) {
+        api_problem(call, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+        return false;
+    }
+    end->side = side;
+    end->agent = agent->row.id;
+    row->count++;
+    return true;
+}
+
+static bool read_ends(struct api_call *call, struct store_job *row)
+{
+    static const char *const fields[] = {[END_FROM] = "from", [END_TO] = "to"};
+    size_t total = 0;
+
+    for (size_t s = 0; s < ARRAY_SIZE(fields); s++)
+        total += json_array_size(json_object_get(call->body, fields[s]));
+    row->ends = calloc(total, sizeof(*row->ends));
+    if (!row->ends) {
+        api_problem(call, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
+        return false;
+    }
+    for (size_t s = 0; s < ARRAY_SIZE(fields); s++) {
+        const json_t *array = json_object_get(call->body, fields[s]);
+
+        for (size_t i = 0; i < json_array_size(array); i++)
+            if (!read_end(call, fields[s], (enum store_side)s,
+                          json_string_value(json_array_get(array, i)), row))
+                return false;
+    }
+    return true;
+}
+
+static void add_job(struct api_call *call, struct store_job *row)
+{
+    struct runs_job *job;
+    const char *why;
+    int rc = runs_add_job(call->api->runs, row, &job);
+
+    if (rc == -FL_EEXISTS) {
+        api_problem(call, MHD_HTTP_CONFLICT, "name", "there is a job \"%s\" already", row->name);
+        return;
+    }
+    if (!rc && !json_is_true(json_object_get(call->body, "hold")))
+        rc = runs_order(call->api->runs, job, VERB_START, &why);
+    if (rc)
+        api_store_problem(call, rc);
+    else
+        answer_job(call, MHD_HTTP_CREATED, job);
+}
+
+void api_add_job(struct api_call *call)
+{
+    struct store_job row = {.created = clock_wall()};
+    char error[JOBS_ERROR_MAX];
+    const char *field = NULL;
+
+    id_random(&row.id);
+    if (read_kind(call, &row) && read_name(call, &row) && read_ends(call, &row)) {
+        if (jobs_check(&row, fleet_agent_name, call->api->fleet, error, &field))
+            api_problem(call, MHD_HTTP_BAD_REQUEST, field, "\"%s\": %s", field, error);
+        else
+            add_job(call, &row);
+    }
+    store_job_done(&row);
+}
+
+static void order(struct api_call *call, enum jobs_verb verb)
+{
+    struct runs_job *job = named_job(call);
+    const char *why = NULL;
+
+    if (!job)
+        return;
+    int rc = runs_order(call->api->runs, job, verb, &why);
+    if (why)
+        api_problem(call, MHD_HTTP_CONFLICT, NULL, "job %s: %s", job->row.name, why);
+    else if (rc)
+        api_store_problem(call, rc);
+    else
+        answer_job(call, MHD_HTTP_OK, job);
+}
+
+void api_start_job(struct api_call *call)
+{
+    order(call, VERB_START);
+}
+
+void api_pause_job(struct api_call *call)
+{
+    order(call, VERB_PAUSE);
+}
+
+void api_resume_job(struct api_call *call)
+{
+    order(call, VERB_RESUME);
+}
+
+void api_stop_job(struct api_call *call)
+{
+    order(call, VERB_STOP);
+}
+
+void api_remove_job(struct api_call *call)
+{
+    struct runs_job *job = named_job(call);
+
+    if (!job)
+        return;
+    json_t *view = json_pack("{s:o, s:o}", "id", view_id(&job->row.id), "name",
+                             view_text(job->row.name, strlen(job->row.name)));
+    int rc = runs_remove_job(call->api->runs, job);
+    if (rc == 0) {
+        api_answer(call, MHD_HTTP_OK, view);
+        return;
+    }
+    json_decref(view);
+    if (rc == -EBUSY)
+        api_problem(call, MHD_HTTP_CONFLICT, NULL, "job %s is running: stop it first",
+                    job->row.name);
+    else
+        api_store_problem(call, rc);
+}
+
+/* ---- runs ---- */
+
+struct run_list {
+    struct store_run *rows;
+    size_t count;
+};
+
+static void collect_run(void *ctx, const struct store_run *row)
+{
+    struct run_list *list = ctx;
+    struct store_run *grown = realloc(list->rows, (list->count + 1) * sizeof(*grown));
+
+    if (!grown)
+        return;
+    list->rows = grown;
+    list->rows[list->count++] = *row;
+}
+
+struct run_items {
+    struct fleet *fleet;
+    json_t *items;
+};
+
+static void view_one(void *ctx, const struct runs_run *run)
+{
+    struct run_items *view = ctx;
+
+    (void)json_array_append_new(view->items, view_run(view->fleet, run));
+}
+
+#define RUNS_SHOWN 50 /* newest; each with its flows */
+
+void api_list_runs(struct api_call *call)
+{
+    struct runs_job *job = named_job(call);
+    struct run_list list = {0};
+
+    if (!job)
+        return;
+    struct run_items view = {.fleet = call->api->fleet, .items = json_array()};
+    int rc = store_runs(call->api->store, &job->row.id, collect_run, &list);
+    for (size_t i = 0; !rc && i < list.count && i < RUNS_SHOWN; i++)
+        rc = runs_with(call->api->runs, &list.rows[i], view_one, &view);
+    free(list.rows);
+    if (rc) {
+        json_decref(view.items);
+        api_store_problem(call, rc);
+        return;
+    }
+    api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", view.items));
+}
+
+/* named_run - by id, or its first 6 or more digits. */
+static bool named_run(struct api_call *call, struct store_run *ret_row)
+{
+    const char *ref = call->args[0];
+    size_t len = strlen(ref);
+    int rc = -FL_ENOTFOUND;
+
+    if (len >= 6 && len < FL_ID_TEXT && strspn(ref, "0123456789abcdefABCDEF") == len)
+        rc = store_run_find(call->api->store, ref, ret_row);
+    if (rc == 0)
+        return true;
+    if (rc == -FL_ENOTFOUND)
+        api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "no run \"%.64s\"", ref);
+    else if (rc == -FL_EEXISTS)
+        api_problem(call, MHD_HTTP_NOT_FOUND, NULL,
+                    "several runs have an id that starts with \"%.64s\"", ref);
+    else
+        api_store_problem(call, rc);
+    return false;
+}
+
+void api_show_run(struct api_call *call)
+{
+    struct store_run row;
+
+    if (!named_run(call, &row))
+        return;
+    struct run_items view = {.fleet = call->api->fleet, .items = json_array()};
+    int rc = runs_with(call->api->runs, &row, view_one, &view);
+    if (rc)
+        api_store_problem(call, rc);
+    else
+        api_answer(call, MHD_HTTP_OK, json_incref(json_array_get(view.items, 0)));
+    json_decref(view.items);
+}
+
+struct error_view {
+    struct fleet *fleet;
+    const struct runs_run *run;
+    json_t *items;
+    struct store *store;
+    int64_t after, limit;
+    int rc;
+};
+
+static const struct store_flow *flow_of(const struct runs_run *run, const struct fl_id *id)
+{
+    for (size_t i = 0; i < run->count; i++)
+        if (id_equal(&run->flows[i].row.id, id))
+            return &run->flows[i].row;
+    return NULL;
+}
+
+static void view_error(void *ctx, const struct store_flow_error *error)
+{
+    struct error_view *view = ctx;
+    const struct store_flow *flow = flow_of(view->run, &error->flow);
+    const char *source = flow ? fleet_agent_name(view->fleet, &flow->source) : "";
+    json_t *from = view_text(source, strlen(source));
+    const char *target = flow ? fleet_agent_name(view->fleet, &flow->target) : "";
+
+    (void)json_array_append_new(
+        view->items,
+        json_pack("{s:I, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "n", (json_int_t)error->n, "flow",
+                  view_id(&error->flow), "source", from, "target",
+                  view_text(target, strlen(target)), "side", error->source ? "source" : "target",
+                  "name", view_text(error->name ? error->name : "", error->name_len), "code",
+                  view_text(error->code, strlen(error->code)), "text",
+                  view_text(error->text, strlen(error->text))));
+}
+
+static void view_errors(void *ctx, const struct runs_run *run)
+{
+    struct error_view *view = ctx;
+
+    view->run = run;
+    view->rc =
+        store_flow_errors(view->store, &run->row.id, view->after, view->limit, view_error, view);
+}
+
+void api_list_errors(struct api_call *call)
+{
+    struct error_view view = {.fleet = call->api->fleet, .store = call->api->store};
+    struct store_run row;
+
+    if (!api_page(call, &view.after, &view.limit) || !named_run(call, &row))
+        return;
+    runs_flush(call->api->runs);
+    view.items = json_array();
+    int rc = runs_with(call->api->runs, &row, view_errors, &view);
+    if (!rc)
+        rc = view.rc;
+    if (rc) {
+        json_decref(view.items);
+        api_store_problem(call, rc);
+        return;
+    }
+    api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", view.items));
+}
+
+/* ---- events ---- */
+
+static void collect_event(void *ctx, const struct store_event *event)
+{
+    (void)json_array_append_new(ctx, view_event(event));
+}
+
+void api_list_events(struct api_call *call)
+{
+    int64_t after, limit;
+
+    if (!api_page(call, &after, &limit))
+        return;
+    json_t *items = json_array();
+    int rc = store_events(call->api->store, after, limit, collect_event, items);
+    if (rc) {
+        json_decref(items);
+        api_store_problem(call, rc);
+        return;
+    }
+    api_answer(call, MHD_HTTP_OK,
+               json_pack("{s:o, s:I}", "items", items, "last",
+                         (json_int_t)store_event_last(call->api->store)));
+}

@@ -1,0 +1,130 @@
+#include "console/console_config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
+static const char *const format_choices[] = {"text", "json", NULL};
+
+static const struct config_key log_keys[] = {
+    {.name = "level",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct console_config, log_level),
+     .choices = level_choices,
+     .help = "least level shown: debug, info, warn, error"},
+    {.name = "format",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct console_config, log_format),
+     .choices = format_choices,
+     .help = "text or json"},
+    {.name = NULL},
+};
+
+const struct config_key console_config_keys[] = {
+    {.name = "ui",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct console_config, ui),
+     .flags = CONFIG_ADDRESS,
+     .help = "ADDR:PORT of HTTPS for the API (default :8443)"},
+    {.name = "agents",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct console_config, agents),
+     .flags = CONFIG_ADDRESS,
+     .help = "ADDR:PORT where agents connect directly (default :8444)"},
+    {.name = "public_address",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct console_config, public_address),
+     .help = "HOST[:PORT] that agents are told to dial (default: the agents address when it names "
+             "one)"},
+    {.name = "require_approval",
+     .type = CONFIG_BOOL,
+     .offset = offsetof(struct console_config, require_approval),
+     .help = "new agents wait for an administrator's approval (default false)"},
+    {.name = "log", .type = CONFIG_GROUP, .keys = log_keys, .help = "what is logged"},
+    {.name = NULL},
+};
+
+/* split_public - as config_split_address(), but the port may be missing: *ret_port is then 0. */
+static int split_public(const char *text, char *host, size_t cap, uint16_t *ret_port)
+{
+    const char *colon = strchr(text, ':');
+    bool bare_v6 = text[0] != '[' && colon && strchr(colon + 1, ':');
+    char with_port[320];
+
+    *ret_port = 0;
+    if (strchr(text, ' ') || strchr(text, '/') || strlen(text) > 253)
+        return -EINVAL;
+    if (bare_v6)
+        snprintf(with_port, sizeof(with_port), "[%s]:0", text);
+    else if (!colon || (text[0] == '[' && text[strlen(text) - 1] == ']'))
+        snprintf(with_port, sizeof(with_port), "%s:0", text);
+    else
+        snprintf(with_port, sizeof(with_port), "%s", text);
+    int rc = config_split_address(with_port, host, cap, ret_port);
+    return rc ? rc : host[0] ? 0 : -EINVAL;
+}
+
+bool console_config_check_public(const char *text)
+{
+    char host[256];
+    uint16_t port;
+
+    return split_public(text, host, sizeof(host), &port) == 0;
+}
+
+static int set_defaults(struct console_config *config)
+{
+    memset(config, 0, sizeof(*config));
+    config->ui = strdup(":8443");
+    config->agents = strdup(":8444");
+    config->log_level = LOG_INFO;
+    config->log_format = LOG_TEXT;
+    return config->ui && config->agents ? 0 : -ENOMEM;
+}
+
+int console_config_load(const char *path, struct console_config *config, char *message, size_t cap)
+{
+    int rc = set_defaults(config);
+
+    if (rc)
+        snprintf(message, cap, "out of memory");
+    if (rc || !path)
+        return rc;
+    rc = config_load(path, console_config_keys, config, message, cap);
+    if (!rc && config->public_address && !console_config_check_public(config->public_address)) {
+        snprintf(message, cap, "%s: \"public_address\": \"%.100s\": expected HOST or HOST:PORT",
+                 path, config->public_address);
+        rc = -FL_ECONFIG;
+    }
+    return rc;
+}
+
+void console_config_done(struct console_config *config)
+{
+    config_done(console_config_keys, config);
+}
+
+int console_config_public(const struct console_config *config, unsigned agents_port, char *dst,
+                          size_t cap)
+{
+    char host[256];
+    uint16_t port = 0;
+
+    if (config->public_address) {
+        if (split_public(config->public_address, host, sizeof(host), &port))
+            return -FL_ENOTFOUND;
+    } else if (config_split_address(config->agents, host, sizeof(host), &port) || !host[0] ||
+               !strcmp(host, "0.0.0.0") || !strcmp(host, "::")) {
+        return -FL_ENOTFOUND;
+    } else {
+        port = (uint16_t)agents_port;
+    }
+    if (port == 0)
+        port = (uint16_t)agents_port;
+    snprintf(dst, cap, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+    return 0;
+}

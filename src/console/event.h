@@ -1,0 +1,15 @@
+/* event.h - what happened, for people: one line in the log and one row in the store. */
+#ifndef FL_CONSOLE_EVENT_H
+#define FL_CONSOLE_EVENT_H
+
+#include "console/store.h"
+
+/* event_add - @kind such as "agent.online"; @subject the id that it is about, or NULL. A store that
+ * fails here is logged, no more: the event itself did happen. */
+__attribute__((format(printf, 5, 6))) void event_add(struct store *store, enum store_level level,
+                                                     const char *kind, const struct fl_id *subject,
+                                                     const char *format, ...);
+
+const char *event_level_name(enum store_level level);
+
+#endif

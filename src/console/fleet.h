@@ -1,0 +1,94 @@
+/* fleet.h - the proxies and agents of this console: who they are, who is there, what they must know
+ * (proxies to use, denied identities), and the tunnels to them. The console's endpoint lives here.
+ */
+#ifndef FL_CONSOLE_FLEET_H
+#define FL_CONSOLE_FLEET_H
+
+#include <uthash.h>
+#include <uv.h>
+
+#include "console/control.h"
+#include "console/setup.h"
+#include "console/store.h"
+#include "tunnel/endpoint.h"
+
+#define FLEET_ERROR_MAX 320
+
+struct fleet;
+
+struct fleet_agent {
+    struct store_agent row;
+    struct control *control;  /* NULL: offline */
+    bool ready;               /* it has said which flows it has */
+    char via[TUNNEL_VIA_MAX]; /* of its control tunnel, or of the last one */
+    UT_hash_handle hh;        /* by row.id */
+};
+
+struct fleet_proxy {
+    struct store_proxy row;
+    enum endpoint_proxy_state state;
+    int error;      /* last failure, 0 if none */
+    int told;       /* failure that an event was made of, 0 none since it was last connected */
+    char text[160]; /* for people */
+    int64_t since;  /* of the state */
+    bool reported;
+    fl_Report report; /* the last one */
+    struct fleet_proxy *next;
+};
+
+/* Whom to tell: the runs. All may be called only from the loop, never from inside a call into the
+ * fleet but for revoked(). */
+struct fleet_ops {
+    /* The agent is there and has these flows. */
+    void (*ready)(void *ctx, struct fleet_agent *agent, const fl_FlowHave *have, size_t count);
+    /* FLOW_REPORT, FLOW_ERROR. A negative return ends the tunnel. */
+    int (*message)(void *ctx, struct fleet_agent *agent, const struct frame *frame);
+    /* It answers direct legs elsewhere than before. */
+    void (*moved)(void *ctx, struct fleet_agent *agent);
+    /* It was revoked, and that is committed. */
+    void (*revoked)(void *ctx, struct fleet_agent *agent);
+};
+
+/* fleet_new - load from the store, start the endpoint: from here on proxies are dialled. Returns 0
+ * or a negative code. */
+int fleet_new(uv_loop_t *loop, struct setup *setup, const struct fleet_ops *ops, void *ctx,
+              struct fleet **ret_fleet);
+/* fleet_listen - answer agents directly at host:port. */
+int fleet_listen(struct fleet *fleet, const char *host, uint16_t port, uint16_t *ret_port);
+/* fleet_close - stop the endpoint, forget everybody. What is open leaves the loop within 5 s. */
+void fleet_close(struct fleet *fleet);
+
+/* ---- agents ---- */
+
+struct fleet_agent *
+fleet_agents(struct fleet *fleet); /* head of a uthash by row.id, sorted by nothing */
+struct fleet_agent *fleet_agent(struct fleet *fleet, const struct fl_id *id);
+/* fleet_agent_name - its name; of an id unknown here, its first digits. For messages; static
+ * storage. */
+const char *fleet_agent_name(void *fleet, const struct fl_id *id);
+/* fleet_find_agent - by id, name, or the first 6 or more digits of the id. NULL: @error
+ * (FLEET_ERROR_MAX) says why, with near names. */
+struct fleet_agent *fleet_find_agent(struct fleet *fleet, const char *ref, char *error);
+/* fleet_approve - a pending agent gets its certificate when it asks next. -FL_EEXISTS when it is
+ * not pending. */
+int fleet_approve(struct fleet *fleet, struct fleet_agent *agent);
+/* fleet_revoke - out, for good, everywhere, at once. -FL_EEXISTS when it is already. */
+int fleet_revoke(struct fleet *fleet, struct fleet_agent *agent);
+/* fleet_send - to an agent that is online; -FL_ECLOSED when it is not. */
+int fleet_send(struct fleet_agent *agent, uint8_t type, const pb_msgdesc_t *fields,
+               const void *message);
+
+/* ---- proxies ---- */
+
+struct fleet_proxy *fleet_proxies(struct fleet *fleet); /* head of the list */
+struct fleet_proxy *fleet_find_proxy(struct fleet *fleet, const char *ref, char *error);
+uint64_t fleet_proxy_rtt(struct fleet *fleet,
+                         const struct fleet_proxy *proxy); /* microseconds, 0 unknown */
+/* fleet_add_proxy - -FL_EEXISTS name taken, -FL_EFULL too many. */
+int fleet_add_proxy(struct fleet *fleet, const struct store_proxy *row);
+int fleet_remove_proxy(struct fleet *fleet, struct fleet_proxy *proxy);
+
+/* fleet_revoke_token - a bootstrap token lets nobody in any more. -FL_ENOTFOUND. */
+int fleet_revoke_token(struct fleet *fleet, const struct fl_id *id);
+
+#endif

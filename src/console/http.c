@@ -1,0 +1,352 @@
+#include "console/http.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#define CONNECTIONS_MAX 256
+#define IDLE_SECONDS    30
+#define PRIORITIES      "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+
+/* No script from elsewhere, no frame, nothing kept: what is answered may hold names of machines and
+ * files. */
+static const char *const security_headers[][2] = {
+    {"Strict-Transport-Security", "max-age=31536000"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"X-Frame-Options", "DENY"},
+    {"Referrer-Policy", "no-referrer"},
+    {"Cache-Control", "no-store"},
+    {"Content-Security-Policy",
+     "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"},
+};
+
+struct http {
+    struct MHD_Daemon *daemon;
+    const struct http_ops *ops;
+    void *ctx;
+    uint16_t port;
+    uv_poll_t poll;
+    uv_timer_t timer;
+    unsigned handles; /* not closed yet */
+    bool closing;
+};
+
+/* One request while its body comes in. */
+struct upload {
+    char *body;
+    size_t len, cap;
+    bool too_large;
+};
+
+const char *http_query(const struct http_request *request, const char *key)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, key);
+}
+
+/* ---- answering ---- */
+
+static enum MHD_Result answer(struct MHD_Connection *connection, struct http_reply *reply)
+{
+    static char empty[1];
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        reply->body ? reply->len : 0, reply->body ? reply->body : empty,
+        reply->body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+
+    if (!response) {
+        free(reply->body);
+        return MHD_NO;
+    }
+    reply->body = NULL;
+    if (reply->type)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->type);
+    if (reply->allow)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, reply->allow);
+    if (reply->status == MHD_HTTP_UNAUTHORIZED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+                                "Bearer realm=\"fairlead\"");
+    for (size_t i = 0; i < ARRAY_SIZE(security_headers); i++)
+        MHD_add_response_header(response, security_headers[i][0], security_headers[i][1]);
+    enum MHD_Result rc = MHD_queue_response(connection, reply->status, response);
+    MHD_destroy_response(response);
+    return rc;
+}
+
+/* ---- requests ---- */
+
+static bool announces_too_much(struct MHD_Connection *connection)
+{
+    const char *length =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+    return length && strtoull(length, NULL, 10) > HTTP_BODY_MAX;
+}
+
+static int take_upload(struct upload *upload, const char *data, size_t len)
+{
+    if (upload->too_large || upload->len + len > HTTP_BODY_MAX) {
+        upload->too_large = true;
+        return 0;
+    }
+    if (upload->len + len + 1 > upload->cap) {
+        size_t cap = (upload->len + len + 1) * 2;
+        char *grown = realloc(upload->body, cap);
+
+        if (!grown)
+            return -ENOMEM;
+        upload->body = grown;
+        upload->cap = cap;
+    }
+    memcpy(upload->body + upload->len, data, len);
+    upload->len += len;
+    upload->body[upload->len] = 0;
+    return 0;
+}
+
+/* begin - the first call for a request: only headers are there. */
+static enum MHD_Result begin(struct http *http, const struct http_request *request, void **state)
+{
+    struct http_reply reply = {0};
+
+    if (!http->ops->admit(http->ctx, request, &reply))
+        return answer(request->connection, &reply);
+    if (announces_too_much(request->connection)) {
+        http->ops->too_large(http->ctx, &reply);
+        return answer(request->connection, &reply);
+    }
+    *state = calloc(1, sizeof(struct upload));
+    return *state ? MHD_YES : MHD_NO;
+}
+
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *size, void **state)
+{
+    struct http *http = ctx;
+    struct upload *upload = *state;
+    struct http_reply reply = {0};
+    struct http_request request = {
+        .method = method,
+        .path = url,
+        .authorization =
+            MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION),
+        .body = upload && upload->body ? upload->body : "",
+        .len = upload ? upload->len : 0,
+        .connection = connection,
+    };
+
+    if (!upload)
+        return begin(http, &request, state);
+    if (*size) {
+        int rc = take_upload(upload, data, *size);
+
+        *size = 0;
+        return rc ? MHD_NO : MHD_YES;
+    }
+    if (upload->too_large)
+        http->ops->too_large(http->ctx, &reply);
+    else
+        http->ops->handle(http->ctx, &request, &reply);
+    return answer(connection, &reply);
+}
+
+static void on_completed(void *ctx, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode why)
+{
+    struct upload *upload = *state;
+
+    if (!upload)
+        return;
+    free(upload->body);
+    free(upload);
+    *state = NULL;
+}
+
+static void on_log(void *ctx, const char *format, va_list ap)
+{
+    char line[256];
+
+    vsnprintf(line, sizeof(line), format, ap);
+    line[strcspn(line, "\n")] = 0;
+    log_debug("http", LF_STR("detail", line));
+}
+
+/* ---- loop ---- */
+
+static void on_timer(uv_timer_t *timer);
+
+/* turn - let the library work, and wake it again when it says so: it may hold decrypted data that
+ * no poll tells of. */
+static void turn(struct http *http)
+{
+    MHD_UNSIGNED_LONG_LONG timeout;
+
+    if (http->closing)
+        return;
+    MHD_run(http->daemon);
+    if (MHD_get_timeout(http->daemon, &timeout) == MHD_YES)
+        uv_timer_start(&http->timer, on_timer, timeout, 0);
+    else
+        uv_timer_stop(&http->timer);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    turn(timer->data);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    turn(poll->data);
+}
+
+/* ---- listening ---- */
+
+static int listen_on(const struct addrinfo *address)
+{
+    int one = 1, zero = 0;
+    _cleanup_close_ int fd =
+        socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (address->ai_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+    if (bind(fd, address->ai_addr, address->ai_addrlen) || listen(fd, SOMAXCONN))
+        return -errno;
+    return take_fd(fd);
+}
+
+/* listen_anywhere - the first of @host's addresses that can be bound; all addresses: IPv6 with IPv4
+ * inside, or IPv4 only. */
+static int listen_anywhere(const char *host, uint16_t port)
+{
+    static const int families[] = {AF_INET6, AF_INET};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    int result = -FL_ENOTFOUND;
+    char service[8];
+
+    snprintf(service, sizeof(service), "%u", port);
+    for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+        struct addrinfo *list;
+
+        hints.ai_family = families[i];
+        if (getaddrinfo(host[0] ? host : NULL, service, &hints, &list))
+            continue;
+        result = listen_on(list);
+        freeaddrinfo(list);
+        if (result >= 0 || result == -EADDRINUSE || result == -EACCES)
+            break;
+    }
+    return result;
+}
+
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_storage name;
+    socklen_t len = sizeof(name);
+
+    if (getsockname(fd, (struct sockaddr *)&name, &len))
+        return 0;
+    return ntohs(name.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&name)->sin6_port
+                                            : ((struct sockaddr_in *)&name)->sin_port);
+}
+
+static struct MHD_Daemon *start(struct http *http, int fd, const char *pem)
+{
+    /* One PEM holds both; each is found by its own label. */
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_TLS | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http,
+        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_HTTPS_MEM_KEY, pem, MHD_OPTION_HTTPS_MEM_CERT, pem, MHD_OPTION_HTTPS_PRIORITIES,
+        PRIORITIES, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)(32 * 1024), MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+}
+
+static int watch(struct http *http, uv_loop_t *loop)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    int rc = info ? uv_poll_init(loop, &http->poll, info->epoll_fd) : -FL_EBUG;
+
+    if (rc)
+        return rc;
+    uv_timer_init(loop, &http->timer);
+    http->poll.data = http->timer.data = http;
+    http->handles = 2;
+    uv_poll_start(&http->poll, UV_READABLE, on_poll);
+    return 0;
+}
+
+int http_new(uv_loop_t *loop, const char *host, uint16_t port, const char *pem,
+             const struct http_ops *ops, void *ctx, struct http **ret_http, char *message)
+{
+    _cleanup_free_ struct http *http = calloc(1, sizeof(*http));
+    _cleanup_close_ int fd = -1;
+
+    if (!http) {
+        snprintf(message, HTTP_MESSAGE_MAX, "out of memory");
+        return -ENOMEM;
+    }
+    fd = listen_anywhere(host, port);
+    if (fd < 0) {
+        snprintf(message, HTTP_MESSAGE_MAX, "cannot listen on %s:%u for the web and API: %s", host,
+                 port, error_text(fd));
+        return fd;
+    }
+    http->ops = ops;
+    http->ctx = ctx;
+    http->port = port_of(fd);
+    http->daemon = start(http, fd, pem);
+    if (!http->daemon) {
+        snprintf(message, HTTP_MESSAGE_MAX, "cannot start the HTTPS server");
+        return -FL_ETLS;
+    }
+    (void)take_fd(fd);
+    int rc = watch(http, loop);
+    if (rc) {
+        MHD_stop_daemon(http->daemon);
+        snprintf(message, HTTP_MESSAGE_MAX, "cannot watch the HTTPS server: %s", error_text(rc));
+        return rc;
+    }
+    *ret_http = take_ptr(http);
+    return 0;
+}
+
+uint16_t http_port(const struct http *http)
+{
+    return http->port;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct http *http = handle->data;
+
+    if (--http->handles == 0)
+        free(http);
+}
+
+void http_close(struct http *http)
+{
+    if (!http || http->closing)
+        return;
+    http->closing = true;
+    /* The poll goes first: stopping the daemon closes the descriptor it watches. */
+    uv_poll_stop(&http->poll);
+    uv_timer_stop(&http->timer);
+    MHD_stop_daemon(http->daemon);
+    uv_close((uv_handle_t *)&http->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&http->timer, on_handle_closed);
+}

@@ -1,0 +1,330 @@
+/* fairlead-console - tells agents what to move, proxies whom to let in, and people how it goes. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "console/api.h"
+#include "identity/tls.h"
+
+#define PROGRAM       "fairlead-console"
+#define MESSAGE_MAX   1024
+#define STATUS_FAILED 1
+#define STATUS_USAGE  2
+
+struct options {
+    const char *state, *ui, *agents, *config, *log_level, *log_format;
+};
+
+struct console {
+    uv_loop_t loop;
+    uv_signal_t term, interrupt;
+    struct console_config config;
+    struct setup setup;
+    struct runs *runs;
+    struct fleet *fleet;
+    struct auth *auth;
+    struct http *http;
+    struct api api;
+};
+
+static const struct option long_options[] = {
+    {"state", required_argument, NULL, 's'},
+    {"ui", required_argument, NULL, 'u'},
+    {"agents", required_argument, NULL, 'a'},
+    {"config", required_argument, NULL, 'c'},
+    {"log-level", required_argument, NULL, 'l'},
+    {"log-format", required_argument, NULL, 'f'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {NULL, 0, NULL, 0},
+};
+
+static void print_help(void)
+{
+    printf(
+        "Usage: " PROGRAM " --state DIR [options]\n\n"
+        "  --state DIR          where the console keeps everything; made at the first start, with "
+        "its\n"
+        "                       authority (ca.pem) and the administrator's token (admin.token)\n"
+        "  --ui ADDR:PORT       HTTPS for the API (:8443); port 0: any, see addresses.json in DIR\n"
+        "  --agents ADDR:PORT   direct connections of agents (:8444)\n"
+        "  --config FILE        JSON with the keys below; flags win over it\n"
+        "  --log-level LEVEL    debug, info, warn or error\n"
+        "  --log-format FORMAT  text or json\n"
+        "  --help, --version\n\nKeys of the configuration file:\n");
+    config_help(console_config_keys, 2);
+}
+
+static int usage(const char *format, const char *text)
+{
+    fprintf(stderr, PROGRAM ": ");
+    fprintf(stderr, format, text);
+    fprintf(stderr, " (see " PROGRAM " --help)\n");
+    return STATUS_USAGE;
+}
+
+/* unknown_option - with the nearest known one, as everywhere. */
+static int unknown_option(const char *word)
+{
+    const char *names[sizeof(long_options) / sizeof(long_options[0])] = {NULL};
+    char message[256], shown[128];
+
+    for (size_t i = 0; long_options[i].name; i++)
+        names[i] = long_options[i].name;
+    const char *near = strncmp(word, "--", 2) ? NULL : config_nearest(word + 2, names);
+    snprintf(message, sizeof(message),
+             near ? "unknown option \"%s\" (did you mean \"--%s\"?)" : "unknown option \"%s\"",
+             log_escape(shown, sizeof(shown), word, strlen(word)), near);
+    return usage("%s", message);
+}
+
+/* parse - returns -1 to go on, else the exit status. */
+static int parse(int argc, char **argv, struct options *options)
+{
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, ":", long_options, NULL)) != -1;) {
+        const char **const slots[] = {
+            ['s'] = &options->state,  ['u'] = &options->ui,        ['a'] = &options->agents,
+            ['c'] = &options->config, ['l'] = &options->log_level, ['f'] = &options->log_format};
+
+        if (c == 'h') {
+            print_help();
+            return 0;
+        }
+        if (c == 'v') {
+            printf(PROGRAM " " FAIRLEAD_VERSION "\n");
+            return 0;
+        }
+        if (c == ':')
+            return usage("option \"%s\" needs a value", argv[optind - 1]);
+        if (c == '?')
+            return unknown_option(argv[optind - 1]);
+        *slots[c] = optarg;
+    }
+    if (optind < argc)
+        return usage("unexpected \"%s\"", argv[optind]);
+    return options->state && options->state[0] ? -1 : usage("--state DIR is needed%s", "");
+}
+
+static int set_address(const char *flag, const char *text, char **value)
+{
+    char host[256];
+    uint16_t port;
+
+    if (!text)
+        return 0;
+    if (config_split_address(text, host, sizeof(host), &port)) {
+        fprintf(stderr, PROGRAM ": %s \"%s\": expected ADDR:PORT or :PORT\n", flag, text);
+        return -FL_EUSAGE;
+    }
+    free(*value);
+    *value = strdup(text);
+    return *value ? 0 : -ENOMEM;
+}
+
+static int configure(const struct options *options, struct console_config *config)
+{
+    char message[MESSAGE_MAX];
+    enum log_level level;
+    enum log_format format;
+    int rc = console_config_load(options->config, config, message, sizeof(message));
+
+    if (rc) {
+        fprintf(stderr, PROGRAM ": %s\n", message);
+        return STATUS_USAGE;
+    }
+    if (set_address("--ui", options->ui, &config->ui) ||
+        set_address("--agents", options->agents, &config->agents))
+        return STATUS_USAGE;
+    if (options->log_level && log_level_parse(options->log_level, &level))
+        return usage("--log-level \"%s\": expected debug, info, warn or error", options->log_level);
+    if (options->log_format && log_format_parse(options->log_format, &format))
+        return usage("--log-format \"%s\": expected text or json", options->log_format);
+    if (options->log_level)
+        config->log_level = (int)level;
+    if (options->log_format)
+        config->log_format = (int)format;
+    log_setup(PROGRAM, (enum log_level)config->log_level, (enum log_format)config->log_format);
+    return 0;
+}
+
+/* ---- start ---- */
+
+static int failed(const char *format, const char *a, const char *b)
+{
+    fprintf(stderr, PROGRAM ": ");
+    fprintf(stderr, format, a, b);
+    fputc('\n', stderr);
+    return STATUS_FAILED;
+}
+
+static int open_state(struct console *console, const char *dir)
+{
+    char message[SETUP_MESSAGE_MAX], ui[256], public_host[300] = "";
+    uint16_t port;
+
+    (void)config_split_address(console->config.ui, ui, sizeof(ui), &port);
+    if (console->config.public_address &&
+        console_config_public(&console->config, 1, public_host, sizeof(public_host)) == 0) {
+        char host[256];
+
+        (void)config_split_address(public_host, host, sizeof(host), &port);
+        snprintf(public_host, sizeof(public_host), "%s", host);
+    }
+    if (setup_open(dir, ui, public_host, &console->setup, message))
+        return failed("%s%s", message, "");
+    return 0;
+}
+
+static int start_agents(struct console *console)
+{
+    char host[256];
+    uint16_t port;
+
+    (void)config_split_address(console->config.agents, host, sizeof(host), &port);
+    int rc = fleet_listen(console->fleet, host, port, &console->api.agents_port);
+    return rc ? failed("cannot listen on %s for agents: %s", console->config.agents, error_text(rc))
+              : 0;
+}
+
+static int start_http(struct console *console)
+{
+    char host[256], message[HTTP_MESSAGE_MAX];
+    uint16_t port;
+
+    (void)config_split_address(console->config.ui, host, sizeof(host), &port);
+    if (http_new(&console->loop, host, port, console->setup.web_pem, &api_http_ops, &console->api,
+                 &console->http, message))
+        return failed("%s%s", message, "");
+    return 0;
+}
+
+/* tell_addresses - to the log, and to scripts: port 0 has become a real one. */
+static int tell_addresses(struct console *console)
+{
+    char host[256], ui[300], agents[300], text[1024];
+    uint16_t port;
+
+    (void)config_split_address(console->config.ui, host, sizeof(host), &port);
+    snprintf(ui, sizeof(ui), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host,
+             http_port(console->http));
+    (void)config_split_address(console->config.agents, host, sizeof(host), &port);
+    snprintf(agents, sizeof(agents), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host,
+             console->api.agents_port);
+    snprintf(text, sizeof(text),
+             "{\n  \"ui\": \"%s\",\n  \"agents\": \"%s\",\n  \"url\": \"https://%s%s\",\n  "
+             "\"pid\": %ld\n}\n",
+             ui, agents, ui[0] == ':' ? "localhost" : "", ui, (long)getpid());
+    int rc = setup_write(&console->setup, "addresses.json", text, 0644);
+    if (rc)
+        return failed("%s/addresses.json: cannot be written: %s", console->setup.dir,
+                      error_text(rc));
+    log_info("ready", LF_STR("ui", ui), LF_STR("agents", agents),
+             LF_STR("state", console->setup.dir), LF_STR("version", FAIRLEAD_VERSION));
+    return 0;
+}
+
+static int start(struct console *console, const struct options *options)
+{
+    struct setup *setup = &console->setup;
+    int status = open_state(console, options->state);
+
+    if (status)
+        return status;
+    int rc = auth_new(setup->store, &console->auth);
+    if (!rc)
+        rc = runs_new(&console->loop, setup->store, &console->runs);
+    if (!rc)
+        rc = fleet_new(&console->loop, setup, &runs_fleet_ops, console->runs, &console->fleet);
+    if (rc)
+        return failed("%s: cannot start: %s", options->state, error_text(rc));
+    runs_set_fleet(console->runs, console->fleet);
+    console->api = (struct api){.setup = setup,
+                                .store = setup->store,
+                                .fleet = console->fleet,
+                                .runs = console->runs,
+                                .auth = console->auth,
+                                .config = &console->config,
+                                .started = clock_now()};
+    status = start_agents(console);
+    if (!status)
+        status = start_http(console);
+    return status ? status : tell_addresses(console);
+}
+
+/* ---- stop ---- */
+
+static void stop(struct console *console)
+{
+    if (console->http)
+        http_close(console->http);
+    console->http = NULL;
+    if (console->runs)
+        runs_close(console->runs);
+    console->runs = NULL;
+    if (console->fleet)
+        fleet_close(console->fleet);
+    console->fleet = NULL;
+    if (!uv_is_closing((uv_handle_t *)&console->term)) {
+        uv_close((uv_handle_t *)&console->term, NULL);
+        uv_close((uv_handle_t *)&console->interrupt, NULL);
+    }
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    log_info("stopping", LF_I64("signal", number));
+    stop(signal->data);
+}
+
+static void watch_signals(struct console *console)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    uv_signal_init(&console->loop, &console->term);
+    uv_signal_init(&console->loop, &console->interrupt);
+    console->term.data = console->interrupt.data = console;
+    uv_signal_start(&console->term, on_signal, SIGTERM);
+    uv_signal_start(&console->interrupt, on_signal, SIGINT);
+}
+
+static int run(struct console *console, const struct options *options)
+{
+    int rc = uv_loop_init(&console->loop);
+
+    if (rc)
+        return failed("cannot start the event loop: %s%s", error_text(rc), "");
+    watch_signals(console);
+    int status = start(console, options);
+    if (status)
+        stop(console);
+    uv_run(&console->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&console->loop);
+    auth_free(console->auth);
+    setup_done(&console->setup);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct console console = {.setup.lock_fd = -1};
+    struct options options = {0};
+    int status = parse(argc, argv, &options);
+
+    if (status >= 0)
+        return status;
+    umask(077);
+    status = configure(&options, &console.config);
+    if (!status && tls_global_init())
+        status = failed("the TLS library is too old or does not work%s%s", "", "");
+    if (!status)
+        status = run(&console, &options);
+    console_config_done(&console.config);
+    return status;
+}

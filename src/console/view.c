@@ -1,0 +1,318 @@
+#include "console/view.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <utlist.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "console/event.h"
+#include "wire/close_reason.h"
+
+/* ---- small things ---- */
+
+static bool is_plain(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            return false;
+    return true;
+}
+
+json_t *view_text(const void *text, size_t len)
+{
+    json_t *json = is_plain(text, len) ? json_stringn(text, len) : NULL;
+
+    if (json)
+        return json;
+    size_t cap = len * 4 + 8;
+    _cleanup_free_ char *escaped = malloc(cap);
+    return escaped ? json_string(log_escape(escaped, cap, text, len)) : NULL;
+}
+
+static json_t *text_of(const char *text)
+{
+    return view_text(text, strlen(text));
+}
+
+json_t *view_id(const struct fl_id *id)
+{
+    char text[FL_ID_TEXT];
+
+    return json_string(id_text(id, text));
+}
+
+json_t *view_time(int64_t seconds)
+{
+    time_t when = (time_t)seconds;
+    struct tm tm;
+    char text[40];
+
+    if (seconds == 0 || !gmtime_r(&when, &tm) ||
+        !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm))
+        return json_null();
+    return json_string(text);
+}
+
+json_t *view_list(const struct store_list *list)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < list->count; i++)
+        (void)json_array_append_new(array, text_of(list->item[i]));
+    return array;
+}
+
+static json_t *number(uint64_t n)
+{
+    return json_integer((json_int_t)n);
+}
+
+/* ---- proxies ---- */
+
+static const char *proxy_state(const struct fleet_proxy *proxy)
+{
+    switch (proxy->state) {
+    case PROXY_REGISTERED:
+        return "connected";
+    case PROXY_WAITING:
+        return "unreachable";
+    default:
+        return proxy->error ? "unreachable" : "connecting";
+    }
+}
+
+static json_t *view_report(const fl_Report *report)
+{
+    json_t *reasons = json_object();
+
+    for (size_t i = 0; i < report->reasons_count; i++)
+        (void)json_object_set_new(reasons, close_reason_name(report->reasons[i].code),
+                                  number(report->reasons[i].count));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "endpoints",
+                     number(report->endpoints), "sessions", number(report->sessions),
+                     "sessions_total", number(report->sessions_total), "bytes",
+                     number(report->bytes), "refused", number(report->refused), "accepted",
+                     number(report->accepted), "memory", number(report->memory), "uptime",
+                     number(report->uptime), "reasons", reasons);
+}
+
+json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy)
+{
+    json_t *json =
+        json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o}", "id", view_id(&proxy->row.id), "name",
+                  text_of(proxy->row.name), "addresses", view_list(&proxy->row.addresses), "listen",
+                  view_list(&proxy->row.listen), "state", proxy_state(proxy), "since",
+                  view_time(proxy->since), "rtt_us", number(fleet_proxy_rtt(fleet, proxy)));
+
+    if (proxy->error || proxy->text[0])
+        (void)json_object_set_new(json, "error",
+                                  text_of(proxy->text[0] ? proxy->text : error_text(proxy->error)));
+    if (proxy->reported)
+        (void)json_object_set_new(json, "report", view_report(&proxy->report));
+    return json;
+}
+
+/* ---- agents ---- */
+
+static const char *agent_state(const struct fleet_agent *agent)
+{
+    switch (agent->row.state) {
+    case AGENT_PENDING:
+        return "pending";
+    case AGENT_REVOKED:
+        return "revoked";
+    default:
+        return agent->control ? "online" : "offline";
+    }
+}
+
+json_t *view_agent(const struct fleet_agent *agent)
+{
+    const struct store_agent *row = &agent->row;
+
+    return json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
+                     view_id(&row->id), "name", text_of(row->name), "tags", view_list(&row->tags),
+                     "state", agent_state(agent), "path", text_of(agent->control ? agent->via : ""),
+                     "software", text_of(row->software), "system", text_of(row->system),
+                     "addresses", view_list(&row->addresses), "first_seen",
+                     view_time(row->first_seen), "last_seen",
+                     view_time(agent->control ? clock_wall() : row->last_seen), "expires",
+                     view_time(row->expires));
+}
+
+json_t *view_token(const struct store_token *token)
+{
+    return json_pack("{s:o, s:o, s:b, s:b, s:o, s:o, s:o}", "id", view_id(&token->id), "tags",
+                     view_list(&token->tags), "approval", token->approval, "revoked",
+                     token->revoked, "created", view_time(token->created), "expires",
+                     view_time(token->expires), "uses", number((uint64_t)token->uses));
+}
+
+/* ---- runs ---- */
+
+static void add_counters(struct store_counters *sum, const struct store_counters *c)
+{
+    sum->files_total += c->files_total;
+    sum->files_done += c->files_done;
+    sum->files_failed += c->files_failed;
+    sum->files_same += c->files_same;
+    sum->bytes_total += c->bytes_total;
+    sum->bytes_done += c->bytes_done;
+    sum->bytes_moved += c->bytes_moved;
+    sum->micros += c->micros;
+    sum->list_complete = sum->list_complete && c->list_complete;
+}
+
+static void set_counters(json_t *json, const struct store_counters *c)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {
+        {"files_total", c->files_total},   {"files_done", c->files_done},
+        {"files_failed", c->files_failed}, {"files_same", c->files_same},
+        {"bytes_total", c->bytes_total},   {"bytes_done", c->bytes_done},
+        {"bytes_moved", c->bytes_moved},   {"micros", c->micros},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+        (void)json_object_set_new(json, counts[i].name, number(counts[i].value));
+    (void)json_object_set_new(json, "list_complete", json_boolean(c->list_complete));
+}
+
+static json_t *view_party(struct fleet *fleet, const struct fl_id *id)
+{
+    return json_pack("{s:o, s:o}", "id", view_id(id), "name", text_of(fleet_agent_name(fleet, id)));
+}
+
+/* flow_text - what the agent said, or whom the flow waits for. */
+static const char *flow_text(struct fleet *fleet, const struct store_flow *row, char *buf,
+                             size_t cap)
+{
+    const struct fl_id *const ends[] = {&row->source, &row->target};
+
+    if (row->text[0] || jobs_flow_is_final(row->state))
+        return row->text;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        const struct fleet_agent *agent = fleet_agent(fleet, ends[i]);
+
+        if (agent && !agent->control) {
+            snprintf(buf, cap, "waits for agent %s, which is %s", agent->row.name,
+                     agent_state(agent));
+            return buf;
+        }
+    }
+    return "";
+}
+
+static json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
+{
+    const struct store_flow *row = &flow->row;
+    char buf[STORE_TEXT_MAX];
+    json_t *json = json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "id", view_id(&row->id), "source",
+        view_party(fleet, &row->source), "target", view_party(fleet, &row->target), "source_path",
+        text_of(row->source_path), "target_path", text_of(row->target_path), "subfolder",
+        text_of(row->subfolder), "state", jobs_flow_state_name(row->state), "path",
+        text_of(row->via), "text", text_of(flow_text(fleet, row, buf, sizeof(buf))), "speed",
+        number(flow->run ? flow->speed : 0));
+
+    if (json)
+        set_counters(json, &row->counters);
+    return json;
+}
+
+/* run_speed - of a run that goes on: now; of one that is over: its mean over the time spent moving.
+ */
+static uint64_t run_speed(const struct runs_run *run)
+{
+    uint64_t now = 0, mean = 0;
+
+    for (size_t i = 0; i < run->count; i++) {
+        const struct store_counters *c = &run->flows[i].row.counters;
+
+        now += run->flows[i].speed;
+        if (c->micros)
+            mean += (uint64_t)((double)c->bytes_moved * 1e6 / (double)c->micros);
+    }
+    return jobs_run_is_final(run->row.state) ? mean : now;
+}
+
+json_t *view_run(struct fleet *fleet, const struct runs_run *run)
+{
+    struct store_counters sum = {.list_complete = run->count > 0};
+    json_t *flows = json_array();
+
+    for (size_t i = 0; i < run->count; i++) {
+        add_counters(&sum, &run->flows[i].row.counters);
+        (void)json_array_append_new(flows, view_flow(fleet, &run->flows[i]));
+    }
+    json_t *json = json_pack(
+        "{s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o}", "id", view_id(&run->row.id), "job",
+        view_id(&run->row.job), "number", (json_int_t)run->row.number, "state",
+        jobs_run_state_name(run->row.state), "started", view_time(run->row.started), "ended",
+        view_time(run->row.ended), "flows", flows, "speed", number(run_speed(run)));
+    if (json)
+        set_counters(json, &sum);
+    return json;
+}
+
+/* ---- jobs ---- */
+
+struct run_view {
+    struct fleet *fleet;
+    json_t *json;
+};
+
+static void make_run_view(void *ctx, const struct runs_run *run)
+{
+    struct run_view *view = ctx;
+
+    view->json = view_run(view->fleet, run);
+}
+
+static json_t *view_ends(struct fleet *fleet, const struct store_job *job, enum store_side side)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < job->count; i++) {
+        char text[STORE_NAME_MAX + JOBS_PATH_MAX + 2];
+
+        if (job->ends[i].side != side)
+            continue;
+        snprintf(text, sizeof(text), "%s:%s", fleet_agent_name(fleet, &job->ends[i].agent),
+                 job->ends[i].path);
+        (void)json_array_append_new(array, text_of(text));
+    }
+    return array;
+}
+
+json_t *view_job(struct runs *runs, struct fleet *fleet, const struct runs_job *job)
+{
+    struct run_view view = {.fleet = fleet};
+
+    if (job->has_run && runs_with(runs, &job->latest, make_run_view, &view))
+        view.json = NULL;
+    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:s, s:o, s:o}", "id", view_id(&job->row.id),
+                     "name", text_of(job->row.name), "kind", jobs_kind_name(job->row.kind), "from",
+                     view_ends(fleet, &job->row, END_FROM), "to",
+                     view_ends(fleet, &job->row, END_TO), "state",
+                     job->has_run ? jobs_run_state_name(job->latest.state) : "held", "created",
+                     view_time(job->row.created), "run", view.json ? view.json : json_null());
+}
+
+json_t *view_event(const struct store_event *event)
+{
+    json_t *json = json_pack("{s:I, s:o, s:s, s:o, s:o}", "n", (json_int_t)event->n, "time",
+                             view_time(event->time), "level", event_level_name(event->level),
+                             "kind", text_of(event->kind), "text", text_of(event->text));
+
+    if (json && !id_is_zero(&event->subject))
+        (void)json_object_set_new(json, "subject", view_id(&event->subject));
+    return json;
+}

@@ -1,0 +1,24 @@
+/* view.h - what the API shows of proxies, agents, jobs, runs and events, as JSON. A new object
+ * each; NULL out of memory. */
+#ifndef FL_CONSOLE_VIEW_H
+#define FL_CONSOLE_VIEW_H
+
+#include <jansson.h>
+
+#include "console/runs.h"
+
+/* view_text - any bytes as a JSON string: as they are when valid UTF-8 without control characters,
+ * else escaped. */
+json_t *view_text(const void *text, size_t len);
+json_t *view_id(const struct fl_id *id);
+json_t *view_time(int64_t seconds); /* ISO 8601 in UTC; 0: null */
+json_t *view_list(const struct store_list *list);
+
+json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy);
+json_t *view_agent(const struct fleet_agent *agent);
+json_t *view_token(const struct store_token *token);
+json_t *view_job(struct runs *runs, struct fleet *fleet, const struct runs_job *job);
+json_t *view_run(struct fleet *fleet, const struct runs_run *run);
+json_t *view_event(const struct store_event *event);
+
+#endif
