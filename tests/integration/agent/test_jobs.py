@@ -1,0 +1,164 @@
+"""Whole jobs on loopback: what arrives, by which path, and what is told about it."""
+
+import os
+import shutil
+
+import fairlead
+import pytest
+import trees
+
+MB = 1 << 20
+
+
+def pair(world, direct="never", **keys):
+    console = world.console()
+    world.proxy("dmz")
+    port = {"port": fairlead.free_port()} if direct == "allowed" else {}
+    world.agent("a", via=["dmz"], direct=direct, **port, **keys)
+    world.agent("b", via=["dmz"], direct=direct, **keys)
+    return console
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("direct", ["never", "allowed"])
+def test_distribution(world, direct):
+    console = pair(world, direct)
+    source, target = world.path("source"), world.path("deep/target")
+    trees.odd_tree(source)
+    trees.random_file(source / "big", 20 * MB)
+    run = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"]).wait()
+    assert trees.differences(source, target) == []
+    assert fairlead.parts(target) == []
+    assert run["files_failed"] == 0
+    assert run["bytes_done"] == run["bytes_total"]
+    assert ("direct" if direct == "allowed" else "dmz") in run["flows"][0]["path"]
+
+
+def test_distribution_to_many(world):
+    console = pair(world)
+    world.agent("c", via=["dmz"], direct="never")
+    source = world.path("source")
+    source.mkdir()
+    trees.small_files(source / "small", 500)
+    run = console.job("distribution", "j", [f"a:{source}"], [f"b:{world.path('tb')}", f"c:{world.path('tc')}"]).wait()
+    assert len(run["flows"]) == 2
+    for name in ("tb", "tc"):
+        assert trees.differences(source, world.path(name)) == []
+
+
+def test_consolidation(world):
+    console = pair(world)
+    world.agent("c", via=["dmz"], direct="never")
+    for name in "ab":
+        world.path(f"s{name}").mkdir()
+        trees.random_file(world.path(f"s{name}") / "file", 3 * MB)
+    console.job("consolidation", "j", [f"a:{world.path('sa')}", f"b:{world.path('sb')}"], [f"c:{world.path('all')}"]).wait()
+    for name in "ab":
+        assert trees.differences(world.path(f"s{name}"), world.path("all") / name) == []
+
+
+def test_again_moves_nothing(world):
+    console = pair(world)
+    source, target = world.path("source"), world.path("target")
+    source.mkdir()
+    trees.random_file(source / "file", 5 * MB)
+    job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
+    first = job.wait()
+    assert first["bytes_moved"] >= 5 * MB
+    job.do("start")
+    fairlead.until("the second run", lambda: job.run()["number"] > first["number"])
+    second = job.wait()
+    assert second["bytes_moved"] == 0
+    assert second["files_same"] == 1
+
+
+def test_single_file(world):
+    console = pair(world)
+    source = world.path("one.bin")
+    trees.random_file(source, MB)
+    console.job("distribution", "j", [f"a:{source}"], [f"b:{world.path('target')}"]).wait()
+    assert (world.path("target") / "one.bin").read_bytes() == source.read_bytes()
+
+
+def test_pause_resume_stop(world):
+    console = pair(world)
+    source, target = world.path("source"), world.path("target")
+    source.mkdir()
+    trees.random_file(source / "file", 200 * MB)
+    job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
+    job.wait_bytes(10 * MB)
+    job.do("pause")
+    paused = job.wait(("paused",))
+    assert paused["bytes_done"] < 200 * MB, "it was over before the pause"
+    size = on_disk(target)
+    fairlead.time.sleep(1)
+    assert on_disk(target) <= size + 16 * MB
+    job.do("resume")
+    run = job.wait()
+    assert trees.differences(source, target) == []
+    assert run["bytes_moved"] <= 200 * MB + 16 * MB
+
+    shutil.rmtree(target)
+    second = console.job("distribution", "k", [f"a:{source}"], [f"b:{target}"])
+    second.wait_bytes(10 * MB)
+    second.do("stop")
+    second.wait(("stopped",))
+    assert fairlead.parts(target) == []
+
+
+def on_disk(folder):
+    return sum(p.lstat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
+
+
+def test_missing_source(world):
+    console = pair(world)
+    job = console.job("distribution", "j", [f"a:{world.path('nothing')}"], [f"b:{world.path('target')}"])
+    run = job.wait(("failed", "partial"))
+    assert run["state"] == "failed"
+    assert run["flows"][0]["text"] or job.errors()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a small file system")
+def test_disk_full(world):
+    console = pair(world)
+    source, target = world.path("source"), world.path("target")
+    source.mkdir()
+    target.mkdir()
+    trees.write(source / "small", b"fits")
+    trees.random_file(source / "big", 20 * MB)
+    fairlead.subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(target)], check=True)
+    try:
+        job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
+        run = job.wait(("partial", "failed"))
+        assert run["files_failed"] == 1
+        errors = job.errors()
+        assert [e["name"] for e in errors] == ["big"], errors
+        assert (target / "small").read_bytes() == b"fits"
+    finally:
+        fairlead.subprocess.run(["umount", "-l", str(target)], check=False)
+
+
+def test_storage_path(world):
+    store = world.path("store")
+    store.mkdir()
+    console = pair(world, folders_storage_path=str(store))
+    trees.random_file(store / "file", MB)
+    job = console.job("distribution", "j", [f"a:{store}"], [f"b:{world.path('target')}"])
+    job.wait()
+    assert trees.differences(store, world.path("target")) == []
+
+
+def test_away_and_back(world):
+    """A job ordered while its source is away starts when it comes."""
+    console = pair(world)
+    source = next(p for p in world.programs if p.name == "a")
+    source.kill()
+    console.wait_agent("a", "offline")
+    folder = world.path("source")
+    folder.mkdir()
+    trees.random_file(folder / "file", MB)
+    job = console.job("distribution", "j", [f"a:{folder}"], [f"b:{world.path('target')}"])
+    fairlead.until("a reason", lambda: "no way to a" in (job.run()["flows"][0]["text"] or ""))
+    source.restart()
+    job.wait()
+    assert trees.differences(folder, world.path("target")) == []
