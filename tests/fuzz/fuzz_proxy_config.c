@@ -1,0 +1,28 @@
+/* fuzz_proxy_config.c - proxy.json, down to the keys and certificates in it. */
+#include "identity/identity.h"
+#include "one_line.h"
+#include "proxy/proxy_config.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct proxy_config config;
+    struct proxy_limits limits;
+    struct identity *identity;
+    gnutls_certificate_credentials_t cred;
+    char message[300];
+
+    if (proxy_config_parse("proxy.json", (const char *)data, size, &config, message,
+                           sizeof(message))) {
+        must_be_one_line(message, sizeof(message), "proxy.json");
+    } else {
+        proxy_config_limits(&config, &limits);
+        if (proxy_config_open(&config, "proxy.json", &identity, &cred, message, sizeof(message))) {
+            must_be_one_line(message, sizeof(message), "proxy.json");
+        } else {
+            gnutls_certificate_free_credentials(cred);
+            identity_unref(identity);
+        }
+    }
+    proxy_config_done(&config);
+    return 0;
+}

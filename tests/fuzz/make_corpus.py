@@ -1,0 +1,186 @@
+#!/usr/bin/python3
+"""Write the hand-made part of the corpus: inputs that are known to be nasty, and a good one of each kind.
+
+    tests/fuzz/make_corpus.py            (files that need keys come from fuzz_seed)
+"""
+import pathlib
+import struct
+
+CORPUS = pathlib.Path(__file__).parent / "corpus"
+
+
+def put(target, name, data):
+    path = CORPUS / target / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def frame(kind, body=b"", flags=0, length=None):
+    return struct.pack(">BBH", kind, flags, len(body) if length is None else length) + body
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    """A protobuf field: an int is a varint, bytes are length-delimited."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+ENDLESS = b"\xff" * 10 + b"\x01"
+ID = bytes(range(16))
+KEY = bytes(range(32))
+PARTY = field(1, 1) + field(2, ID)
+
+
+def frames():
+    put("frame", "ping", frame(0x0B, b"\x09" + bytes(8)))
+    put("frame", "several", frame(0x01, b"abc") + frame(0x10, b"x" * 100) + frame(0x11))
+    put("frame", "longest", frame(0x10, b"\0" * 16000))
+    put("frame", "one-too-long", frame(0x10, b"", length=16001))
+    put("frame", "length-ffff", frame(0x10, b"abc", length=0xFFFF))
+    put("frame", "truncated", frame(0x10, b"abc", length=4))
+    put("frame", "unknown-critical", frame(0x7F, b"abc", flags=1))
+    put("frame", "unknown-ignored", frame(0x7F, b"abc", flags=0xFE))
+    put("frame", "all-types", b"".join(frame(t, b"", flags=t & 1) for t in range(256)))
+    put("frame", "empty", b"")
+
+
+def messages():
+    good = {
+        "hello": (0x01, field(1, 1) + field(3, b"\x30" * 300) + field(4, bytes(64)) + field(5, b"fairlead/0.1")),
+        "register": (0x03, field(1, 0)),
+        "connect": (0x05, field(1, 7) + field(2, PARTY)),
+        "offer": (0x06, field(1, 7) + field(2, ID) + field(3, KEY) + field(4, 30)),
+        "invite": (0x07, field(1, ID) + field(2, KEY) + field(3, PARTY) + field(4, 30)),
+        "reject": (0x08, field(1, 7) + field(2, 18) + field(3, b"not here")),
+        "join": (0x09, field(1, ID) + field(2, KEY)),
+        "joined": (0x0A, field(1, ID) + field(2, PARTY) + field(3, 1)),
+        "ping": (0x0B, b"\x09" + bytes(8)),
+        "status": (0x0D, field(1, 24) + field(2, b"superseded")),
+        "denied": (0x0E, field(1, 1) + field(3, 1) + field(4, ID) * 256),
+        "report": (0x0F, field(1, 5) + field(9, field(1, 3) + field(2, 9)) * 48),
+        "tunnel-hello": (0x40, field(1, 1) + field(3, ID) + field(4, PARTY) + field(5, PARTY) + field(6, 3)
+                         + field(7, ID) + field(8, KEY)),
+        "enrol-request": (0x50, field(1, b"\x30" * 200) + field(2, "büro".encode()) + field(3, b"tag") * 16),
+        "agent-hello": (0x54, field(1, b"a") + field(5, b"10.0.0.1:3839") * 16),
+        "proxy-list": (0x56, field(1, 9) + field(2, field(1, ID) + field(2, b"gate") + field(3, b"h:1") * 4) * 16),
+        "flow-assign": (0x58, field(1, ID) + field(5, 1) + field(6, 1) + field(7, b"/srv/\xff\n") + field(9, PARTY)
+                        + field(12, KEY)),
+        "flow-report": (0x59, field(1, ID) + field(2, 8) + field(10, 2**64 - 1) + field(12, b"proxy gate tcp")),
+        "flow-error": (0x5B, field(1, ID) + field(3, b"a\0b") + field(4, b"ENAME") + field(5, b"refused")),
+        "want": (0x84, field(1, field(1, 1) + field(2, 2) + field(3, 3)) * 256),
+        "want-hashes": (0x85, field(1, b"".join(varint(i) for i in range(512)))),
+        "hashes": (0x86, field(1, 1) + field(3, KEY) * 256),
+    }
+    for name, (kind, body) in good.items():
+        put("message", name, bytes([kind]) + body)
+        put("message", name + "-twice", bytes([kind]) + body + body)
+    entry = field(1, 0) + field(2, 1) + field(3, b"dir/file") + field(4, 2**63) + field(5, 2**64 - 1)
+    put("message", "list", bytes([0x81]) + (varint(len(entry)) + entry) * 20)
+    put("message", "list-lies", bytes([0x81]) + varint(len(entry) + 5) + entry)
+    put("message", "list-huge", bytes([0x81]) + varint(2**32 - 1) + entry)
+    head = field(1, 1) + field(2, 2) + field(3, 131072) + field(4, KEY)
+    put("message", "block", bytes([0x87]) + varint(len(head)) + head + b"data" * 100)
+    nasty = {
+        "varint-endless": b"\x08" + ENDLESS,
+        "varint-in-tag": ENDLESS,
+        "length-4g": b"\x12" + varint(2**32 - 1) + b"abc",
+        "length-2e64": b"\x12" + b"\xff" * 9 + b"\x01abc",
+        "tag-zero": b"\x00\x01",
+        "group": b"\x0b\x08\x01\x0c",
+        "string-nul": field(2, b"a\0b"),
+        "string-bad-utf8": field(2, b"\xff\xfe\xc0\x80"),
+        "string-over": field(2, b"x" * 5000),
+        "wrong-types": b"\x0d\0\0\0\0" + b"\x11" + bytes(8) + b"\x1a\x00",
+        "enum-unknown": field(1, 99),
+        "enum-negative": b"\x08" + b"\xff" * 9 + b"\x01",
+        "nested-deep": b"".join(field(2, b"") for _ in range(40)),
+        "unknown-fields": field(1000, b"x" * 200) + field(2**29 - 1, 7),
+        "empty": b"",
+    }
+    for kind in (0x01, 0x05, 0x07, 0x0D, 0x0E, 0x40, 0x56, 0x58, 0x84, 0x86):
+        for name, body in nasty.items():
+            put("message", f"{name}-{kind:02x}", bytes([kind]) + body)
+
+
+def configs():
+    good = """{"text": "x", "secret": "s", "address": "[::1]:80", "base64": "QUJD", "flag": true,
+ "pem": "-----BEGIN X-----", "number": -1, "word": "never", "list": ["a", "b"], "addresses": ":1", "rate": 5,
+ "group": {"number": 5, "text": "t"}}"""
+    both = {
+        "deep-lists": "[" * 3000,
+        "deep-objects": '{"group":' * 3000,
+        "deep-value": '{"text":' + "[" * 1000 + "]" * 1000 + "}",
+        "nul-byte": '{"text": "a\0b"}',
+        "nul-escape": '{"text": "a\\u0000b"}',
+        "lone-surrogate": '{"text": "\\ud800"}',
+        "bad-utf8": b'{"text": "\xff\xc0\x80"}',
+        "bad-utf8-key": b'{"\xff": 1}',
+        "huge-number": '{"number": 99999999999999999999999999}',
+        "huge-real": '{"number": 1e999}',
+        "minus-zero": '{"number": -0}',
+        "duplicate": '{"text": "a", "text": "b"}',
+        "duplicate-control": '{"\\u001b[0m": 1, "\\u001b[0m": 2}',
+        "escaped-key": '{"te\\u0078t": 5}',
+        "quotes-in-strings": '{"list": ["\\"", "{\\"rate\\": ", "\\\\"],\n"rate": "x"}',
+        "long-key": '{"' + "k" * 3000 + '": 1}',
+        "long-value": '{"word": "' + "v" * 3000 + '"}',
+        "long-line": " " * 5000 + '{"x": 1}',
+        "many-lines": "\n" * 5000 + '{"x": 1}',
+        "truncated": good[:100],
+        "not-an-object": "[1, 2]",
+        "scalar": "7",
+        "empty": "",
+        "bom": "\ufeff{}",
+        "comment": '{"text": "x" /* no */}',
+        "trailing": '{"text": "x"} {}',
+        "null": '{"text": null}',
+        "pem-is-a-device": '{"text": "x", "pem": "/dev/zero"}',
+        "pem-is-a-folder": '{"text": "x", "pem": "/"}',
+    }
+    put("config", "good", good)
+    put("agent_config", "good", """{"management_server": {"host": "127.0.0.1:8444",
+ "cert_authority_fingerprint": "%s", "bootstrap_token": "QUJD"}, "mc_proxy": ["p:1080"], "device_name": "a",
+ "tags": ["t"], "folders_storage_path": "/srv", "listening_port": 0, "direct": "never"}""" % ("ab" * 32))
+    put("agent_config", "wrong-name", '{"management_server": {"host": "h"}, "device_name": "a\\u001b\\n"}')
+    put("agent_config", "many-proxies", '{"mc_proxy": [%s]}' % ", ".join('"p:1"' for _ in range(200)))
+    put("agent_config", "wrong-group", '{"management_server": []}')
+    put("proxy_config", "good", """{"listen": ["127.0.0.1:0"], "identity": "-----BEGIN X-----\\n-----END X-----",
+ "ca": "-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----", "tls_certificate": "-----BEGIN X-----",
+ "raw": "never", "limits": {"endpoints": 1}}""")
+    put("proxy_config", "wrong-limits", '{"limits": {"endpoints": -1, "sessions": 1e9}}')
+    for name, text in both.items():
+        for target in ("config", "agent_config", "proxy_config"):
+            put(target, name, text)
+
+
+def identities():
+    put("identity", "uri-short", b"\0fairlead://")
+    put("identity", "uri-long", b"\0fairlead://" + b"a" * 5000)
+    put("identity", "uri-upper", b"\0fairlead://" + b"AB" * 16 + b"/console")
+    put("identity", "uri-query", b"\0fairlead://" + b"ab" * 16 + b"/agent/" + b"ab" * 16 + b"?x")
+    put("identity", "der-length-4g", b"\x02\x30\x84\xff\xff\xff\xff" + b"x" * 50)
+    put("identity", "der-indefinite", b"\x02" + b"\x30\x80" * 200)
+    put("identity", "der-deep", b"\x02" + b"".join(b"\x30\x82" + struct.pack(">H", 1000 - 4 * i) for i in range(240)))
+    put("identity", "pem-empty", b"\x01-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+    put("identity", "pem-open", b"\x01-----BEGIN CERTIFICATE-----\nAAAA")
+    put("identity", "token-long", b"\x03" + b"QUJD" * 10000)
+    put("identity", "token-not-base64", b"\x03!!!!")
+    put("identity", "token-nul", b"\x03QUJD\0QUJD")
+    put("identity", "request-empty", b"\x04")
+    put("identity", "hello-empty", b"\x05")
+
+
+if __name__ == "__main__":
+    frames()
+    messages()
+    configs()
+    identities()
