@@ -158,7 +158,6 @@ int endpoint_set_proxies(struct endpoint *endpoint, const struct endpoint_proxy 
 {
     if (endpoint->closed)
         return -FL_ECLOSED;
-    turn_enter(&endpoint->turn);
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
         const struct endpoint_proxy *kept =
             endpoint->links[i] ? find_proxy(endpoint->links[i], proxies, count) : NULL;
@@ -173,7 +172,6 @@ int endpoint_set_proxies(struct endpoint *endpoint, const struct endpoint_proxy 
             r = add_link(endpoint, &proxies[i]);
     }
     endpoint_links_changed(endpoint);
-    turn_leave(&endpoint->turn);
     return r;
 }
 

@@ -1,4 +1,5 @@
-/* test_tunnel.c - two tunnel ends over an in-memory leg, and every way in which one of them may cheat or fail. */
+/* test_tunnel.c - two tunnel ends over an in-memory leg, and every way in which one of them may
+ * cheat or fail. */
 #include "tunnel_rig.h"
 
 #include "identity/hello.h"
@@ -8,7 +9,10 @@
 static struct certs certs, other_certs;
 static struct identity *target, *source, *stranger, *foreign, *console, *expired;
 static const struct fl_id flow = {.b = {7, 7, 7}};
-#define SESSION {.b = {1, 2, 3}}
+#define SESSION                                                                                    \
+    {                                                                                              \
+        .b = { 1, 2, 3 }                                                                           \
+    }
 
 struct rig {
     struct leg_mem_net *net;
@@ -62,10 +66,11 @@ static void pass(struct rig *rig, uint64_t us)
 
 struct setup {
     struct identity *caller, *callee;
-    struct party asked;     /* whom the caller wants; zero: the callee */
-    struct party named;     /* whom the callee was promised; zero: the caller on a session, nobody on a direct leg */
+    struct party asked; /* whom the caller wants; zero: the callee */
+    struct party named; /* whom the callee was promised; zero: the caller on a session, nobody on a
+                           direct leg */
     struct fl_id caller_session, callee_session;
-    uint8_t caller_token;   /* all bytes of it; the callee's are 5 */
+    uint8_t caller_token; /* all bytes of it; the callee's are 5 */
     enum _fl_Purpose purpose;
     bool plain, only_caller, only_callee;
     size_t room;
@@ -75,7 +80,8 @@ static void start_caller(struct rig *rig, const struct setup *s, const struct pa
 {
     uint8_t token[32];
     memset(token, s->caller_token ? s->caller_token : 5, sizeof(token));
-    bool transfer = s->purpose == fl_Purpose_PURPOSE_NONE || s->purpose == fl_Purpose_PURPOSE_TRANSFER;
+    bool transfer =
+        s->purpose == fl_Purpose_PURPOSE_NONE || s->purpose == fl_Purpose_PURPOSE_TRANSFER;
     const struct tunnel_params params = {
         .turn = &rig->turn,
         .list = &rig->list,
@@ -188,9 +194,11 @@ static void test_direct(void **state)
 
 static void test_control(void **state)
 {
-    struct rig *rig = open_pair(&(struct setup){.callee = console, .plain = true, .purpose = fl_Purpose_PURPOSE_CONTROL});
+    struct rig *rig = open_pair(
+        &(struct setup){.callee = console, .plain = true, .purpose = fl_Purpose_PURPOSE_CONTROL});
     fl_AgentHello hello = {.device_name = "box"};
-    assert_int_equal(tunnel_send_message(rig->a.tunnel, FRAME_AGENT_HELLO, fl_AgentHello_fields, &hello), 0);
+    assert_int_equal(
+        tunnel_send_message(rig->a.tunnel, FRAME_AGENT_HELLO, fl_AgentHello_fields, &hello), 0);
     settle(rig);
     pass(rig, CLOCK_SEC);
     assert_int_equal(rig->b.last_type, FRAME_AGENT_HELLO);
@@ -400,7 +408,8 @@ static void test_wrong_purpose(void **state)
 static void test_wrong_phase(void **state)
 {
     struct rig *rig = open_pair(&session_setup);
-    assert_int_equal(send_block(rig->caller, FRAME_BLOCK_DATA, 3), 0); /* only the source sends that */
+    assert_int_equal(send_block(rig->caller, FRAME_BLOCK_DATA, 3),
+                     0); /* only the source sends that */
     pass(rig, CLOCK_SEC);
     assert_int_equal(rig->b.why, TUNNEL_CLOSE_PROTOCOL);
     assert_int_equal(rig->a.why, TUNNEL_CLOSE_PROTOCOL);
@@ -517,7 +526,9 @@ static void test_abort_frame(void **state)
     uint8_t frame[FRAME_MAX];
     fl_Abort message = {.code = 21, .text = "x\x01y"};
     int size = message_encode(FRAME_ABORT, fl_Abort_fields, &message, frame, sizeof(frame));
-    assert_int_equal(leg_send(rig->legs[0], FRAME_ABORT, 0, frame + FRAME_HEADER, (size_t)size - FRAME_HEADER), 0);
+    assert_int_equal(
+        leg_send(rig->legs[0], FRAME_ABORT, 0, frame + FRAME_HEADER, (size_t)size - FRAME_HEADER),
+        0);
     pass(rig, CLOCK_SEC);
     assert_int_equal(rig->b.why, TUNNEL_CLOSE_LEG);
     assert_non_null(strstr(rig->b.text, "idle time"));
@@ -682,24 +693,42 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outbox),          cmocka_unit_test(test_opens),
-        cmocka_unit_test(test_direct),          cmocka_unit_test(test_control),
-        cmocka_unit_test(test_much_relayed),    cmocka_unit_test(test_much_direct),
-        cmocka_unit_test(test_reserve),         cmocka_unit_test(test_pause),
-        cmocka_unit_test(test_close_text),      cmocka_unit_test(test_close_both),
-        cmocka_unit_test(test_close_in_message), cmocka_unit_test(test_wrong_peer),
-        cmocka_unit_test(test_wrong_caller),    cmocka_unit_test(test_swapped_session),
-        cmocka_unit_test(test_foreign_caller),  cmocka_unit_test(test_expired_callee),
-        cmocka_unit_test(test_wrong_token),     cmocka_unit_test(test_zero_token),
-        cmocka_unit_test(test_refusal),         cmocka_unit_test(test_wrong_purpose),
-        cmocka_unit_test(test_wrong_phase),     cmocka_unit_test(test_second_hello),
-        cmocka_unit_test(test_unknown_frames),  cmocka_unit_test(test_oversized_frame),
-        cmocka_unit_test(test_owner_refuses),   cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_tampered),        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_abort_frame),     cmocka_unit_test(test_illegal_leg_frame),
-        cmocka_unit_test(test_reset),           cmocka_unit_test(test_handshake_deadline),
-        cmocka_unit_test(test_callee_deadline), cmocka_unit_test(test_silence),
-        cmocka_unit_test(test_stall),           cmocka_unit_test(test_close_deadline),
+        cmocka_unit_test(test_outbox),
+        cmocka_unit_test(test_opens),
+        cmocka_unit_test(test_direct),
+        cmocka_unit_test(test_control),
+        cmocka_unit_test(test_much_relayed),
+        cmocka_unit_test(test_much_direct),
+        cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_close_text),
+        cmocka_unit_test(test_close_both),
+        cmocka_unit_test(test_close_in_message),
+        cmocka_unit_test(test_wrong_peer),
+        cmocka_unit_test(test_wrong_caller),
+        cmocka_unit_test(test_swapped_session),
+        cmocka_unit_test(test_foreign_caller),
+        cmocka_unit_test(test_expired_callee),
+        cmocka_unit_test(test_wrong_token),
+        cmocka_unit_test(test_zero_token),
+        cmocka_unit_test(test_refusal),
+        cmocka_unit_test(test_wrong_purpose),
+        cmocka_unit_test(test_wrong_phase),
+        cmocka_unit_test(test_second_hello),
+        cmocka_unit_test(test_unknown_frames),
+        cmocka_unit_test(test_oversized_frame),
+        cmocka_unit_test(test_owner_refuses),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_tampered),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_abort_frame),
+        cmocka_unit_test(test_illegal_leg_frame),
+        cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_handshake_deadline),
+        cmocka_unit_test(test_callee_deadline),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_stall),
+        cmocka_unit_test(test_close_deadline),
         cmocka_unit_test(test_idle_then_busy),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,4 +1,5 @@
-/* tunnel_rig.h - virtual time, in-memory legs and owners that note what they are told; for the tests of src/tunnel. */
+/* tunnel_rig.h - virtual time, in-memory legs and owners that note what they are told; for the
+ * tests of src/tunnel. */
 #ifndef FL_TESTS_TUNNEL_RIG_H
 #define FL_TESTS_TUNNEL_RIG_H
 
@@ -18,8 +19,8 @@ struct owner {
     uint8_t last_type;
     size_t last_len;
     uint64_t bytes;
-    int answer;           /* of message() */
-    bool pause_at_once;   /* pause in message() */
+    int answer;         /* of message() */
+    bool pause_at_once; /* pause in message() */
     bool close_in_message;
 };
 

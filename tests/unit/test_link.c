@@ -1,0 +1,377 @@
+/* test_link.c - an endpoint's control legs: registering, losing, coming back, and proxies that
+ * misbehave. */
+#include "fake_proxy.h"
+
+#include "base/cleanup.h"
+#include "identity/tls.h"
+
+static struct world world;
+static struct identity *agent, *console;
+static unsigned changes, reports;
+static struct endpoint_proxy_info last;
+
+static void on_changed(void *ctx, const struct endpoint_proxy_info *info)
+{
+    changes++;
+    last = *info;
+}
+
+static void on_report(void *ctx, const struct fl_id *proxy, const fl_Report *report)
+{
+    reports++;
+}
+
+static const struct endpoint_ops ops = {.proxy_changed = on_changed, .report = on_report};
+
+static struct endpoint *start(struct identity *identity, const struct endpoint_proxy *proxies,
+                              size_t count)
+{
+    (void)world_endpoint(&world, 0, identity, &ops, NULL);
+    assert_int_equal(endpoint_set_proxies(world.endpoints[0], proxies, count), 0);
+    return world.endpoints[0];
+}
+
+static struct endpoint *start_one(void)
+{
+    struct endpoint_proxy proxy = fake_config(&world.proxies[0]);
+    return start(agent, &proxy, 1);
+}
+
+static enum endpoint_proxy_state state_now(void)
+{
+    struct endpoint_proxy_info info;
+    assert_int_equal(endpoint_proxies(world.endpoints[0], &info, 1), 1);
+    last = info;
+    return info.state;
+}
+
+static void test_registers(void **state)
+{
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_string_equal(last.name, "eu");
+    assert_string_equal(last.observed, "192.0.2.1:5");
+    assert_true(last.rtt >= 2 * CLOCK_MS && last.rtt < 50 * CLOCK_MS);
+    assert_int_equal(changes, 2); /* connecting, registered */
+    world_pass(&world, 300 * CLOCK_SEC);
+    assert_int_equal(world.proxies[0].registrations, 1); /* our pings keep it alive */
+}
+
+static void test_unpinned(void **state)
+{
+    struct endpoint_proxy proxy = fake_config(&world.proxies[0]);
+    memset(&proxy.id, 0, sizeof(proxy.id));
+    struct endpoint *endpoint = start(agent, &proxy, 1);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_true(id_equal(&last.id, &identity_party(world.proxies[0].identity)->id));
+    /* The console's list names it by id: the leg stays. */
+    proxy = fake_config(&world.proxies[0]);
+    assert_int_equal(endpoint_set_proxies(endpoint, &proxy, 1), 0);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(world.proxies[0].registrations, 1);
+    assert_int_equal(endpoint_set_proxies(endpoint, NULL, 0), 0);
+    assert_int_equal(endpoint_proxies(endpoint, &last, 1), 0);
+}
+
+static void test_wrong_id(void **state)
+{
+    struct endpoint_proxy proxy = fake_config(&world.proxies[0]);
+    proxy.id.b[0] ^= 1;
+    start(agent, &proxy, 1);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_not_equal(state_now(), PROXY_REGISTERED);
+    assert_int_equal(last.error, -FL_EIDENTITY);
+    assert_int_equal(world.proxies[0].registrations, 0);
+}
+
+static void test_not_a_proxy(void **state)
+{
+    identity_unref(world.proxies[0].identity);
+    world.proxies[0].identity = certs_identity(&world.certs, PARTY_AGENT, 3600);
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    (void)state_now();
+    assert_int_equal(last.error, -FL_EROLE);
+}
+
+static void test_comes_back(void **state)
+{
+    start_one();
+    world_pass(&world, 60 * CLOCK_SEC);
+    fake_cut(&world.proxies[0]);
+    world_pass(&world, 100 * CLOCK_MS);
+    assert_int_equal(state_now(), PROXY_WAITING);
+    world_pass(&world, 400 * CLOCK_MS); /* the first retry is quick */
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_int_equal(world.proxies[0].registrations, 2);
+}
+
+static void test_backs_off(void **state)
+{
+    world.proxies[0].down = true;
+    start_one();
+    world_pass(&world, 60 * CLOCK_SEC);
+    unsigned minute = world.proxies[0].dials;
+    assert_in_range(minute, 5, 12);
+    assert_int_equal(last.error, -ECONNREFUSED);
+    world_pass(&world, 600 * CLOCK_SEC);
+    assert_in_range(world.proxies[0].dials - minute, 14, 28); /* every 22 to 38 s */
+    world.proxies[0].down = false;
+    world_pass(&world, 40 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    /* Steady for 30 s: the next loss starts from the shortest again. */
+    world_pass(&world, 31 * CLOCK_SEC);
+    fake_cut(&world.proxies[0]);
+    world_pass(&world, 500 * CLOCK_MS);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+}
+
+/* Registered and thrown out at once, again and again: no fast loop. */
+static void test_unsteady(void **state)
+{
+    struct endpoint_proxy proxy = fake_config(&world.proxies[0]);
+    strcpy(proxy.addresses[1], world.proxies[0].address);
+    start(agent, &proxy, 1);
+    for (unsigned i = 0; i < 600; i++) {
+        world_pass(&world, 100 * CLOCK_MS);
+        fake_cut(&world.proxies[0]);
+    }
+    assert_in_range(world.proxies[0].registrations, 3, 12);
+}
+
+static void test_addresses_in_turn(void **state)
+{
+    struct endpoint_proxy proxy = fake_config(&world.proxies[1]);
+    strcpy(proxy.addresses[0], "p0:443");
+    strcpy(proxy.addresses[1], "hole:1");
+    strcpy(proxy.addresses[2], "p1:443");
+    world.proxies[0].down = true;
+    start(agent, &proxy, 1);
+    world_pass(&world, 11 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_string_equal(last.address, "p1:443");
+}
+
+static void test_deadlines(void **state)
+{
+    static const enum fake_lie lies[] = {LIE_SILENT, LIE_NO_REGISTERED};
+    for (size_t i = 0; i < 2; i++) {
+        world.proxies[i].lie = lies[i];
+        struct endpoint_proxy proxy = fake_config(&world.proxies[i]);
+        start(agent, &proxy, 1);
+        world_pass(&world, 9900 * CLOCK_MS);
+        assert_int_equal(state_now(), PROXY_CONNECTING);
+        world_pass(&world, 300 * CLOCK_MS);
+        (void)state_now();
+        assert_int_equal(last.error, -FL_ETIMEOUT);
+        endpoint_close(world.endpoints[0]);
+    }
+    world.endpoints[0] = NULL;
+}
+
+static void test_black_hole(void **state)
+{
+    world.proxies[0].black_hole = true;
+    start_one();
+    world_pass(&world, 10200 * CLOCK_MS);
+    (void)state_now();
+    assert_int_equal(last.error, -FL_ETIMEOUT);
+}
+
+static void test_silence(void **state)
+{
+    world.proxies[0].lie = LIE_DEAF_PING;
+    start_one();
+    world_pass(&world, 74 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    world_pass(&world, 2 * CLOCK_SEC);
+    assert_int_equal(world.proxies[0].registrations, 2);
+}
+
+static void test_holds(void **state)
+{
+    static const struct {
+        uint32_t code;
+        unsigned seconds;
+    } cases[] = {{CLOSE_FLAPPING, 44}, {CLOSE_SUPERSEDED, 7}, {CLOSE_DENIED, 44}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct endpoint_proxy proxy = fake_config(&world.proxies[i]);
+        start(agent, &proxy, 1);
+        world_pass(&world, CLOCK_SEC);
+        fake_status(&world.proxies[i], cases[i].code);
+        world_pass(&world, cases[i].seconds * CLOCK_SEC);
+        assert_int_equal(state_now(), PROXY_WAITING);
+        assert_non_null(strstr(last.text, close_reason_text(cases[i].code)));
+        assert_int_equal(world.proxies[i].registrations, 1);
+        world_pass(&world, 35 * CLOCK_SEC);
+        assert_int_equal(world.proxies[i].registrations, 2);
+        endpoint_close(world.endpoints[0]);
+    }
+    world.endpoints[0] = NULL;
+}
+
+static void test_draining_is_news(void **state)
+{
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    fake_status(&world.proxies[0], CLOSE_DRAINING);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_non_null(strstr(last.text, "no new work"));
+}
+
+static void test_refused(void **state)
+{
+    world.proxies[0].status = CLOSE_EXPIRED;
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    (void)state_now();
+    assert_int_equal(last.error, -FL_EEXPIRED);
+    assert_non_null(strstr(last.text, "so it is"));
+}
+
+static struct fake_leg *control_leg(struct fake_proxy *proxy)
+{
+    for (size_t k = 0; k < FAKE_LEGS; k++) {
+        if (proxy->legs[k].leg && proxy->legs[k].registered)
+            return &proxy->legs[k];
+    }
+    fail_msg("no control leg");
+    return NULL;
+}
+
+static void test_answers_ping(void **state)
+{
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    const fl_Ping ping = {.nonce = 5};
+    fake_send(control_leg(&world.proxies[0]), FRAME_PING, fl_Ping_fields, &ping);
+    world_pass(&world, 100 * CLOCK_MS);
+    assert_int_equal(world.proxies[0].pongs, 1);
+}
+
+/* What breaks a rule costs the proxy the leg, and us nothing. */
+static void test_bad_frames(void **state)
+{
+    static const struct {
+        uint8_t type, flags;
+        const char *body;
+        size_t len;
+    } bad[] = {
+        {FRAME_INVITE, 0, "\xff\xff\xff", 3},
+        {FRAME_OFFER, 0, "\x0a\x7f", 2},
+        {FRAME_REGISTERED, 0, "", 0},
+        {FRAME_HELLO_ACK, 0, "", 0},
+        {FRAME_CONNECT, 0, "", 0},
+        {0xee, FRAME_CRITICAL, "", 0},
+        {FRAME_STATUS, 0, "\xff", 1},
+        {FRAME_REPORT, 0, "\x07\x07", 2},
+        {FRAME_TUNNEL_HELLO, 0, "", 0},
+        {FRAME_REJECT, 0, "\x1a\x05q", 3},
+        {FRAME_PING, 0, "\x08", 1},
+    };
+    start_one();
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        world_pass(&world, 100 * CLOCK_SEC);
+        assert_int_equal(state_now(), PROXY_REGISTERED);
+        (void)leg_send(control_leg(&world.proxies[0])->leg, bad[i].type, bad[i].flags, bad[i].body,
+                       bad[i].len);
+        world_pass(&world, 100 * CLOCK_MS);
+        assert_int_equal(state_now(), PROXY_WAITING);
+    }
+}
+
+/* Legal, and of no consequence: answers to nothing, unknown frames, reports to an agent. */
+static void test_harmless_frames(void **state)
+{
+    const fl_Offer offer = {.request = 99};
+    const fl_Reject reject = {.request = 98};
+    const fl_Report report = {.endpoints = 3};
+    const fl_Invite invite = {.expires = 3};
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    struct fake_leg *f = control_leg(&world.proxies[0]);
+    fake_send(f, FRAME_OFFER, fl_Offer_fields, &offer);
+    fake_send(f, FRAME_REJECT, fl_Reject_fields, &reject);
+    fake_send(f, FRAME_REPORT, fl_Report_fields, &report);
+    fake_send(f, FRAME_INVITE, fl_Invite_fields, &invite); /* from nobody */
+    (void)leg_send(f->leg, 0xee, 0, "", 0);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_int_equal(reports, 0);
+}
+
+static void test_console(void **state)
+{
+    static struct fl_id ids[450];
+    const fl_Report report = {.endpoints = 3};
+    for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
+        id_random(&ids[i]);
+    struct endpoint_proxy proxy = fake_config(&world.proxies[0]);
+    struct endpoint *endpoint = start(console, &proxy, 1);
+    world_pass(&world, CLOCK_SEC);
+    fake_send(control_leg(&world.proxies[0]), FRAME_REPORT, fl_Report_fields, &report);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(reports, 1);
+    assert_int_equal(world.proxies[0].denied_parts, 0);
+    assert_int_equal(endpoint_deny(endpoint, 1, ids, ARRAY_SIZE(ids)), 0);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(world.proxies[0].denied_parts, 3);
+    assert_int_equal(world.proxies[0].denied_ids, 450);
+    /* An empty list is pushed as well, and again after a reconnect. */
+    assert_int_equal(endpoint_deny(endpoint, 2, ids, 0), 0);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(world.proxies[0].denied_parts, 1);
+    assert_int_equal(world.proxies[0].denied_ids, 0);
+    world.proxies[0].denied_parts = 0;
+    fake_cut(&world.proxies[0]);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(world.proxies[0].denied_parts, 1);
+}
+
+static void test_too_many(void **state)
+{
+    struct endpoint_proxy many[ENDPOINT_PROXIES_MAX + 1] = {0};
+    for (size_t i = 0; i < ARRAY_SIZE(many); i++)
+        (void)snprintf(many[i].addresses[0], sizeof(many[i].addresses[0]), "no%zu:1", i);
+    (void)world_endpoint(&world, 0, agent, &ops, NULL);
+    assert_int_equal(endpoint_set_proxies(world.endpoints[0], many, ARRAY_SIZE(many)), -FL_EFULL);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(endpoint_set_proxies(world.endpoints[0], many, 0), 0);
+}
+
+static int set_up(void **state)
+{
+    assert_int_equal(tls_global_init(), 0);
+    world_init(&world);
+    agent = certs_identity(&world.certs, PARTY_AGENT, 3600);
+    console = certs_identity(&world.certs, PARTY_CONSOLE, 3600);
+    changes = reports = 0;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    world_done(&world);
+    identity_unref(agent);
+    identity_unref(console);
+    return 0;
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_registers),        T(test_unpinned),          T(test_wrong_id),
+        T(test_not_a_proxy),      T(test_comes_back),        T(test_backs_off),
+        T(test_unsteady),         T(test_addresses_in_turn), T(test_deadlines),
+        T(test_black_hole),       T(test_silence),           T(test_holds),
+        T(test_draining_is_news), T(test_refused),           T(test_answers_ping),
+        T(test_bad_frames),       T(test_harmless_frames),   T(test_console),
+        T(test_too_many),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
