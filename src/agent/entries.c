@@ -1,0 +1,74 @@
+#include "agent/entries.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+struct entries *entries_new(void)
+{
+    return calloc(1, sizeof(struct entries));
+}
+
+void entries_free(struct entries *entries)
+{
+    if (!entries)
+        return;
+    for (unsigned i = 0; i < ENTRIES_CHUNKS; i++)
+        free(entries->chunk[i]);
+    for (unsigned i = 0; i < ENTRIES_ARENAS; i++)
+        free(entries->names_chunk[i]);
+    free(entries);
+}
+
+/* names_room - @len bytes in one arena; what is left of a full one is given up. */
+static int names_room(struct entries *entries, size_t len, char **ret_room)
+{
+    if (entries->names_chunk[entries->arena] && entries->fill + len > ENTRIES_ARENA) {
+        if (entries->arena + 1 == ENTRIES_ARENAS)
+            return -FL_EFULL;
+        entries->arena++;
+        entries->fill = 0;
+    }
+    if (!entries->names_chunk[entries->arena]) {
+        entries->names_chunk[entries->arena] = malloc(ENTRIES_ARENA);
+        if (!entries->names_chunk[entries->arena])
+            return -ENOMEM;
+    }
+    *ret_room = entries->names_chunk[entries->arena] + entries->fill;
+    entries->fill += (uint32_t)len;
+    return 0;
+}
+
+int entries_append(struct entries *entries, const void *path, size_t path_len, const void *target,
+                   size_t target_len, struct entry **ret_entry)
+{
+    uint32_t chunk = entries->count / ENTRIES_CHUNK;
+    struct entry *entry;
+    char *names;
+    int rc;
+
+    if (entries->count >= ENTRIES_MAX || path_len > UINT16_MAX || target_len > UINT16_MAX)
+        return -FL_EFULL;
+    if (!entries->chunk[chunk]) {
+        entries->chunk[chunk] = malloc(ENTRIES_CHUNK * sizeof(struct entry));
+        if (!entries->chunk[chunk])
+            return -ENOMEM;
+    }
+    rc = names_room(entries, path_len + target_len, &names);
+    if (rc < 0)
+        return rc;
+    memcpy(names, path, path_len);
+    if (target_len > 0)
+        memcpy(names + path_len, target, target_len);
+    entry = entries_at(entries, entries->count);
+    memset(entry, 0, sizeof(*entry));
+    entry->path = names;
+    entry->path_len = (uint16_t)path_len;
+    entry->target_len = (uint16_t)target_len;
+    entries->names += path_len + target_len;
+    entries->count++;
+    *ret_entry = entry;
+    return 0;
+}

@@ -1,0 +1,70 @@
+/* intake.h - the target's work over one tunnel: take in the list, compare, ask, verify, put in
+ * place.
+ *
+ * Made anew for each tunnel of a flow, since the list is compared again then; receive.h is what
+ * lives longer. Only the loop's thread calls these; disk work runs in the thread pool.
+ */
+#ifndef FL_AGENT_INTAKE_H
+#define FL_AGENT_INTAKE_H
+
+#include <uv.h>
+
+#include "agent/disk.h"
+#include "agent/entries.h"
+#include "agent/index.h"
+#include "tunnel/tunnel.h"
+
+struct intake;
+
+struct intake_count {
+    uint64_t files_total, files_done, files_failed, files_same;
+    uint64_t files_moved; /* put in place by this intake */
+    uint64_t bytes_total, bytes_done;
+    uint64_t bytes_moved; /* of data received */
+    bool list_complete;
+};
+
+/* Never called inside a call into intake, but for intake_message(). */
+struct intake_ops {
+    void (*changed)(void *ctx); /* counts; often */
+    void (*error)(void *ctx, const void *name, size_t len, const char *code, const char *text,
+                  bool source);
+    /* Every entry is in place or has failed. @failure: why the source's folder as a whole could not
+     * be read, else NULL. */
+    void (*complete)(void *ctx, const char *failure);
+    /* Out of memory or the like: end the tunnel and try again later. */
+    void (*broken)(void *ctx);
+    /* After intake_detach(): nothing runs any more. */
+    void (*drained)(void *ctx);
+};
+
+/* intake_new - @disk and @index (may be NULL) must outlive it. Returns 0, -ENOMEM, -FL_ETLS. */
+int intake_new(uv_loop_t *loop, struct disk *disk, struct index *index, const struct fl_id *flow,
+               const struct intake_ops *ops, void *ctx, struct intake **ret_intake);
+
+/* intake_start - over an open tunnel. */
+void intake_start(struct intake *intake, struct tunnel *tunnel);
+
+/* intake_message - a frame from the source. Negative: it broke the protocol. */
+int intake_message(struct intake *intake, const struct frame *frame);
+void intake_writable(struct intake *intake);
+
+/* intake_tick - now and then (20 times a second): commits what has waited long enough. */
+void intake_tick(struct intake *intake, uint64_t now);
+
+/* intake_detach - the tunnel is gone. What came in is still verified, written and put in place;
+ * then drained(). @remove: temporary files of unfinished files are removed. */
+void intake_detach(struct intake *intake, bool remove);
+bool intake_is_drained(const struct intake *intake);
+
+/* intake_free - only when drained, complete, or never started. NULL is fine. */
+void intake_free(struct intake *intake);
+
+const struct intake_count *intake_count(const struct intake *intake);
+
+/* intake_entries - for what is left to do at the end; intake_folder_wanted - is this folder's mode
+ * and time to be set? */
+const struct entries *intake_entries(const struct intake *intake);
+bool intake_folder_wanted(const struct entry *entry);
+
+#endif
