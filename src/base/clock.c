@@ -19,11 +19,16 @@ int64_t clock_wall(void)
     return (int64_t)time(NULL);
 }
 
+static _Thread_local uint64_t state; /* of spread_bits(); 0: not seeded */
+
+void clock_seed(uint64_t seed)
+{
+    state = seed;
+}
+
 /* spread_bits - xorshift64* (Vigna 2016): good enough to spread timers, never for keys. */
 static uint64_t spread_bits(void)
 {
-    static _Thread_local uint64_t state;
-
     if (state == 0 && getrandom(&state, sizeof(state), GRND_NONBLOCK) != sizeof(state))
         state = clock_now() ^ (uintptr_t)&state;
     state |= state == 0;

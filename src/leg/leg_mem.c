@@ -67,7 +67,8 @@ struct leg_mem {
     uint64_t last_due;          /* of the tail: nothing overtakes */
     uint64_t stalled_until;     /* nothing comes in before */
     uint64_t reset_at;          /* when the other end's reset arrives */
-    uint64_t linger_until;      /* closed in good order; the other end has until then */
+    bool lingers;               /* closed in good order; the other end is still to follow */
+    uint64_t linger_until;      /* set once it has taken everything */
 };
 
 struct mem_pair {
@@ -194,7 +195,7 @@ static void mem_close(struct leg *base, enum leg_close how)
     if (how == LEG_RESET || broken || dispatch(other(leg), true, 0, 0, NULL, 0) < 0)
         reset_other(leg);
     else
-        leg->linger_until = leg->pair->net->now + LINGER;
+        leg->lingers = true;
 }
 
 /* ---- the interface ---- */
@@ -449,6 +450,17 @@ void leg_mem_stall(struct leg *base, uint64_t until)
         to->stalled_until = until;
 }
 
+void leg_mem_kill_all(struct leg_mem_net *net, int error)
+{
+    for (struct mem_pair *pair = net->pairs; pair; pair = pair->next)
+        leg_mem_kill(&pair->end[0].base, error);
+}
+
+struct leg *leg_mem_other(struct leg *leg)
+{
+    return &other(mem(leg))->base;
+}
+
 size_t leg_mem_open(const struct leg_mem_net *net)
 {
     size_t n = 0;
@@ -481,8 +493,11 @@ static unsigned events_of(const struct leg_mem *leg)
 static uint64_t next_of(const struct leg_mem *leg)
 {
     uint64_t at = leg->reset_at < leg->linger_until ? leg->reset_at : leg->linger_until;
+    uint64_t fin =
+        leg->lingers && (!other(leg)->head || other(leg)->head->fin) ? other(leg)->last_due : NEVER;
     bool reads = leg->rx == HALF_CLOSED || (leg->rx == HALF_OPEN && (leg->wants & LEG_READABLE));
 
+    at = fin < at ? fin : at;
     if (leg->rx == HALF_CONNECTING && leg->pair->open_at < at)
         at = leg->pair->open_at;
     if (reads && leg->head && arrival(leg, leg->head) < at)
@@ -512,6 +527,22 @@ static void open_end(struct leg_mem *leg)
     leg->due |= LEG_OPENED;
 }
 
+/* Has the other end taken all but the FIN? Then its time runs. */
+static void linger(struct leg_mem *leg, uint64_t now)
+{
+    struct leg_mem *to = other(leg);
+
+    if (leg->lingers && (!to->head || to->head->fin) && to->last_due <= now) {
+        leg->lingers = false;
+        leg->linger_until = now + LINGER;
+    }
+    if (leg->linger_until <= now) {
+        leg->linger_until = NEVER;
+        if (to->rx != HALF_CLOSED)
+            reset_other(leg);
+    }
+}
+
 /* What time alone does to one end. */
 static void advance(struct leg_mem *leg)
 {
@@ -523,11 +554,7 @@ static void advance(struct leg_mem *leg)
         leg->reset_at = NEVER;
         (void)fail(leg, -FL_EPEER);
     }
-    if (leg->linger_until <= now) {
-        leg->linger_until = NEVER;
-        if (other(leg)->rx != HALF_CLOSED)
-            reset_other(leg);
-    }
+    linger(leg, now);
     while (leg->rx == HALF_CLOSED && arrived(leg)) /* thrown away, as a closed socket does */
         drop_head(leg);
 }

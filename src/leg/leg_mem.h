@@ -22,7 +22,11 @@ int leg_mem_pair(struct leg_mem_net *net, const struct leg_mem_options *options,
 
 /* leg_mem_kill - as a reset on the way: both ends fail with @error. leg_mem_stall - deliver nothing from @leg's sending side until @until. */
 void leg_mem_kill(struct leg *leg, int error);
+void leg_mem_kill_all(struct leg_mem_net *net, int error);
 void leg_mem_stall(struct leg *leg, uint64_t until);
+
+/* leg_mem_other - the other end, for stalling that direction; valid as long as @leg. */
+struct leg *leg_mem_other(struct leg *leg);
 
 /* leg_mem_open - ends not closed yet. leg_mem_pending - bytes that the other end has sent to @leg and nobody has read. */
 size_t leg_mem_open(const struct leg_mem_net *net);
