@@ -87,8 +87,10 @@ void world_note(struct world *world, uint64_t value);
 /* world_run - let time pass until @until, delivering and ticking. */
 void world_run(struct world *world, uint64_t until);
 
-/* sim_main - run @count schedules of @one from SIM_SEED or 1 on; SIM_RUNS replaces @count. Returns
- * the exit status. */
-int sim_main(const char *name, unsigned count, void (*one)(const struct cast *cast, uint64_t seed));
+/* sim_main - run @count schedules of @one, which returns the digest, from SIM_SEED or 1 on;
+ * SIM_RUNS replaces @count. The first runs twice, and both must be the same. Returns the exit
+ * status. */
+int sim_main(const char *name, unsigned count,
+             uint64_t (*one)(const struct cast *cast, uint64_t seed));
 
 #endif
