@@ -363,11 +363,13 @@ class World:
         return made
 
     def agent_config(self, name, via=(), direct=None, tags=(), port=0, approval=None, **keys):
-        """An agent.json made by the console. @via: names of proxies; @keys: more keys of the file."""
+        """An agent.json made by the console. @via: names of proxies, then the only ways; @keys: more keys of the file."""
         body = {"via": list(via), "tags": list(tags)}
         if approval is not None:
             body["approval"] = approval
         config = self.the_console.rest("POST", "/agent-configs", body)["config"]
+        if via:
+            config["management_server"].pop("host", None)
         config.update(device_name=name, listening_port=port, **keys)
         if direct:
             config["direct"] = direct
