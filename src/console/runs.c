@@ -386,7 +386,7 @@ static void committed(struct runs *runs, struct runs_run *run)
         flow->ack_due = false;
         if (target)
             send_ack(target, &flow->row.id, flow->ack_seq);
-        tell(runs, flow, &flow->row.source);
+        tell_both(runs, flow); /* it is over: they forget it */
     }
 }
 

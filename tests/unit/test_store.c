@@ -1,0 +1,475 @@
+/* The console's store: what is put in comes out, after a reopening and after a crash; old schemas
+ * are brought up to date; damage is found. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "console/store.h"
+
+struct fixture {
+    char dir[64];
+    char path[96];
+    struct store *store;
+};
+
+static struct store *open_at(const char *path)
+{
+    struct store *store = NULL;
+    char message[512] = "";
+    int rc = store_open(path, &store, message, sizeof(message));
+
+    if (rc)
+        print_error("%s\n", message);
+    assert_int_equal(rc, 0);
+    return store;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    strcpy(f->dir, "/tmp/fl-store-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(f->path, sizeof(f->path), "%s/console.db", f->dir);
+    f->store = open_at(f->path);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+
+    store_close(f->store);
+    snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
+    assert_int_equal(system(command), 0);
+    free(f);
+    return 0;
+}
+
+static struct fl_id id_of(uint8_t n)
+{
+    struct fl_id id;
+
+    memset(id.b, n, sizeof(id.b));
+    return id;
+}
+
+static void reopen(struct fixture *f)
+{
+    store_close(f->store);
+    f->store = open_at(f->path);
+}
+
+/* ---- settings ---- */
+
+static void settings_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    char *value = NULL;
+    uint64_t n = 0;
+
+    assert_int_equal(store_get(f->store, "k", &value), -FL_ENOTFOUND);
+    assert_int_equal(store_put(f->store, "k", "one"), 0);
+    assert_int_equal(store_put(f->store, "k", "two"), 0);
+    assert_int_equal(store_count_up(f->store, "c", &n), 0);
+    assert_int_equal(store_count_up(f->store, "c", &n), 0);
+    assert_int_equal(n, 2);
+    reopen(f);
+    assert_int_equal(store_get(f->store, "k", &value), 0);
+    assert_string_equal(value, "two");
+    free(value);
+    assert_int_equal(store_count_up(f->store, "c", &n), 0);
+    assert_int_equal(n, 3);
+}
+
+/* ---- transactions ---- */
+
+static void a_rollback_undoes_all(void **state)
+{
+    struct fixture *f = *state;
+    char *value = NULL;
+
+    assert_int_equal(store_begin(f->store), 0);
+    assert_int_equal(store_put(f->store, "a", "1"), 0);
+    assert_int_equal(store_begin(f->store), 0);
+    assert_int_equal(store_put(f->store, "b", "1"), 0);
+    store_rollback(f->store);
+    /* Nothing may slip in on its own after the inner one was undone. */
+    assert_int_equal(store_put(f->store, "c", "1"), -FL_ESTORE);
+    assert_int_equal(store_commit(f->store), -FL_ESTORE);
+    assert_int_equal(store_get(f->store, "a", &value), -FL_ENOTFOUND);
+    assert_int_equal(store_get(f->store, "b", &value), -FL_ENOTFOUND);
+    assert_int_equal(store_get(f->store, "c", &value), -FL_ENOTFOUND);
+    assert_int_equal(store_put(f->store, "c", "1"), 0);
+}
+
+/* A process that dies keeps what was committed and loses what was not. */
+static void a_crash_keeps_what_was_committed(void **state)
+{
+    struct fixture *f = *state;
+    char *value = NULL;
+
+    store_close(f->store);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct store *store = open_at(f->path);
+
+        if (store_put(store, "committed", "yes") || store_begin(store) ||
+            store_put(store, "open", "yes"))
+            _exit(1);
+        raise(SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    f->store = open_at(f->path);
+    assert_int_equal(store_get(f->store, "committed", &value), 0);
+    free(value);
+    assert_int_equal(store_get(f->store, "open", &value), -FL_ENOTFOUND);
+}
+
+/* ---- rows ---- */
+
+static void copy_proxy(void *ctx, const struct store_proxy *proxy)
+{
+    *(struct store_proxy *)ctx = *proxy;
+}
+
+static void proxies(void **state)
+{
+    struct fixture *f = *state;
+    struct store_proxy row = {.id = id_of(1), .name = "dmz", .created = 7}, got = {0};
+
+    assert_true(store_list_add(&row.addresses, "proxy.example:443"));
+    assert_true(store_list_add(&row.addresses, "[::1]:1080"));
+    assert_true(store_list_add(&row.listen, ":443"));
+    assert_int_equal(store_proxy_add(f->store, &row), 0);
+    row.id = id_of(2);
+    assert_int_equal(store_proxy_add(f->store, &row), -FL_EEXISTS);
+    reopen(f);
+    assert_int_equal(store_proxies(f->store, copy_proxy, &got), 0);
+    assert_string_equal(got.name, "dmz");
+    assert_int_equal(got.addresses.count, 2);
+    assert_string_equal(got.addresses.item[1], "[::1]:1080");
+    assert_int_equal(got.created, 7);
+    assert_int_equal(store_proxy_remove(f->store, &got.id), 0);
+    memset(&got, 0, sizeof(got));
+    assert_int_equal(store_proxies(f->store, copy_proxy, &got), 0);
+    assert_string_equal(got.name, "");
+}
+
+static void copy_agent(void *ctx, const struct store_agent *agent)
+{
+    *(struct store_agent *)ctx = *agent;
+}
+
+static void agents(void **state)
+{
+    struct fixture *f = *state;
+    struct store_agent row = {.id = id_of(1), .name = "a", .state = AGENT_PENDING, .first_seen = 1},
+                       got = {0};
+
+    assert_int_equal(store_agent_put(f->store, &row), 0);
+    row.state = AGENT_ACTIVE;
+    row.expires = 99;
+    assert_true(store_list_add(&row.tags, "home"));
+    assert_int_equal(store_agent_put(f->store, &row), 0);
+    row.id = id_of(2);
+    assert_int_equal(store_agent_put(f->store, &row), -FL_EEXISTS);
+    reopen(f);
+    assert_int_equal(store_agents(f->store, copy_agent, &got), 0);
+    assert_int_equal(got.state, AGENT_ACTIVE);
+    assert_int_equal(got.expires, 99);
+    assert_string_equal(got.tags.item[0], "home");
+}
+
+static void tokens_and_denied(void **state)
+{
+    struct fixture *f = *state;
+    struct store_token row = {.id = id_of(3), .approval = true, .created = 1, .expires = 2}, got;
+
+    assert_int_equal(store_token_get(f->store, &row.id, &got), -FL_ENOTFOUND);
+    assert_int_equal(store_token_add(f->store, &row), 0);
+    assert_int_equal(store_token_use(f->store, &row.id), 0);
+    assert_int_equal(store_token_revoke(f->store, &row.id), 0);
+    reopen(f);
+    assert_int_equal(store_token_get(f->store, &row.id, &got), 0);
+    assert_true(got.approval && got.revoked);
+    assert_int_equal(got.uses, 1);
+    assert_int_equal(store_deny(f->store, &row.id, "x", 1), 0);
+    assert_int_equal(store_deny(f->store, &row.id, "x", 2), 0);
+}
+
+struct count {
+    size_t n;
+    struct store_flow last;
+    struct store_run run;
+    char code[16];
+};
+
+static void count_flow(void *ctx, const struct store_flow *flow)
+{
+    struct count *count = ctx;
+
+    count->n++;
+    count->last = *flow;
+}
+
+static void count_run(void *ctx, const struct store_run *run)
+{
+    struct count *count = ctx;
+
+    count->n++;
+    count->run = *run;
+}
+
+static void count_error(void *ctx, const struct store_flow_error *error)
+{
+    struct count *count = ctx;
+
+    count->n++;
+    snprintf(count->code, sizeof(count->code), "%s", error->code);
+}
+
+static void copy_job(void *ctx, const struct store_job *job)
+{
+    assert_int_equal(job->count, 2);
+    assert_string_equal(job->ends[0].path, "/src");
+    assert_int_equal(job->ends[1].side, END_TO);
+    ++*(size_t *)ctx;
+}
+
+static void add_job(struct store *store, uint8_t n, const char *name)
+{
+    struct store_end ends[] = {{END_FROM, id_of(1), (char *)(uintptr_t) "/src"},
+                               {END_TO, id_of(2), (char *)(uintptr_t) "/dst"}};
+    struct store_job job = {
+        .id = id_of(n), .kind = JOB_DISTRIBUTION, .created = 5, .ends = ends, .count = 2};
+
+    snprintf(job.name, sizeof(job.name), "%s", name);
+    assert_int_equal(store_job_add(store, &job), 0);
+    job.id = id_of((uint8_t)(n + 100));
+    assert_int_equal(store_job_add(store, &job), -FL_EEXISTS);
+}
+
+static void jobs_runs_and_flows(void **state)
+{
+    struct fixture *f = *state;
+    struct store_run run = {.id = id_of(20), .job = id_of(10), .started = 1}, got;
+    struct store_flow flow = {.id = id_of(30),
+                              .run = id_of(20),
+                              .source = id_of(1),
+                              .target = id_of(2),
+                              .generation = 1,
+                              .state = 1,
+                              .subfolder = "s"};
+    struct store_flow_error error = {.flow = id_of(30),
+                                     .number = 1,
+                                     .name = "a\0b",
+                                     .name_len = 3,
+                                     .code = "EACCES",
+                                     .text = "t"};
+    struct count count = {0};
+    size_t jobs = 0;
+
+    flow.source_path = (char *)(uintptr_t) "/src";
+    flow.target_path = (char *)(uintptr_t) "/dst";
+    add_job(f->store, 10, "j");
+    assert_int_equal(store_run_add(f->store, &run, &flow, 1), 0);
+    assert_int_equal(run.number, 1);
+    flow.counters = (struct store_counters){.bytes_done = 1000, .list_complete = true};
+    flow.state = 3;
+    flow.generation = 4;
+    assert_int_equal(store_flow_set(f->store, &flow), 0);
+    assert_int_equal(store_flow_error_add(f->store, &run.id, &error), 0);
+    assert_int_equal(store_flow_error_add(f->store, &run.id, &error), 0); /* a repeat */
+    reopen(f);
+    assert_int_equal(store_jobs(f->store, copy_job, &jobs), 0);
+    assert_int_equal(jobs, 1);
+    assert_int_equal(store_runs_active(f->store, count_run, &count), 0);
+    assert_int_equal(count.n, 1);
+    count.n = 0;
+    assert_int_equal(store_flows(f->store, &run.id, count_flow, &count), 0);
+    assert_int_equal(count.n, 1);
+    assert_int_equal(count.last.counters.bytes_done, 1000);
+    assert_int_equal(count.last.generation, 4);
+    assert_true(count.last.counters.list_complete);
+    count.n = 0;
+    assert_int_equal(store_flow_errors(f->store, &run.id, 0, 10, count_error, &count), 0);
+    assert_int_equal(count.n, 1);
+    assert_int_equal(store_flow_error_count(f->store, &flow.id), 1);
+    assert_int_equal(store_run_find(f->store, "1414141", &got), 0);
+    assert_int_equal(store_run_find(f->store, "999999", &got), -FL_ENOTFOUND);
+    run.state = RUN_DONE;
+    run.ended = 9;
+    assert_int_equal(store_run_set(f->store, &run), 0);
+    count.n = 0;
+    assert_int_equal(store_runs_active(f->store, count_run, &count), 0);
+    assert_int_equal(count.n, 0);
+    run.id = id_of(21);
+    assert_int_equal(store_run_add(f->store, &run, NULL, 0), 0);
+    assert_int_equal(run.number, 2);
+    assert_int_equal(store_run_latest(f->store, &run.job, &got), 0);
+    assert_int_equal(got.number, 2);
+    /* A job takes all that hangs on it along. */
+    assert_int_equal(store_job_remove(f->store, &run.job), 0);
+    count.n = 0;
+    assert_int_equal(store_runs(f->store, &run.job, count_run, &count), 0);
+    assert_int_equal(store_flow_errors(f->store, &got.id, 0, 10, count_error, &count), 0);
+    assert_int_equal(count.n, 0);
+    assert_int_equal(store_flow_error_count(f->store, &flow.id), 0);
+}
+
+static void last_event(void *ctx, const struct store_event *event)
+{
+    *(int64_t *)ctx = event->n;
+}
+
+static void events(void **state)
+{
+    struct fixture *f = *state;
+    struct store_event event = {.time = 1, .level = EVENT_WARN, .kind = "a.b", .text = "x"};
+    int64_t n = 0;
+
+    assert_int_equal(store_event_last(f->store), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(store_event_add(f->store, &event), 0);
+    assert_int_equal(event.n, 3);
+    assert_int_equal(store_event_last(f->store), 3);
+    assert_int_equal(store_events(f->store, 1, 1, last_event, &n), 0);
+    assert_int_equal(n, 2);
+}
+
+/* ---- opening ---- */
+
+/* Version 1 as it was, with a row: frozen here. */
+static const char version_1[] =
+    "CREATE TABLE settings(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE api_tokens(hash BLOB PRIMARY KEY, name TEXT NOT NULL, created INTEGER NOT NULL) "
+    "WITHOUT ROWID;"
+    "CREATE TABLE proxies(id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, addresses TEXT NOT NULL,"
+    " listen TEXT NOT NULL, created INTEGER NOT NULL);"
+    "CREATE TABLE jobs(id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, "
+    "created INTEGER NOT NULL);"
+    "CREATE TABLE runs(id BLOB PRIMARY KEY, job BLOB NOT NULL REFERENCES jobs(id) ON DELETE "
+    "CASCADE,"
+    " number INTEGER NOT NULL, action INTEGER NOT NULL, state INTEGER NOT NULL, started INTEGER "
+    "NOT NULL,"
+    " ended INTEGER NOT NULL, UNIQUE(job, number));"
+    "CREATE TABLE flows(id BLOB PRIMARY KEY, run BLOB NOT NULL REFERENCES runs(id) ON DELETE "
+    "CASCADE,"
+    " position INTEGER NOT NULL);"
+    "CREATE TABLE flow_errors(n INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " run BLOB NOT NULL REFERENCES runs(id) ON DELETE CASCADE, flow BLOB NOT NULL);"
+    "INSERT INTO settings VALUES('old', 'kept');"
+    "PRAGMA user_version = 1;";
+
+static void version_1_is_brought_up_to_date(void **state)
+{
+    struct fixture *f = *state;
+    char path[128], *value = NULL;
+    sqlite3 *db;
+
+    int newest = store_version(f->store);
+    snprintf(path, sizeof(path), "%s/old.db", f->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, version_1, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    struct store *store = open_at(path);
+    assert_int_equal(store_version(store), newest);
+    assert_true(newest > 1);
+    assert_int_equal(store_get(store, "old", &value), 0);
+    assert_string_equal(value, "kept");
+    free(value);
+    store_close(store);
+}
+
+static void refused(const char *path, const char *expected)
+{
+    struct store *store = NULL;
+    char message[512] = "";
+
+    assert_true(store_open(path, &store, message, sizeof(message)) < 0);
+    assert_null(store);
+    if (!strstr(message, expected))
+        fail_msg("\"%s\" is not in \"%s\"", expected, message);
+}
+
+static void bad_files_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    char path[128], noise[8192];
+    sqlite3 *db;
+
+    snprintf(path, sizeof(path), "%s/noise.db", f->dir);
+    memset(noise, 'x', sizeof(noise));
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(write(fd, noise, sizeof(noise)), sizeof(noise));
+    close(fd);
+    refused(path, "damaged");
+
+    snprintf(path, sizeof(path), "%s/newer.db", f->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 4000", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    refused(path, "newer version");
+
+    snprintf(path, sizeof(path), "%s/none/console.db", f->dir);
+    refused(path, "cannot be opened");
+}
+
+static void lists_keep_their_bounds(void **state)
+{
+    struct store_list list = {0};
+    char text[STORE_ITEM_MAX + 1];
+
+    assert_false(store_list_add(&list, ""));
+    assert_false(store_list_add(&list, "a\nb"));
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = 0;
+    assert_false(store_list_add(&list, text));
+    for (int i = 0; i < STORE_LIST_MAX; i++) {
+        snprintf(text, sizeof(text), "%d", i);
+        assert_true(store_list_add(&list, text));
+    }
+    assert_true(store_list_add(&list, "3")); /* there already */
+    assert_false(store_list_add(&list, "more"));
+    assert_int_equal(list.count, STORE_LIST_MAX);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(settings_are_kept),
+        TEST(a_rollback_undoes_all),
+        TEST(a_crash_keeps_what_was_committed),
+        TEST(proxies),
+        TEST(agents),
+        TEST(tokens_and_denied),
+        TEST(jobs_runs_and_flows),
+        TEST(events),
+        TEST(version_1_is_brought_up_to_date),
+        TEST(bad_files_are_refused),
+        cmocka_unit_test(lists_keep_their_bounds),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
