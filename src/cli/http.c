@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/output.h"
 
 #define ANSWER_MAX     (64u * 1024 * 1024) /* of one answer */
 #define CONNECT_MS     10000L
@@ -244,26 +245,22 @@ static enum http_result transport_error(struct http *http, CURLcode code)
 /* refusal - the console's own words (RFC 9457 problem details), or what its status means. */
 static enum http_result refusal(struct http *http, long status, const json_t *answer)
 {
-    const char *detail = json_string_value(json_object_get(answer, "detail"));
-    const char *field = json_string_value(json_object_get(answer, "field"));
-    char shown[768], shown_field[64];
+    const char *detail = json_text(answer, json_text(answer, "detail")[0] ? "detail" : "title");
+    const char *field = json_text(answer, "field");
+    _cleanup_free_ char *safe = output_safe(detail);
+    _cleanup_free_ char *safe_field = output_safe(strstr(detail, field) ? "" : field);
 
-    if (!detail || !detail[0])
-        detail = json_string_value(json_object_get(answer, "title"));
-    (void)log_escape(shown, sizeof(shown), detail ? detail : "", detail ? strlen(detail) : 0);
-    (void)log_escape(shown_field, sizeof(shown_field), field ? field : "",
-                     field ? strlen(field) : 0);
     if (status == 401)
         (void)snprintf(http->error, sizeof(http->error),
                        "the console at %s does not accept the token (see --token-file and "
                        "FAIRLEAD_TOKEN)",
                        http->url);
-    else if (!detail)
+    else if (!safe || !safe_field || !safe[0])
         (void)snprintf(http->error, sizeof(http->error), "%s answered with status %ld", http->url,
                        status);
     else
-        (void)snprintf(http->error, sizeof(http->error), "%s%s%s", shown_field,
-                       shown_field[0] ? ": " : "", shown);
+        (void)snprintf(http->error, sizeof(http->error), "%s%s%s", safe_field,
+                       safe_field[0] ? ": " : "", safe);
     return status == 502 || status == 503 || status == 504 ? HTTP_UNREACHABLE : HTTP_REFUSED;
 }
 

@@ -161,13 +161,30 @@ size_t output_terminal(int fd, size_t *ret_lines)
     return size.ws_col;
 }
 
+/* plain_quotes - take back the backslash before quotes, which do no harm outside of quotes. */
+static void plain_quotes(char *text)
+{
+    char *to = text;
+
+    for (const char *from = text; *from; from++) {
+        if (from[0] == '\\' && from[1] == '\\')
+            *to++ = *from++; /* an escaped backslash stays a pair */
+        else if (from[0] == '\\' && from[1] == '"')
+            from++;
+        *to++ = *from;
+    }
+    *to = '\0';
+}
+
 char *output_safe(const char *text)
 {
     size_t len = strlen(text);
     size_t cap = 4 * len + 1; /* four bytes for one, as \xNN */
     char *safe = malloc(cap);
 
-    return safe ? log_escape(safe, cap, text, len) : NULL;
+    if (safe)
+        plain_quotes(log_escape(safe, cap, text, len));
+    return safe;
 }
 
 /* ---- tables ---- */

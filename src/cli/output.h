@@ -53,7 +53,8 @@ int output_json(const json_t *value);
 const char *json_text(const json_t *object, const char *name);   /* "" */
 uint64_t json_count(const json_t *object, const char *name);     /* 0; negative ones are 0 */
 
-/* output_safe - an escaped copy of foreign @text, malloc'd; never NULL but when memory is out. */
+/* output_safe - a copy of foreign @text, malloc'd, in which control characters, invalid UTF-8 and
+ * backslashes are escaped; quotes stay as they are. NULL when memory is out. */
 char *output_safe(const char *text);
 
 #endif

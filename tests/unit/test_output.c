@@ -132,6 +132,9 @@ static void foreign_bytes_are_harmless(void **state)
     assert_non_null(strstr(text, "\\xff\\x9b"));
     assert_string_equal(safe, "\\x1b[2J");
     free(safe);
+    safe = output_safe("no \"x\\\" here\\\\\"");
+    assert_string_equal(safe, "no \"x\\\\\" here\\\\\\\\\"");
+    free(safe);
     free(text);
 }
 
