@@ -194,7 +194,7 @@ static void finish_folder(struct disk *disk, const struct entry *entry)
         if (!same_mtime(entry, &st))
             (void)utimensat(disk_dir_fd(dir), leaf, times, AT_SYMLINK_NOFOLLOW);
         if ((st.st_mode & 07777) != mode)
-            (void)fchmodat(disk_dir_fd(dir), leaf, mode, AT_SYMLINK_NOFOLLOW);
+            (void)!fchmodat(disk_dir_fd(dir), leaf, mode, AT_SYMLINK_NOFOLLOW);
     }
     disk_dir_put(disk, dir);
 }
