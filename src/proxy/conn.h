@@ -1,0 +1,92 @@
+/* conn.h - the proxy's side of one leg, from accept to its one close reason.
+ *
+ *   FIRST_BYTE -> HANDSHAKE -> HELLO -> READY -+-REGISTER-> CONTROL
+ *                                              '-JOIN-> JOINING -> GREETING -> SESSION
+ *   every state -> CLOSING
+ *
+ * A conn is on one worker's thread; only JOINING moves it, to where the other side of its session
+ * waits.
+ */
+#ifndef FL_PROXY_CONN_H
+#define FL_PROXY_CONN_H
+
+#include <stdbool.h>
+
+#include "leg/leg.h"
+#include "proxy/worker.h"
+
+enum conn_state {
+    CONN_FIRST_BYTE, /* nothing has come yet */
+    CONN_HANDSHAKE,  /* the leg is setting up its encryption */
+    CONN_HELLO,      /* proof of identity awaited */
+    CONN_READY,      /* REGISTER or JOIN awaited */
+    CONN_CONTROL,    /* registered */
+    CONN_JOINING,    /* the other side is awaited; nothing is read */
+    CONN_GREETING,   /* JOINED is on its way out; nothing is read */
+    CONN_SESSION,    /* the pump has the leg */
+    CONN_CLOSING,    /* closed; memory goes at the end of the turn */
+    CONN_STATES,
+};
+
+struct control;
+struct out_frame;
+
+struct conn {
+    struct conn *prev, *next; /* worker's list of strangers or of known ones */
+    struct conn **list;       /* which of the two */
+    struct conn *closed;      /* worker's list of what waits to be freed */
+    struct worker *worker;    /* whose thread it is on */
+    struct leg *leg;          /* owned; dead once CLOSING */
+    unsigned state;           /* enum conn_state */
+    unsigned side;            /* of @session */
+    uint64_t since;           /* when it entered @state */
+    uint64_t opened;          /* when it was accepted */
+    struct party party;       /* from READY on */
+    struct out_frame *out;    /* frames that the leg did not take yet, oldest first */
+    uint32_t out_bytes;       /* of @out */
+    struct control *control;  /* CONTROL */
+    struct session *session;  /* JOINING, GREETING, SESSION */
+};
+
+/* conn_new - take over @leg, just accepted, on @worker. Returns 0, or -ENOMEM and then the leg is
+ * closed. */
+int conn_new(struct worker *worker, struct leg *leg);
+
+/* conn_close - the one way to end it, for @reason, told to a peer that has proved itself. With a
+ * session, that ends as well. A second call does nothing. The memory stays until worker_reap(). */
+void conn_close(struct conn *conn, enum close_reason reason);
+
+/* conn_finish - conn_close() without looking at the session; for session.c, which ends both sides.
+ * @abort is told instead of the reason when not NULL. */
+void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *abort);
+
+/* conn_free - for worker_reap(): free a closed conn; returns the next closed one. */
+struct conn *conn_free(struct conn *conn);
+
+/* conn_tick - deadlines, keepalive, report. */
+void conn_tick(struct conn *conn, uint64_t now);
+
+/* conn_send - one frame in order; kept for a while when the leg is busy. A peer that lets too much
+ * pile up is closed. */
+void conn_send(struct conn *conn, uint8_t type, const void *body, size_t len);
+
+/* conn_arrive - on the thread of @worker: a conn that came by mail, with its leg detached, to run
+ * its session. */
+void conn_arrive(struct conn *conn, struct worker *worker);
+
+/* conn_greet - the session begins: tell @joined, and session_greeted() once it is out. */
+void conn_greet(struct conn *conn, const fl_Joined *joined);
+
+/* conn_send_message - conn_send() of @message, encoded. */
+void conn_send_message(struct conn *conn, uint8_t type, const pb_msgdesc_t *fields,
+                       const void *message);
+
+/* conn_move - the only way to change the state; starts its deadline. */
+void conn_move(struct conn *conn, enum conn_state state);
+
+static inline bool conn_is_closed(const struct conn *conn)
+{
+    return conn->state == CONN_CLOSING;
+}
+
+#endif

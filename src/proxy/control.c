@@ -1,0 +1,259 @@
+#include "proxy/control.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proxy/report.h"
+
+/* A list of denied ids on its way in. */
+struct denied {
+    struct fl_id *ids; /* owned */
+    size_t count;
+    uint64_t revision;
+    uint32_t part; /* the next one due */
+};
+
+struct control {
+    struct conn_ref *ref; /* owned; how other threads reach the conn */
+    uint64_t next_ping;
+    uint64_t next_report; /* console */
+    uint64_t nonce;       /* of the last PING */
+    unsigned unanswered;  /* PINGs in a row */
+    struct denied denied; /* console */
+};
+
+static uint64_t next_ping(struct conn *conn, uint64_t now)
+{
+    uint64_t spread = worker_random(conn->worker) % (10 * CLOCK_SEC);
+    return now + (CONTROL_PING_SECONDS - 5) * CLOCK_SEC + spread;
+}
+
+static struct control *control_new(struct conn *conn, uint64_t now)
+{
+    struct control *control = calloc(1, sizeof(*control));
+    if (!control)
+        return NULL;
+    control->ref = conn_ref_new(conn, conn->worker);
+    if (!control->ref) {
+        free(control);
+        return NULL;
+    }
+    control->next_ping = next_ping(conn, now);
+    control->next_report = now;
+    return control;
+}
+
+static void control_free(struct control *control)
+{
+    conn_ref_clear(control->ref);
+    conn_ref_unref(control->ref);
+    free(control->denied.ids);
+    free(control);
+}
+
+void control_done(struct conn *conn)
+{
+    struct control *control = conn->control;
+    if (!control)
+        return;
+    registry_remove(conn->worker->proxy->registry, &conn->party, control->ref);
+    control_free(control);
+    conn->control = NULL;
+}
+
+static void answer_register(struct conn *conn)
+{
+    fl_Registered registered = fl_Registered_init_zero;
+    (void)snprintf(registered.observed_address, sizeof(registered.observed_address), "%s",
+                   conn->leg->peer);
+    conn_send_message(conn, FRAME_REGISTERED, fl_Registered_fields, &registered);
+}
+
+void control_register(struct conn *conn, const struct frame *frame)
+{
+    struct worker *worker = conn->worker;
+    uint64_t now = worker_now(worker);
+    struct conn_ref *old = NULL;
+    fl_Register message;
+
+    if (message_decode(fl_Register_fields, frame, &message)) {
+        conn_close(conn, CLOSE_FRAME);
+        return;
+    }
+    struct control *control = control_new(conn, now);
+    enum close_reason reason = CLOSE_LOCAL;
+    if (control)
+        reason = registry_add(worker->proxy->registry, &conn->party, conn->leg->peer, control->ref,
+                              now, &old);
+    if (old)
+        (void)worker_post_close(old, reason == CLOSE_FLAPPING ? reason : CLOSE_SUPERSEDED);
+    conn_ref_unref(old);
+    if (reason != CLOSE_DONE) {
+        if (control)
+            control_free(control);
+        conn_close(conn, reason);
+        return;
+    }
+    conn->control = control;
+    conn_move(conn, CONN_CONTROL);
+    counters_add(&worker->counters, COUNTER_REGISTERED, 1);
+    answer_register(conn);
+}
+
+static void reject(struct conn *conn, uint64_t request, enum close_reason reason)
+{
+    fl_Reject message = fl_Reject_init_zero;
+    message.request = request;
+    message.code = reason;
+    (void)snprintf(message.text, sizeof(message.text), "%s", close_reason_text(reason));
+    counters_reject(&conn->worker->counters, reason);
+    conn_send_message(conn, FRAME_REJECT, fl_Reject_fields, &message);
+}
+
+/* The callee may be on any worker, so its INVITE goes by mail; if its leg ends meanwhile, the offer
+ * ends unused. */
+static void offer(struct conn *conn, uint64_t request, struct conn_ref *callee,
+                  const struct pair_offer *made)
+{
+    fl_Invite invite = fl_Invite_init_zero;
+    fl_Offer offer = fl_Offer_init_zero;
+
+    memcpy(invite.session, made->session.b, FL_ID_BYTES);
+    memcpy(invite.key, made->key[1], PAIR_KEY_BYTES);
+    invite.has_from = true;
+    party_to_wire(&conn->party, &invite.from);
+    invite.expires = PAIR_KEY_SECONDS;
+    if (worker_post_frame(callee, FRAME_INVITE, fl_Invite_fields, &invite)) {
+        reject(conn, request, CLOSE_LOCAL);
+        return;
+    }
+    offer.request = request;
+    memcpy(offer.session, made->session.b, FL_ID_BYTES);
+    memcpy(offer.key, made->key[0], PAIR_KEY_BYTES);
+    offer.expires = PAIR_KEY_SECONDS;
+    conn_send_message(conn, FRAME_OFFER, fl_Offer_fields, &offer);
+}
+
+void control_connect(struct conn *conn, const struct frame *frame)
+{
+    struct proxy *proxy = conn->worker->proxy;
+    struct pair_offer made;
+    struct party callee;
+    fl_Connect message;
+
+    if (message_decode(fl_Connect_fields, frame, &message) || !message.has_peer ||
+        party_from_wire(&message.peer, &callee)) {
+        conn_close(conn, CLOSE_FRAME);
+        return;
+    }
+    counters_add(&conn->worker->counters, COUNTER_CONNECTS, 1);
+    enum close_reason reason = pair_allowed(&conn->party, &callee);
+    struct conn_ref *ref = NULL;
+    if (reason == CLOSE_DONE && !(ref = registry_find(proxy->registry, &callee)))
+        reason = CLOSE_NOT_FOUND;
+    if (reason == CLOSE_DONE)
+        reason = pair_connect(proxy->pair, &conn->party, &callee, worker_now(conn->worker), &made);
+    if (reason == CLOSE_DONE)
+        offer(conn, message.request, ref, &made);
+    else
+        reject(conn, message.request, reason);
+    conn_ref_unref(ref);
+    explicit_bzero(&made, sizeof(made));
+}
+
+void control_ping(struct conn *conn, const struct frame *frame)
+{
+    fl_Ping message;
+    if (message_decode(fl_Ping_fields, frame, &message))
+        conn_close(conn, CLOSE_FRAME);
+    else
+        conn_send_message(conn, FRAME_PONG, fl_Ping_fields, &message);
+}
+
+void control_pong(struct conn *conn, const struct frame *frame)
+{
+    fl_Ping message;
+    if (message_decode(fl_Ping_fields, frame, &message))
+        conn_close(conn, CLOSE_FRAME);
+    else if (message.nonce == conn->control->nonce)
+        conn->control->unanswered = 0;
+}
+
+/* Add one part to the list that is coming in. Returns CLOSE_DONE or why not. */
+static enum close_reason denied_add(struct denied *denied, const fl_Denied *message)
+{
+    if (message->part == 0)
+        *denied = (struct denied){.ids = denied->ids, .revision = message->revision};
+    if (message->part != denied->part || message->revision != denied->revision)
+        return CLOSE_PHASE;
+    if (denied->count + message->ids_count > CONTROL_DENIED_MAX)
+        return CLOSE_FULL;
+    size_t size = (denied->count + message->ids_count) * sizeof(struct fl_id);
+    struct fl_id *ids = realloc(denied->ids, size ? size : 1);
+    if (!ids)
+        return CLOSE_LOCAL;
+    denied->ids = ids;
+    for (pb_size_t i = 0; i < message->ids_count; i++)
+        memcpy(ids[denied->count++].b, message->ids[i], FL_ID_BYTES);
+    denied->part++;
+    return CLOSE_DONE;
+}
+
+static enum close_reason denied_apply(struct conn *conn, struct denied *denied)
+{
+    if (proxy_deny(conn->worker->proxy, denied->ids, denied->count))
+        return CLOSE_LOCAL;
+    log_info("denied ids set", LF_U64("revision", denied->revision), LF_U64("ids", denied->count));
+    free(denied->ids);
+    *denied = (struct denied){0};
+    return CLOSE_DONE;
+}
+
+void control_denied(struct conn *conn, const struct frame *frame)
+{
+    struct denied *denied = &conn->control->denied;
+    enum close_reason reason;
+    fl_Denied message;
+
+    if (conn->party.role != PARTY_CONSOLE)
+        reason = CLOSE_ROLE;
+    else if (message_decode(fl_Denied_fields, frame, &message))
+        reason = CLOSE_FRAME;
+    else
+        reason = denied_add(denied, &message);
+    if (reason == CLOSE_DONE && message.last)
+        reason = denied_apply(conn, denied);
+    if (reason != CLOSE_DONE)
+        conn_close(conn, reason);
+}
+
+static void ping(struct conn *conn, uint64_t now)
+{
+    struct control *control = conn->control;
+    fl_Ping message = {.nonce = worker_random(conn->worker)};
+
+    if (control->unanswered >= CONTROL_PING_MISSES) {
+        conn_close(conn, CLOSE_PING);
+        return;
+    }
+    control->nonce = message.nonce;
+    control->unanswered++;
+    control->next_ping = next_ping(conn, now);
+    conn_send_message(conn, FRAME_PING, fl_Ping_fields, &message);
+}
+
+void control_tick(struct conn *conn, uint64_t now)
+{
+    struct control *control = conn->control;
+    if (now >= control->next_ping)
+        ping(conn, now);
+    if (conn_is_closed(conn) || conn->party.role != PARTY_CONSOLE || now < control->next_report)
+        return;
+    fl_Report report;
+    control->next_report = now + CONTROL_REPORT_SECONDS * CLOCK_SEC;
+    report_fill(conn->worker->proxy, now, &report);
+    conn_send_message(conn, FRAME_REPORT, fl_Report_fields, &report);
+}

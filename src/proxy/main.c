@@ -1,0 +1,355 @@
+/* fairlead-proxy - passes end-to-end encrypted sessions between endpoints that dial in. It never
+ * dials, and after its start it opens nothing for writing; its log on standard error is all that it
+ * leaves behind.
+ */
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "identity/tls.h"
+#include "proxy/proxy_config.h"
+#include "proxy/report.h"
+#include "proxy/worker_uv.h"
+
+#define PROGRAM         "fairlead-proxy"
+#define EXIT_USAGE      2
+#define SUMMARY_MS      60000 /* how often strangers are summed up in the log */
+#define MESSAGE_MAX     512
+#define DESCRIPTORS_OWN 64 /* besides one a leg */
+
+struct options {
+    const char *config; /* path */
+    bool check;
+    int level, format; /* of the log; -1: as configured */
+};
+
+/* The running program. */
+struct server {
+    struct proxy proxy;
+    struct worker_uv *shell; /* [count], owned */
+    unsigned count;          /* initialised */
+    unsigned started;
+    gnutls_certificate_credentials_t cred;
+    struct identity *identity;
+    uv_loop_t loop; /* of signals and summaries */
+    uv_signal_t on_term, on_int, on_usr1;
+    uv_timer_t summary;
+    uint64_t refused; /* at the last summary */
+};
+
+static void usage(FILE *to)
+{
+    fputs("usage: " PROGRAM " --config FILE [--check] [--log-level LEVEL] [--log-format FORMAT]\n\n"
+          "  --config FILE        proxy.json, as made by `fairlead proxy add`\n"
+          "  --check              read the file, say what is wrong with it, and end\n"
+          "  --log-level LEVEL    debug, info, warn or error\n"
+          "  --log-format FORMAT  text or json\n"
+          "  --help, --version\n\n",
+          to);
+    if (to != stdout)
+        return;
+    fputs("keys of proxy.json:\n", to);
+    config_help(proxy_config_keys, 2);
+}
+
+static int complain(const char *text, const char *what)
+{
+    fprintf(stderr, PROGRAM ": %s%s%s\n", text, what ? ": " : "", what ? what : "");
+    return EXIT_USAGE;
+}
+
+static int set_level(struct options *options, const char *text)
+{
+    enum log_level level;
+    if (log_level_parse(text, &level))
+        return complain("--log-level is debug, info, warn or error, not", text);
+    options->level = (int)level;
+    return 0;
+}
+
+static int set_format(struct options *options, const char *text)
+{
+    enum log_format format;
+    if (log_format_parse(text, &format))
+        return complain("--log-format is text or json, not", text);
+    options->format = (int)format;
+    return 0;
+}
+
+/* Returns 0 to go on, else an exit status; EXIT_SUCCESS with *ret_done for --help and --version. */
+static int take_option(struct options *options, int option, bool *ret_done)
+{
+    switch (option) {
+    case 'c':
+        options->config = optarg;
+        return 0;
+    case 'k':
+        options->check = true;
+        return 0;
+    case 'l':
+        return set_level(options, optarg);
+    case 'f':
+        return set_format(options, optarg);
+    case 'h':
+        usage(stdout);
+        *ret_done = true;
+        return 0;
+    case 'V':
+        puts(PROGRAM " " FAIRLEAD_VERSION);
+        *ret_done = true;
+        return 0;
+    default:
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+}
+
+static int parse_options(int argc, char **argv, struct options *options, bool *ret_done)
+{
+    static const struct option known[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, 'k'},
+        {"log-level", required_argument, NULL, 'l'},
+        {"log-format", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {0},
+    };
+    int option;
+
+    *options = (struct options){.level = -1, .format = -1};
+    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        int status = take_option(options, option, ret_done);
+        if (status || *ret_done)
+            return status;
+    }
+    if (optind < argc)
+        return complain("unexpected argument", argv[optind]);
+    if (!options->config)
+        return complain("--config FILE is missing", NULL);
+    return 0;
+}
+
+/* --- limits on ourselves ------------------------------------------------------------------- */
+
+/* Keys and session bytes must not end in a core file, nor in another process of the same user. */
+static void harden(void)
+{
+    struct rlimit none = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &none);
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static void raise_descriptors(const struct proxy_limits *limits)
+{
+    struct rlimit files;
+    uint64_t need =
+        limits->endpoints + 2 * (uint64_t)limits->sessions + limits->handshakes + DESCRIPTORS_OWN;
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_max < need)
+        log_warn("fewer descriptors than the limits allow for", LF_U64("have", files.rlim_max),
+                 LF_U64("need", need));
+}
+
+/* --- running ------------------------------------------------------------------------------- */
+
+static void on_stop(uv_signal_t *handle, int number)
+{
+    struct server *server = handle->data;
+    log_info("stopping", LF_STR("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
+    for (unsigned i = 0; i < server->started; i++)
+        worker_uv_stop(&server->shell[i]);
+    uv_stop(&server->loop);
+}
+
+static void on_usr1(uv_signal_t *handle, int number)
+{
+    struct server *server = handle->data;
+    report_log(&server->proxy, clock_now());
+}
+
+/* One line a minute about strangers, however many there were; each one is only logged at debug. */
+static void on_summary(uv_timer_t *timer)
+{
+    struct server *server = timer->data;
+    struct counters_total total;
+    proxy_total(&server->proxy, &total);
+    uint64_t refused = counters_refused(&total);
+    if (refused != server->refused)
+        log_info("refused", LF_U64("count", refused - server->refused), LF_U64("total", refused));
+    server->refused = refused;
+}
+
+static int watch_signals(struct server *server)
+{
+    static const struct {
+        int number;
+        uv_signal_cb callback;
+        size_t offset;
+    } watched[] = {
+        {SIGTERM, on_stop, offsetof(struct server, on_term)},
+        {SIGINT, on_stop, offsetof(struct server, on_int)},
+        {SIGUSR1, on_usr1, offsetof(struct server, on_usr1)},
+    };
+    int rc = uv_loop_init(&server->loop);
+    for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(watched); i++) {
+        uv_signal_t *handle = (void *)((char *)server + watched[i].offset);
+        (void)uv_signal_init(&server->loop, handle);
+        handle->data = server;
+        rc = uv_signal_start(handle, watched[i].callback, watched[i].number);
+    }
+    if (rc)
+        return rc;
+    (void)uv_timer_init(&server->loop, &server->summary);
+    server->summary.data = server;
+    return uv_timer_start(&server->summary, on_summary, SUMMARY_MS, SUMMARY_MS);
+}
+
+static unsigned worker_count(const struct proxy_config *config)
+{
+    int64_t count = config->workers ? config->workers : uv_available_parallelism();
+    return count > PROXY_WORKERS_MAX ? PROXY_WORKERS_MAX : (unsigned)count;
+}
+
+static int listen_failed(const struct proxy_config *config, unsigned which, int rc)
+{
+    fprintf(stderr, PROGRAM ": cannot listen on %s: %s\n", config->listen.item[which],
+            error_text(rc));
+    return rc;
+}
+
+static int make_workers(struct server *server, const struct proxy_config *config)
+{
+    uint16_t ports[ADMIT_MAX] = {0};
+    unsigned count = worker_count(config), which = 0;
+
+    server->shell = calloc(count, sizeof(*server->shell));
+    if (!server->shell)
+        return -ENOMEM;
+    for (; server->count < count; server->count++) {
+        int rc = worker_uv_init(&server->shell[server->count], &server->proxy);
+        if (rc)
+            return rc;
+    }
+    int rc = admit_ports(&server->shell[0].loop, &config->listen, ports, &which);
+    for (unsigned i = 0; rc == 0 && i < count; i++)
+        rc = admit_open(&server->shell[i].admit, &server->shell[i].worker, &server->shell[i].loop,
+                        server->cred, &config->listen, ports, &which);
+    return rc ? listen_failed(config, which, rc) : 0;
+}
+
+static void announce(const struct server *server)
+{
+    const struct admit *admit = &server->shell[0].admit;
+    for (unsigned i = 0; i < admit->count; i++)
+        log_info("listening", LF_STR("address", admit_address(admit, i)),
+                 LF_U64("workers", server->count));
+}
+
+static int start(struct server *server)
+{
+    for (; server->started < server->count; server->started++) {
+        int rc = worker_uv_start(&server->shell[server->started]);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static void stop_workers(struct server *server)
+{
+    for (unsigned i = 0; i < server->started; i++)
+        worker_uv_stop(&server->shell[i]);
+    for (unsigned i = 0; i < server->count; i++) {
+        if (i < server->started)
+            worker_uv_join(&server->shell[i]);
+        else
+            worker_uv_done(&server->shell[i]);
+    }
+    free(server->shell);
+}
+
+static int serve(struct server *server, const struct proxy_config *config)
+{
+    struct proxy_limits limits;
+    proxy_config_limits(config, &limits);
+    raise_descriptors(&limits);
+    int rc = proxy_init(&server->proxy, server->identity, &limits);
+    if (rc)
+        return rc;
+    server->proxy.statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    rc = make_workers(server, config);
+    if (rc == 0)
+        rc = watch_signals(server);
+    if (rc == 0)
+        rc = start(server);
+    if (rc == 0) {
+        announce(server);
+        (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    }
+    stop_workers(server);
+    if (rc == 0)
+        report_log(&server->proxy, clock_now());
+    proxy_done(&server->proxy);
+    return rc;
+}
+
+static int run(const struct options *options, const struct proxy_config *config)
+{
+    static struct server server;
+    char message[MESSAGE_MAX];
+
+    if (proxy_config_open(config, options->config, &server.identity, &server.cred, message,
+                          sizeof(message)))
+        return complain(message, NULL);
+    if (identity_expires(server.identity) < clock_wall())
+        log_warn("the proxy's own certificate has expired, or the clock is wrong");
+    int rc = options->check ? 0 : serve(&server, config);
+    if (rc)
+        log_error("cannot run", LF_ERR(rc));
+    gnutls_certificate_free_credentials(server.cred);
+    identity_unref(server.identity);
+    return rc ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct proxy_config config;
+    char message[MESSAGE_MAX];
+    bool done = false;
+
+    int status = parse_options(argc, argv, &options, &done);
+    if (status || done)
+        return status;
+    harden();
+    if (tls_global_init())
+        return complain("GnuTLS 3.7 or newer is needed", NULL), EXIT_FAILURE;
+    if (proxy_config_load(options.config, &config, message, sizeof(message))) {
+        status = complain(message, NULL);
+    } else {
+        log_setup(PROGRAM,
+                  options.level < 0 ? (enum log_level)config.log.level
+                                    : (enum log_level)options.level,
+                  options.format < 0 ? (enum log_format)config.log.format
+                                     : (enum log_format)options.format);
+        status = run(&options, &config);
+    }
+    proxy_config_done(&config);
+    return status;
+}

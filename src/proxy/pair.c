@@ -1,0 +1,325 @@
+#include "proxy/pair.h"
+
+#include <errno.h>
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/state.h"
+
+/* How many sessions one agent has, as either side. */
+struct quota {
+    struct party party; /* key */
+    uint32_t count;
+    UT_hash_handle hh;
+};
+
+struct pair {
+    pthread_mutex_t lock;    /* all below */
+    uint8_t secret[32];      /* of this start, for the keyed hash */
+    struct pair_key *keys;   /* alive */
+    struct session *pending; /* OFFERED and HALF, oldest first */
+    struct quota *quotas;
+    uint32_t count, live; /* sessions: all, joined by both */
+    uint32_t max, per_agent;
+};
+
+static const struct state_def session_defs[] = {
+    [SESSION_OFFERED] = {"offered", STATE_BIT(SESSION_HALF) | STATE_BIT(SESSION_OVER), 30000},
+    [SESSION_HALF] = {"half", STATE_BIT(SESSION_LIVE) | STATE_BIT(SESSION_OVER), 30000},
+    [SESSION_LIVE] = {"live", STATE_BIT(SESSION_OVER), 0},
+    [SESSION_OVER] = {"over", 0, 0},
+};
+static const struct state_table session_table = {"session", session_defs, 4};
+
+/* Who may ask for whom: a bit for each role of the callee. A newcomer reaches the console and
+ * nobody else. */
+static const unsigned callees_of[] = {
+    [PARTY_AGENT] = 1u << PARTY_AGENT | 1u << PARTY_CONSOLE,
+    [PARTY_CONSOLE] = 1u << PARTY_AGENT | 1u << PARTY_CONSOLE,
+    [PARTY_ENROL] = 1u << PARTY_CONSOLE,
+};
+
+int pair_new(uint32_t sessions, uint32_t per_agent, struct pair **ret_pair)
+{
+    struct pair *pair = calloc(1, sizeof(*pair));
+    if (!pair)
+        return -ENOMEM;
+    if (gnutls_rnd(GNUTLS_RND_KEY, pair->secret, sizeof(pair->secret)) < 0) {
+        free(pair);
+        return -FL_EKEY;
+    }
+    pthread_mutex_init(&pair->lock, NULL);
+    pair->max = sessions;
+    pair->per_agent = per_agent;
+    *ret_pair = pair;
+    return 0;
+}
+
+enum close_reason pair_allowed(const struct party *caller, const struct party *callee)
+{
+    unsigned role = (unsigned)caller->role;
+    unsigned allowed = role < sizeof(callees_of) / sizeof(callees_of[0]) ? callees_of[role] : 0;
+    return allowed >> (unsigned)callee->role & 1 ? CLOSE_DONE : CLOSE_REFUSED;
+}
+
+static int hash_key(const struct pair *pair, const uint8_t key[static PAIR_KEY_BYTES],
+                    uint8_t hash[static 32])
+{
+    int rc = gnutls_hmac_fast(GNUTLS_MAC_SHA256, pair->secret, sizeof(pair->secret), key,
+                              PAIR_KEY_BYTES, hash);
+    return rc < 0 ? -FL_EKEY : 0;
+}
+
+static void key_kill(struct pair *pair, struct pair_key *key)
+{
+    if (!key->hh.tbl)
+        return;
+    HASH_DEL(pair->keys, key);
+    key->hh.tbl = NULL;
+}
+
+/* A fresh key for one side. Returns 0 or a negative code. */
+static int key_make(struct pair *pair, struct session *session, unsigned side,
+                    uint8_t ret_key[static PAIR_KEY_BYTES])
+{
+    struct pair_key *key = &session->key[side];
+    key->session = session;
+    if (gnutls_rnd(GNUTLS_RND_KEY, ret_key, PAIR_KEY_BYTES) < 0 ||
+        hash_key(pair, ret_key, key->hash))
+        return -FL_EKEY;
+    HASH_ADD(hh, pair->keys, hash, sizeof(key->hash), key);
+    return key->hh.tbl ? 0 : -ENOMEM;
+}
+
+/* The quota of @party, made if need be; NULL without memory. The console has none: every agent
+ * talks to it. */
+static struct quota *quota_of(struct pair *pair, const struct party *party)
+{
+    struct quota *quota;
+    HASH_FIND(hh, pair->quotas, party, sizeof(*party), quota);
+    if (quota)
+        return quota;
+    quota = calloc(1, sizeof(*quota));
+    if (!quota)
+        return NULL;
+    quota->party = *party;
+    HASH_ADD(hh, pair->quotas, party, sizeof(quota->party), quota);
+    if (!quota->hh.tbl) {
+        free(quota);
+        return NULL;
+    }
+    return quota;
+}
+
+static enum close_reason quota_take(struct pair *pair, const struct party *party)
+{
+    if (party->role == PARTY_CONSOLE)
+        return CLOSE_DONE;
+    struct quota *quota = quota_of(pair, party);
+    if (!quota)
+        return CLOSE_LOCAL;
+    if (quota->count >= pair->per_agent)
+        return CLOSE_FULL;
+    quota->count++;
+    return CLOSE_DONE;
+}
+
+static void quota_give(struct pair *pair, const struct party *party)
+{
+    struct quota *quota;
+    HASH_FIND(hh, pair->quotas, party, sizeof(*party), quota);
+    if (!quota || --quota->count > 0)
+        return;
+    HASH_DEL(pair->quotas, quota);
+    free(quota);
+}
+
+static enum close_reason quota_take_both(struct pair *pair, const struct party *caller,
+                                         const struct party *callee)
+{
+    enum close_reason reason = quota_take(pair, caller);
+    if (reason != CLOSE_DONE)
+        return reason;
+    reason = quota_take(pair, callee);
+    if (reason != CLOSE_DONE)
+        quota_give(pair, caller);
+    return reason;
+}
+
+/* Out of every table and freed. Under the lock. */
+static void session_drop(struct pair *pair, struct session *session)
+{
+    if (session->state == SESSION_LIVE)
+        pair->live--;
+    else
+        DL_DELETE(pair->pending, session);
+    key_kill(pair, &session->key[0]);
+    key_kill(pair, &session->key[1]);
+    quota_give(pair, &session->party[0]);
+    quota_give(pair, &session->party[1]);
+    pair->count--;
+    state_move(&session_table, &session->state, SESSION_OVER);
+    free(session);
+}
+
+static enum close_reason connect_locked(struct pair *pair, const struct party *caller,
+                                        const struct party *callee, uint64_t now,
+                                        struct pair_offer *ret_offer)
+{
+    if (pair->count >= pair->max)
+        return CLOSE_FULL;
+    enum close_reason reason = quota_take_both(pair, caller, callee);
+    if (reason != CLOSE_DONE)
+        return reason;
+    struct session *session = calloc(1, sizeof(*session));
+    if (!session) {
+        quota_give(pair, caller);
+        quota_give(pair, callee);
+        return CLOSE_LOCAL;
+    }
+    id_random(&session->id);
+    session->party[0] = *caller;
+    session->party[1] = *callee;
+    session->expires = now + PAIR_KEY_SECONDS * CLOCK_SEC;
+    DL_APPEND(pair->pending, session);
+    pair->count++;
+    ret_offer->session = session->id;
+    if (key_make(pair, session, 0, ret_offer->key[0]) ||
+        key_make(pair, session, 1, ret_offer->key[1])) {
+        session_drop(pair, session);
+        return CLOSE_LOCAL;
+    }
+    return CLOSE_DONE;
+}
+
+enum close_reason pair_connect(struct pair *pair, const struct party *caller,
+                               const struct party *callee, uint64_t now,
+                               struct pair_offer *ret_offer)
+{
+    pthread_mutex_lock(&pair->lock);
+    enum close_reason reason = connect_locked(pair, caller, callee, now, ret_offer);
+    pthread_mutex_unlock(&pair->lock);
+    return reason;
+}
+
+/* The table is searched by a keyed hash, so its timing tells nothing about keys; the whole hash is
+ * then compared in constant time. */
+static struct pair_key *key_find(struct pair *pair, const uint8_t key[static PAIR_KEY_BYTES])
+{
+    uint8_t hash[32];
+    struct pair_key *found;
+    if (hash_key(pair, key, hash))
+        return NULL;
+    HASH_FIND(hh, pair->keys, hash, sizeof(hash), found);
+    return found && gnutls_memcmp(found->hash, hash, sizeof(hash)) == 0 ? found : NULL;
+}
+
+static void session_join(struct pair *pair, struct session *session, unsigned side,
+                         struct conn *conn, struct worker *worker, uint64_t now)
+{
+    session->conn[side] = conn;
+    if (session->state == SESSION_OFFERED) {
+        session->home = worker;
+        state_move(&session_table, &session->state, SESSION_HALF);
+        return;
+    }
+    DL_DELETE(pair->pending, session);
+    session->started = now;
+    pair->live++;
+    state_move(&session_table, &session->state, SESSION_LIVE);
+}
+
+static enum close_reason join_locked(struct pair *pair, const struct party *party,
+                                     const struct fl_id *id,
+                                     const uint8_t key[static PAIR_KEY_BYTES], uint64_t now,
+                                     struct pair_place *ret_place)
+{
+    struct pair_key *found = key_find(pair, key);
+    if (!found)
+        return CLOSE_KEY_UNKNOWN;
+    struct session *session = found->session;
+    unsigned side = found == &session->key[0] ? 0 : 1;
+    key_kill(pair, found);
+    if (now >= session->expires || !id_equal(&session->id, id))
+        return CLOSE_KEY_UNKNOWN;
+    if (!party_equal(&session->party[side], party))
+        return CLOSE_KEY_OWNER;
+    *ret_place = (struct pair_place){session, side, session->state == SESSION_HALF};
+    return CLOSE_DONE;
+}
+
+enum close_reason pair_join(struct pair *pair, const struct party *party, const struct fl_id *id,
+                            const uint8_t key[static PAIR_KEY_BYTES], struct conn *conn,
+                            struct worker *worker, uint64_t now, struct pair_place *ret_place)
+{
+    pthread_mutex_lock(&pair->lock);
+    enum close_reason reason = join_locked(pair, party, id, key, now, ret_place);
+    if (reason == CLOSE_DONE)
+        session_join(pair, ret_place->session, ret_place->side, conn, worker, now);
+    pthread_mutex_unlock(&pair->lock);
+    return reason;
+}
+
+void pair_leave(struct pair *pair, struct session *session, unsigned side)
+{
+    pthread_mutex_lock(&pair->lock);
+    session->conn[side] = NULL;
+    if (!session->conn[!side])
+        session_drop(pair, session);
+    pthread_mutex_unlock(&pair->lock);
+}
+
+void pair_end(struct pair *pair, struct session *session)
+{
+    pthread_mutex_lock(&pair->lock);
+    session_drop(pair, session);
+    pthread_mutex_unlock(&pair->lock);
+}
+
+/* All keys live equally long, so the oldest come first. A session on which one side waits goes with
+ * that side's own deadline. */
+void pair_sweep(struct pair *pair, uint64_t now)
+{
+    struct session *session, *next;
+    pthread_mutex_lock(&pair->lock);
+    DL_FOREACH_SAFE (pair->pending, session, next) {
+        if (now < session->expires)
+            break;
+        if (session->state == SESSION_OFFERED)
+            session_drop(pair, session);
+    }
+    pthread_mutex_unlock(&pair->lock);
+}
+
+size_t pair_count(struct pair *pair)
+{
+    pthread_mutex_lock(&pair->lock);
+    size_t count = pair->count;
+    pthread_mutex_unlock(&pair->lock);
+    return count;
+}
+
+size_t pair_live(struct pair *pair)
+{
+    pthread_mutex_lock(&pair->lock);
+    size_t live = pair->live;
+    pthread_mutex_unlock(&pair->lock);
+    return live;
+}
+
+void pair_free(struct pair *pair)
+{
+    struct session *session, *next;
+    if (!pair)
+        return;
+    DL_FOREACH_SAFE (pair->pending, session, next)
+        session_drop(pair, session);
+    gnutls_memset(pair->secret, 0, sizeof(pair->secret));
+    pthread_mutex_destroy(&pair->lock);
+    free(pair);
+}

@@ -1,0 +1,102 @@
+/* pair.h - sessions from CONNECT until both sides have joined: ids, one-use keys, limits. Shared by
+ * the workers under one lock, off the data path. A live session belongs to the worker of its conns,
+ * without a lock.
+ *
+ *   OFFERED --first JOIN--> HALF --second JOIN--> LIVE --> OVER
+ *      '------ keys too late, conn lost -----------------'
+ *
+ * A key is 32 random bytes, good for 30 s, for one JOIN, for one identity and one session. Only its
+ * keyed hash is kept.
+ */
+#ifndef FL_PROXY_PAIR_H
+#define FL_PROXY_PAIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "identity/party.h"
+#include "proxy/hash.h"
+#include "proxy/pump.h"
+
+#define PAIR_KEY_BYTES   32
+#define PAIR_KEY_SECONDS 30
+
+enum session_state { SESSION_OFFERED, SESSION_HALF, SESSION_LIVE, SESSION_OVER };
+
+struct session;
+
+/* The right to join one side of a session. */
+struct pair_key {
+    uint8_t hash[32]; /* HMAC of the key; what the table is searched by */
+    struct session *session;
+    UT_hash_handle hh; /* hh.tbl is NULL once the key is dead */
+};
+
+struct session {
+    struct fl_id id;
+    struct party party[2];       /* 0: caller, 1: callee */
+    unsigned state;              /* enum session_state; under the pair's lock until LIVE */
+    struct pair_key key[2];      /* by side */
+    struct conn *conn[2];        /* who joined; NULL before and after */
+    struct worker *home;         /* where the first to join waits, and the session will live */
+    uint64_t expires;            /* of the keys */
+    uint64_t started;            /* both joined */
+    struct session *prev, *next; /* OFFERED and HALF, oldest first */
+    unsigned greeted;            /* LIVE: set of sides (bits) that were told; 3: the pump runs */
+    struct pump pump;
+};
+
+/* What CONNECT makes. */
+struct pair_offer {
+    struct fl_id session;
+    uint8_t key[2][PAIR_KEY_BYTES]; /* of the caller, of the callee */
+};
+
+struct pair;
+
+/* pair_new - @sessions at most, and @per_agent for one agent (the console is not limited). Returns
+ * 0, -ENOMEM. */
+int pair_new(uint32_t sessions, uint32_t per_agent, struct pair **ret_pair);
+void pair_free(
+    struct pair *pair); /* sessions still offered go with it; live ones must have ended */
+
+/* pair_allowed - may @caller ask for @callee? CLOSE_DONE or REFUSED. */
+enum close_reason pair_allowed(const struct party *caller, const struct party *callee);
+
+/* pair_connect - a new session between the two. Returns CLOSE_DONE, FULL or LOCAL. */
+enum close_reason pair_connect(struct pair *pair, const struct party *caller,
+                               const struct party *callee, uint64_t now,
+                               struct pair_offer *ret_offer);
+
+/* Where a JOIN led. */
+struct pair_place {
+    struct session *session;
+    unsigned side;
+    bool last; /* the other side had joined before: go to session->home, whose thread owns the
+                  session from now on */
+};
+
+/* pair_join - @conn of @worker, proved to be @party, shows @key for @session. Whatever comes of it,
+ * the key is dead. Returns CLOSE_DONE, KEY_UNKNOWN or KEY_OWNER; *ret_place is set only on success.
+ */
+enum close_reason pair_join(struct pair *pair, const struct party *party,
+                            const struct fl_id *session, const uint8_t key[static PAIR_KEY_BYTES],
+                            struct conn *conn, struct worker *worker, uint64_t now,
+                            struct pair_place *ret_place);
+
+/* pair_leave - the conn of @side goes away before the session ran. On the thread of that conn.
+ * Frees the session unless the other side's conn still refers to it; that one then finds conn[side]
+ * NULL. */
+void pair_leave(struct pair *pair, struct session *session, unsigned side);
+
+/* pair_end - a live session is over, both conns have let go: frees it. */
+void pair_end(struct pair *pair, struct session *session);
+
+/* pair_sweep - drop the offers whose keys are too old. Every second or so. */
+void pair_sweep(struct pair *pair, uint64_t now);
+
+/* pair_count - sessions in all states; pair_live - those both sides joined. */
+size_t pair_count(struct pair *pair);
+size_t pair_live(struct pair *pair);
+
+#endif

@@ -1,0 +1,65 @@
+#include "proxy/proxy.h"
+
+#include <gnutls/crypto.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "proxy/worker.h"
+
+const struct proxy_limits proxy_limits_default = {
+    .endpoints = 20000,
+    .sessions = 20000,
+    .sessions_per_agent = 1000,
+    .handshakes = 4096,
+    .idle = 600 * CLOCK_SEC,
+    .stall = 120 * CLOCK_SEC,
+};
+
+int proxy_init(struct proxy *proxy, struct identity *identity, const struct proxy_limits *limits)
+{
+    int rc;
+
+    *proxy = (struct proxy){.limits = *limits, .statm = -1};
+    atomic_init(&proxy->strangers, 0);
+    if (gnutls_rnd(GNUTLS_RND_NONCE, proxy->boot, sizeof(proxy->boot)) < 0)
+        return -FL_EKEY;
+    rc = registry_new(limits->endpoints, &proxy->registry);
+    if (rc)
+        return rc;
+    rc = pair_new(limits->sessions, limits->sessions_per_agent, &proxy->pair);
+    if (rc) {
+        registry_free(proxy->registry);
+        return rc;
+    }
+    proxy->identity = identity_ref(identity);
+    return 0;
+}
+
+void proxy_done(struct proxy *proxy)
+{
+    pair_free(proxy->pair);
+    registry_free(proxy->registry);
+    identity_unref(proxy->identity);
+}
+
+void proxy_add_worker(struct proxy *proxy, struct worker *worker)
+{
+    proxy->workers[proxy->count++] = worker;
+}
+
+int proxy_deny(struct proxy *proxy, const struct fl_id *ids, size_t count)
+{
+    int rc = trust_deny(identity_trust(proxy->identity), ids, count);
+    if (rc)
+        return rc;
+    for (unsigned i = 0; i < proxy->count; i++)
+        worker_post_recheck(proxy->workers[i]);
+    return 0;
+}
+
+void proxy_total(const struct proxy *proxy, struct counters_total *ret_total)
+{
+    *ret_total = (struct counters_total){0};
+    for (unsigned i = 0; i < proxy->count; i++)
+        counters_sum(&proxy->workers[i]->counters, ret_total);
+}

@@ -1,0 +1,151 @@
+#include "proxy/proxy_config.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "identity/tls.h"
+
+#define LISTEN_MAX  16
+#define COUNT_MAX   1000000
+#define SECONDS_MAX (7 * 24 * 3600)
+
+#define AT(field)     offsetof(struct proxy_config, field)
+#define LIMIT(field)  offsetof(struct proxy_config, limits.field) - AT(limits)
+#define LOG_AT(field) offsetof(struct proxy_config, log.field) - AT(log)
+
+static const char *const raw_choices[] = {"never", "allowed", "required", NULL};
+static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
+static const char *const format_choices[] = {"text", "json", NULL};
+
+static const struct config_key limit_keys[] = {
+    {"endpoints", CONFIG_INT, LIMIT(endpoints), .min = 1, .max = COUNT_MAX,
+     .help = "registered endpoints (20000)"},
+    {"sessions", CONFIG_INT, LIMIT(sessions), .min = 1, .max = COUNT_MAX,
+     .help = "sessions, offered ones included (20000)"},
+    {"sessions_per_agent", CONFIG_INT, LIMIT(sessions_per_agent), .min = 1, .max = COUNT_MAX,
+     .help = "sessions of one agent (1000)"},
+    {"handshakes", CONFIG_INT, LIMIT(handshakes), .min = 1, .max = COUNT_MAX,
+     .help = "connections that have not proved who they are (4096)"},
+    {"idle_seconds", CONFIG_INT, LIMIT(idle_seconds), .min = 0, .max = SECONDS_MAX,
+     .help = "end a session without a byte for so long, 0 never (600)"},
+    {"stall_seconds", CONFIG_INT, LIMIT(stall_seconds), .min = 0, .max = SECONDS_MAX,
+     .help = "end a session whose receiver takes nothing for so long, 0 never (120)"},
+    {0},
+};
+
+static const struct config_key log_keys[] = {
+    {"level", CONFIG_ENUM, LOG_AT(level), .choices = level_choices,
+     .help = "least level shown (info)"},
+    {"format", CONFIG_ENUM, LOG_AT(format), .choices = format_choices,
+     .help = "of each line (text)"},
+    {0},
+};
+
+const struct config_key proxy_config_keys[] = {
+    {"listen", CONFIG_STRINGS, AT(listen), CONFIG_REQUIRED | CONFIG_ADDRESS, 1, LISTEN_MAX,
+     .help = "addresses to accept endpoints on"},
+    {"identity", CONFIG_STRING, AT(identity), CONFIG_REQUIRED | CONFIG_PEM | CONFIG_SECRET,
+     .help = "key and certificate of this proxy, PEM or the path of a PEM file"},
+    {"ca", CONFIG_STRING, AT(ca), CONFIG_REQUIRED | CONFIG_PEM,
+     .help = "certificate of the console's authority, PEM or the path of a PEM file"},
+    {"tls_certificate", CONFIG_STRING, AT(tls_certificate),
+     CONFIG_REQUIRED | CONFIG_PEM | CONFIG_SECRET,
+     .help = "key and certificate that the outer TLS shows, PEM or the path of a PEM file"},
+    {"raw", CONFIG_ENUM, AT(raw), .choices = raw_choices,
+     .help = "may sessions leave the outer TLS (allowed)"},
+    {"workers", CONFIG_INT, AT(workers), .min = 0, .max = PROXY_WORKERS_MAX,
+     .help = "threads, 0 for one a processor (0)"},
+    {"limits", CONFIG_GROUP, AT(limits), .keys = limit_keys, .help = "what is refused, and when"},
+    {"log", CONFIG_GROUP, AT(log), .keys = log_keys, .help = "what is logged"},
+    {0},
+};
+
+static void set_defaults(struct proxy_config *config)
+{
+    const struct proxy_limits *limits = &proxy_limits_default;
+    *config = (struct proxy_config){
+        .raw = PROXY_RAW_ALLOWED,
+        .limits = {limits->endpoints, limits->sessions, limits->sessions_per_agent,
+                   limits->handshakes, (int64_t)(limits->idle / CLOCK_SEC),
+                   (int64_t)(limits->stall / CLOCK_SEC)},
+        .log = {LOG_INFO, LOG_TEXT},
+    };
+}
+
+int proxy_config_load(const char *path, struct proxy_config *config, char *message, size_t cap)
+{
+    set_defaults(config);
+    return config_load(path, proxy_config_keys, config, message, cap);
+}
+
+int proxy_config_parse(const char *name, const char *text, size_t len, struct proxy_config *config,
+                       char *message, size_t cap)
+{
+    set_defaults(config);
+    return config_parse(name, text, len, proxy_config_keys, config, message, cap);
+}
+
+void proxy_config_done(struct proxy_config *config)
+{
+    config_done(proxy_config_keys, config);
+}
+
+void proxy_config_limits(const struct proxy_config *config, struct proxy_limits *ret_limits)
+{
+    *ret_limits = (struct proxy_limits){
+        .endpoints = (uint32_t)config->limits.endpoints,
+        .sessions = (uint32_t)config->limits.sessions,
+        .sessions_per_agent = (uint32_t)config->limits.sessions_per_agent,
+        .handshakes = (uint32_t)config->limits.handshakes,
+        .idle = (uint64_t)config->limits.idle_seconds * CLOCK_SEC,
+        .stall = (uint64_t)config->limits.stall_seconds * CLOCK_SEC,
+    };
+}
+
+static int blame(char *message, size_t cap, const char *path, const char *key, int code)
+{
+    (void)snprintf(message, cap, "%s: \"%s\": %s", path, key, error_text(code));
+    return code;
+}
+
+static int open_identity(const struct proxy_config *config, struct identity **ret_identity)
+{
+    struct identity *identity;
+    int rc = identity_new(config->identity, config->identity, strlen(config->identity), config->ca,
+                          strlen(config->ca), &identity);
+    if (rc)
+        return rc;
+    if (identity_party(identity)->role != PARTY_PROXY) {
+        identity_unref(identity);
+        return -FL_EROLE;
+    }
+    *ret_identity = identity;
+    return 0;
+}
+
+int proxy_config_open(const struct proxy_config *config, const char *path,
+                      struct identity **ret_identity, gnutls_certificate_credentials_t *ret_cred,
+                      char *message, size_t cap)
+{
+    struct identity *identity;
+    struct trust *trust;
+
+    int rc = trust_new(config->ca, strlen(config->ca), &trust);
+    if (rc)
+        return blame(message, cap, path, "ca", rc);
+    trust_unref(trust);
+    rc = open_identity(config, &identity);
+    if (rc)
+        return blame(message, cap, path, "identity", rc);
+    rc = tls_web_credentials(config->tls_certificate, strlen(config->tls_certificate), ret_cred);
+    if (rc) {
+        identity_unref(identity);
+        return blame(message, cap, path, "tls_certificate", rc);
+    }
+    *ret_identity = identity;
+    return 0;
+}

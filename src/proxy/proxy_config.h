@@ -1,0 +1,46 @@
+/* proxy_config.h - proxy.json. Immutable after load. */
+#ifndef FL_PROXY_PROXY_CONFIG_H
+#define FL_PROXY_PROXY_CONFIG_H
+
+#include "base/config.h"
+#include "proxy/proxy.h"
+
+enum proxy_raw { PROXY_RAW_NEVER, PROXY_RAW_ALLOWED, PROXY_RAW_REQUIRED };
+
+struct proxy_config {
+    struct config_strings listen; /* HOST:PORT to accept endpoints on */
+    char *identity;               /* PEM: key and certificate of role proxy */
+    char *ca;                     /* PEM: the console's authority */
+    char *tls_certificate;        /* PEM: key and certificate chain of the outer TLS */
+    int raw;                      /* enum proxy_raw */
+    int64_t workers;              /* threads; 0: one a processor */
+    struct {
+        int64_t endpoints, sessions, sessions_per_agent, handshakes;
+        int64_t idle_seconds, stall_seconds;
+    } limits;
+    struct {
+        int level, format; /* enum log_level, enum log_format */
+    } log;
+};
+
+extern const struct config_key proxy_config_keys[];
+
+/* proxy_config_load - defaults, then @path. Returns 0 or a negative code with the line to show in
+ * @message. proxy_config_done() in both cases. */
+int proxy_config_load(const char *path, struct proxy_config *config, char *message, size_t cap);
+
+/* proxy_config_parse - the same from memory, for tests and fuzzers. */
+int proxy_config_parse(const char *name, const char *text, size_t len, struct proxy_config *config,
+                       char *message, size_t cap);
+void proxy_config_done(struct proxy_config *config);
+
+/* proxy_config_limits - in the core's units. */
+void proxy_config_limits(const struct proxy_config *config, struct proxy_limits *ret_limits);
+
+/* proxy_config_open - keys and certificates out of the texts. Returns 0 or a negative code with
+ * @message, which names the key at fault. The results are the caller's. */
+int proxy_config_open(const struct proxy_config *config, const char *path,
+                      struct identity **ret_identity, gnutls_certificate_credentials_t *ret_cred,
+                      char *message, size_t cap);
+
+#endif

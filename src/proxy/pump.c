@@ -1,0 +1,247 @@
+#include "proxy/pump.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/state.h"
+
+static const struct state_def rx_defs[] = {
+    [PUMP_RX_OPEN] = {"open", STATE_BIT(PUMP_RX_EOF), 0},
+    [PUMP_RX_EOF] = {"eof", STATE_BIT(PUMP_RX_END), 0},
+    [PUMP_RX_END] = {"end", 0, 0},
+};
+static const struct state_table rx_table = {"pump.rx", rx_defs, 3};
+
+static const struct state_def tx_defs[] = {
+    [PUMP_TX_OPEN] = {"open", STATE_BIT(PUMP_TX_DONE), 0},
+    [PUMP_TX_DONE] = {"done", 0, 0},
+};
+static const struct state_table tx_table = {"pump.tx", tx_defs, 2};
+
+static int over(struct pump_end *end, enum close_reason reason, unsigned side)
+{
+    end->reason = reason;
+    end->side = side;
+    return 1;
+}
+
+/* A leg that was authenticated and then fails in its TLS was broken on the way; HANDSHAKE would
+ * mislead. */
+static int over_by_error(struct pump_end *end, int code, unsigned side)
+{
+    return over(end, code == -FL_ETLS ? CLOSE_RESET : close_reason_of_error(code), side);
+}
+
+static unsigned side_from(const struct pump *pump, const struct pump_flow *flow)
+{
+    return flow == &pump->flow[0] ? 0 : 1;
+}
+
+static bool flow_has_work(const struct pump_flow *flow)
+{
+    return flow->left > 0 || (flow->rx != PUMP_RX_OPEN && flow->tx == PUMP_TX_OPEN);
+}
+
+static bool flow_may_read(const struct pump_flow *flow)
+{
+    return flow->left == 0 && flow->rx != PUMP_RX_END;
+}
+
+/* The one place that decides what a leg should tell us of: side @i is read for flow[i], written for
+ * the other. */
+static void update_interest(struct pump *pump)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned events = (flow_may_read(&pump->flow[i]) ? LEG_READABLE : 0u) |
+                          (flow_has_work(&pump->flow[!i]) ? LEG_WRITABLE : 0u);
+        if (events == pump->wanted[i])
+            continue;
+        pump->wanted[i] = events;
+        leg_want(pump->flow[i].from, events);
+    }
+}
+
+static void flow_release(struct pump *pump, struct pump_flow *flow)
+{
+    pool_give(pump->pool, flow->buffer);
+    flow->buffer = NULL;
+    flow->left = 0;
+}
+
+static void flow_moved(struct pump *pump, struct pump_flow *flow, uint64_t now)
+{
+    flow->blocked_since = 0;
+    pump->active = now;
+}
+
+/* The receiver took nothing: remember since when. Time 0 is a time as well, so it counts as 1. */
+static void flow_blocked(struct pump_flow *flow, uint64_t now)
+{
+    if (flow->blocked_since == 0)
+        flow->blocked_since = now ? now : 1;
+}
+
+/* Pass on what is held. Returns 0: nothing is held any more; -EAGAIN; or the receiver's leg is
+ * over. */
+static int flow_push(struct pump *pump, struct pump_flow *flow, uint64_t now)
+{
+    while (flow->left > 0) {
+        int n = leg_send_data(flow->to, flow->head, flow->left);
+        if (n == -EAGAIN)
+            flow_blocked(flow, now);
+        if (n < 0)
+            return n;
+        if (n == 0 || (uint32_t)n > flow->left)
+            return -FL_EBUG;
+        flow->head += n;
+        flow->left -= (uint32_t)n;
+        flow->bytes += (uint32_t)n;
+        flow_moved(pump, flow, now);
+    }
+    return 0;
+}
+
+/* Pass on the end of the stream once everything before it is gone. Returns as flow_push(). */
+static int flow_push_eof(struct pump *pump, struct pump_flow *flow, uint64_t now)
+{
+    if (flow->rx == PUMP_RX_OPEN || flow->tx == PUMP_TX_DONE)
+        return 0;
+    int rc = leg_send_eof(flow->to);
+    if (rc == -EAGAIN)
+        flow_blocked(flow, now);
+    if (rc < 0)
+        return rc;
+    state_move(&tx_table, &flow->tx, PUMP_TX_DONE);
+    flow_moved(pump, flow, now);
+    return 0;
+}
+
+static int take_abort(const struct frame *frame, unsigned side, struct pump_end *end)
+{
+    if (message_decode(fl_Abort_fields, frame, &end->abort))
+        return over(end, CLOSE_FRAME, side);
+    return over(end, CLOSE_ABORTED, side);
+}
+
+/* Take in one frame. Returns 0 or 1 as pump_event(). */
+static int flow_take(struct pump *pump, struct pump_flow *flow, const struct frame *frame,
+                     struct pump_end *end)
+{
+    unsigned side = side_from(pump, flow);
+    int rc = frame_check(frame, PHASE_SESSION);
+    if (rc < 0)
+        return over_by_error(end, rc, side);
+    if (rc > 0)
+        return 0;
+    if (frame->type == FRAME_ABORT)
+        return take_abort(frame, side, end);
+    if (flow->rx != PUMP_RX_OPEN) /* DATA or EOF after EOF */
+        return over(end, CLOSE_PHASE, side);
+    if (frame->type == FRAME_EOF) {
+        state_move(&rx_table, &flow->rx, PUMP_RX_EOF);
+        return 0;
+    }
+    flow->head = flow->buffer + (frame->body - flow->buffer);
+    flow->left = frame->len;
+    return 0;
+}
+
+/* Read one frame into the flow's buffer. Returns 0 (nothing there: *ret_size 0), or 1 as
+ * pump_event(). */
+static int flow_read(struct pump *pump, struct pump_flow *flow, size_t *ret_size,
+                     struct pump_end *end)
+{
+    struct frame frame;
+    unsigned side = side_from(pump, flow);
+
+    *ret_size = 0;
+    int rc = leg_recv(flow->from, flow->buffer, &frame);
+    if (rc == -EAGAIN)
+        return 0;
+    if (rc == -FL_EEOF && flow->rx == PUMP_RX_EOF) {
+        state_move(&rx_table, &flow->rx, PUMP_RX_END);
+        return 0;
+    }
+    if (rc < 0)
+        return over_by_error(end, rc, side);
+    *ret_size = FRAME_HEADER + (size_t)frame.len;
+    return flow_take(pump, flow, &frame, end);
+}
+
+/* Write, and then read and write until one side has no more, or @budget bytes came in. */
+static int flow_run(struct pump *pump, struct pump_flow *flow, uint64_t now, size_t budget,
+                    struct pump_end *end)
+{
+    size_t size;
+    do {
+        int rc = flow_push(pump, flow, now);
+        if (rc == 0)
+            rc = flow_push_eof(pump, flow, now);
+        if (rc == -EAGAIN)
+            return 0;
+        if (rc < 0)
+            return over_by_error(end, rc, !side_from(pump, flow));
+        if (flow->rx == PUMP_RX_END || budget == 0)
+            return 0;
+        if (!flow->buffer && !(flow->buffer = pool_take(pump->pool)))
+            return over(end, CLOSE_LOCAL, PUMP_BOTH);
+        if (flow_read(pump, flow, &size, end))
+            return 1;
+        budget -= size < budget ? size : budget;
+    } while (size > 0);
+    return 0;
+}
+
+/* A turn of one direction; afterwards the buffer is given back unless it holds something. */
+static int flow_turn(struct pump *pump, struct pump_flow *flow, uint64_t now, size_t budget,
+                     struct pump_end *end)
+{
+    int rc = flow_run(pump, flow, now, budget, end);
+    if (flow->left == 0)
+        flow_release(pump, flow);
+    return rc;
+}
+
+void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool, uint64_t now)
+{
+    *pump = (struct pump){
+        .flow = {{.from = a, .to = b}, {.from = b, .to = a}},
+        .pool = pool,
+        .active = now,
+    };
+    update_interest(pump);
+}
+
+int pump_event(struct pump *pump, unsigned side, unsigned events, uint64_t now,
+               struct pump_end *end)
+{
+    if (events & LEG_FAILED)
+        return over_by_error(end, leg_error(pump->flow[side].from), side);
+    if ((events & LEG_WRITABLE) && flow_has_work(&pump->flow[!side]) &&
+        flow_turn(pump, &pump->flow[!side], now, 0, end))
+        return 1;
+    if ((events & LEG_READABLE) && flow_may_read(&pump->flow[side]) &&
+        flow_turn(pump, &pump->flow[side], now, PUMP_BUDGET, end))
+        return 1;
+    if (pump->flow[0].tx == PUMP_TX_DONE && pump->flow[1].tx == PUMP_TX_DONE)
+        return over(end, CLOSE_DONE, PUMP_BOTH);
+    update_interest(pump);
+    return 0;
+}
+
+int pump_tick(struct pump *pump, uint64_t now, uint64_t idle, uint64_t stall, struct pump_end *end)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t since = pump->flow[i].blocked_since;
+        if (stall && since && clock_since(now, since) >= stall)
+            return over(end, CLOSE_STALL, !i);
+    }
+    if (idle && clock_since(now, pump->active) >= idle)
+        return over(end, CLOSE_IDLE, PUMP_BOTH);
+    return 0;
+}
+
+void pump_stop(struct pump *pump)
+{
+    flow_release(pump, &pump->flow[0]);
+    flow_release(pump, &pump->flow[1]);
+}

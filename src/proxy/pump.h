@@ -1,0 +1,66 @@
+/* pump.h - copy a session's bytes between its two legs, both ways. Back-pressure only: a direction
+ * holds at most one frame, and while it does, nothing is read from its sender. Knows legs and time,
+ * no session, identity or loop.
+ *
+ *   receive half:  OPEN --EOF--> EOF --nothing more--> END     (after EOF only ABORT may come)
+ *   transmit half: OPEN --EOF passed on--> DONE
+ *
+ * The session is over when both directions are DONE.
+ */
+#ifndef FL_PROXY_PUMP_H
+#define FL_PROXY_PUMP_H
+
+#include "leg/leg.h"
+#include "proxy/pool.h"
+#include "wire/close_reason.h"
+#include "wire/message.h"
+
+#define PUMP_BUDGET                                                                                \
+    (256 *                                                                                         \
+     1024) /* bytes one leg may bring in a turn, so that a fast session leaves room for others */
+#define PUMP_BOTH 2 /* as struct pump_end.side: nobody's or both sides' doing */
+
+enum pump_rx { PUMP_RX_OPEN, PUMP_RX_EOF, PUMP_RX_END };
+enum pump_tx { PUMP_TX_OPEN, PUMP_TX_DONE };
+
+/* One direction. */
+struct pump_flow {
+    struct leg *from, *to;
+    unsigned rx, tx;        /* enum pump_rx of @from, enum pump_tx of @to */
+    uint32_t left;          /* bytes of the held frame still to pass on */
+    uint8_t *buffer;        /* of the pool, while a frame is held; else NULL */
+    uint8_t *head;          /* first byte still to pass on */
+    uint64_t bytes;         /* passed on so far */
+    uint64_t blocked_since; /* when @to stopped taking; 0: it takes */
+};
+
+struct pump {
+    struct pump_flow flow[2]; /* [i]: from side i to the other */
+    unsigned wanted[2];       /* what leg_want() was last told for side i */
+    struct pool *pool;
+    uint64_t active; /* when a byte or an EOF last passed */
+};
+
+/* Why a pump is over. */
+struct pump_end {
+    enum close_reason reason;
+    unsigned side;  /* whose doing: 0, 1 or PUMP_BOTH */
+    fl_Abort abort; /* reason ABORTED: what the peer said */
+};
+
+/* pump_start - the legs stay the caller's; both must be open and greeted. Sets their wants. */
+void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool, uint64_t now);
+
+/* pump_event - @events (enum leg_event) came from the leg of @side. Returns 0: go on; 1: over, *end
+ * tells why. */
+int pump_event(struct pump *pump, unsigned side, unsigned events, uint64_t now,
+               struct pump_end *end);
+
+/* pump_tick - limits in microseconds, 0 = none: @idle without any byte, @stall with a receiver that
+ * takes nothing. Returns as pump_event(). */
+int pump_tick(struct pump *pump, uint64_t now, uint64_t idle, uint64_t stall, struct pump_end *end);
+
+/* pump_stop - give buffers back. The legs are not touched. */
+void pump_stop(struct pump *pump);
+
+#endif

@@ -1,0 +1,98 @@
+#include "proxy/report.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define FIELDS_MAX (COUNTER_COUNT + 2 * CLOSE_REASON_COUNT + 8)
+#define FIELD_NAME 40
+
+/* Resident bytes: the second number of statm is in pages (proc(5)). The file was opened at start,
+ * since nothing is later. */
+static uint64_t resident(int statm)
+{
+    char text[128];
+    unsigned long size, pages;
+    ssize_t n = statm < 0 ? -1 : pread(statm, text, sizeof(text) - 1, 0);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    if (sscanf(text, "%lu %lu", &size, &pages) != 2)
+        return 0;
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void fill_reasons(const struct counters_total *total, fl_Report *report)
+{
+    for (uint32_t i = 0; i < CLOSE_REASON_COUNT; i++) {
+        uint64_t count = total->ends[i] + total->rejects[i];
+        if (count && report->reasons_count < ARRAY_SIZE(report->reasons))
+            report->reasons[report->reasons_count++] = (fl_ReasonCount){.code = i, .count = count};
+    }
+}
+
+void report_fill(const struct proxy *proxy, uint64_t now, fl_Report *ret_report)
+{
+    struct counters_total total;
+    proxy_total(proxy, &total);
+    *ret_report = (fl_Report){
+        .endpoints = (uint32_t)registry_count(proxy->registry),
+        .sessions = (uint32_t)pair_live(proxy->pair),
+        .sessions_total = total.value[COUNTER_SESSIONS],
+        .bytes = total.value[COUNTER_BYTES],
+        .refused = counters_refused(&total),
+        .uptime = clock_since(now, proxy->started) / CLOCK_SEC,
+        .memory = resident(proxy->statm),
+        .accepted = total.value[COUNTER_ACCEPTED],
+    };
+    fill_reasons(&total, ret_report);
+}
+
+/* A record under construction: the names of fields must live until it is written. */
+struct record {
+    struct log_field field[FIELDS_MAX];
+    char name[FIELDS_MAX][FIELD_NAME];
+    unsigned count;
+};
+
+static void record_add(struct record *record, const char *prefix, const char *name, uint64_t value)
+{
+    if (record->count + 1 >= FIELDS_MAX)
+        return;
+    char *key = record->name[record->count];
+    (void)snprintf(key, FIELD_NAME, "%s%s", prefix, name);
+    for (char *c = key; *c; c++)
+        *c = *c == '-' ? '_' : *c;
+    record->field[record->count++] = LF_U64(key, value);
+}
+
+static void record_reasons(struct record *record, const char *prefix, const uint64_t *counts)
+{
+    for (uint32_t i = 0; i < CLOSE_REASON_COUNT; i++) {
+        if (counts[i])
+            record_add(record, prefix, close_reason_name(i), counts[i]);
+    }
+}
+
+void report_log(const struct proxy *proxy, uint64_t now)
+{
+    struct record record = {.count = 0};
+    struct counters_total total;
+
+    proxy_total(proxy, &total);
+    record_add(&record, "", "uptime", clock_since(now, proxy->started) / CLOCK_SEC);
+    record_add(&record, "", "memory", resident(proxy->statm));
+    record_add(&record, "", "strangers", atomic_load(&proxy->strangers));
+    record_add(&record, "", "endpoints", registry_count(proxy->registry));
+    record_add(&record, "", "sessions", pair_live(proxy->pair));
+    record_add(&record, "", "refused", counters_refused(&total));
+    for (unsigned i = 0; i < COUNTER_COUNT; i++)
+        record_add(&record, "", counters_name(i), total.value[i]);
+    record_reasons(&record, "end_", total.ends);
+    record_reasons(&record, "reject_", total.rejects);
+    record.field[record.count] = LF_END;
+    log_emit(LOG_INFO, "counters", record.field);
+}

@@ -1,0 +1,122 @@
+#include "proxy/session.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* What the other side is told when the reason lies with one: that one's own faults are not its
+ * business. */
+static enum close_reason reason_for_other(enum close_reason reason)
+{
+    switch (reason) {
+    case CLOSE_ABORTED:
+    case CLOSE_DONE:
+    case CLOSE_SHUTDOWN:
+        return reason;
+    default:
+        return CLOSE_OTHER_SIDE;
+    }
+}
+
+static void log_end(const struct session *session, enum close_reason reason, unsigned side,
+                    uint64_t now)
+{
+    static const char *const sides[] = {"caller", "callee", "both"};
+    char caller[9], callee[9];
+    log_info("session ended", LF_ID("session", &session->id),
+             LF_STR("caller", id_short(&session->party[0].id, caller)),
+             LF_STR("callee", id_short(&session->party[1].id, callee)),
+             LF_U64("up", session->pump.flow[0].bytes), LF_U64("down", session->pump.flow[1].bytes),
+             LF_U64("ms", clock_since(now, session->started) / CLOCK_MS),
+             LF_STR("reason", close_reason_name(reason)), LF_STR("side", sides[side]));
+}
+
+static void session_end(struct session *session, const struct pump_end *end)
+{
+    struct conn *conn[2] = {session->conn[0], session->conn[1]};
+    struct worker *worker = session->home;
+
+    log_end(session, end->reason, end->side, worker_now(worker));
+    pump_stop(&session->pump);
+    for (unsigned i = 0; i < 2; i++) {
+        bool own = end->side == i || end->side == PUMP_BOTH;
+        bool relay = !own && end->reason == CLOSE_ABORTED;
+        conn_finish(conn[i], own ? end->reason : reason_for_other(end->reason),
+                    relay ? &end->abort : NULL);
+    }
+    pair_end(worker->proxy->pair, session);
+}
+
+void session_fail(struct session *session, enum close_reason reason, unsigned side)
+{
+    struct pump_end end = {.reason = reason, .side = side};
+    session_end(session, &end);
+}
+
+static void greet(struct session *session, unsigned side)
+{
+    fl_Joined joined = fl_Joined_init_zero;
+    memcpy(joined.session, session->id.b, FL_ID_BYTES);
+    joined.has_peer = true;
+    party_to_wire(&session->party[!side], &joined.peer);
+    joined.caller = side == 0;
+    conn_greet(session->conn[side], &joined);
+}
+
+void session_begin(struct session *session)
+{
+    struct worker *worker = session->home;
+    session->pump.pool = &worker->pool;
+    for (unsigned i = 0; i < 2; i++) {
+        if (!session->conn[i]) {
+            conn_close(session->conn[!i], CLOSE_OTHER_SIDE);
+            return;
+        }
+    }
+    counters_add(&worker->counters, COUNTER_SESSIONS, 1);
+    struct conn *callee = session->conn[1];
+    greet(session, 0);
+    if (!conn_is_closed(callee)) /* else the session is gone */
+        greet(session, 1);
+}
+
+void session_greeted(struct session *session, unsigned side)
+{
+    session->greeted |= 1u << side;
+    if (session->greeted == 3)
+        pump_start(&session->pump, session->conn[0]->leg, session->conn[1]->leg,
+                   &session->home->pool, worker_now(session->home));
+}
+
+static uint64_t session_bytes(const struct session *session)
+{
+    return session->pump.flow[0].bytes + session->pump.flow[1].bytes;
+}
+
+void session_event(struct session *session, unsigned side, unsigned events)
+{
+    struct worker *worker = session->home;
+    struct pump_end end = {0};
+
+    if (session->greeted != 3) {
+        if (events & LEG_FAILED)
+            conn_close(session->conn[side],
+                       close_reason_of_error(leg_error(session->conn[side]->leg)));
+        return;
+    }
+    uint64_t before = session_bytes(session);
+    int over = pump_event(&session->pump, side, events, worker_now(worker), &end);
+    counters_add(&worker->counters, COUNTER_BYTES, session_bytes(session) - before);
+    if (over)
+        session_end(session, &end);
+}
+
+void session_tick(struct session *session, uint64_t now)
+{
+    const struct proxy_limits *limits = &session->home->proxy->limits;
+    struct pump_end end = {0};
+
+    if (session->greeted == 3 && pump_tick(&session->pump, now, limits->idle, limits->stall, &end))
+        session_end(session, &end);
+}

@@ -1,0 +1,256 @@
+#include "proxy/worker.h"
+
+#include <gnutls/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "proxy/conn.h"
+#include "proxy/hash.h"
+
+#define SWEEP_SECONDS 1
+
+enum letter_kind { LETTER_FRAME, LETTER_CLOSE, LETTER_MOVE, LETTER_RECHECK };
+
+struct letter {
+    struct letter *prev, *next;
+    enum letter_kind kind;
+    struct conn_ref *ref;     /* FRAME, CLOSE: owned */
+    struct conn *conn;        /* MOVE */
+    enum close_reason reason; /* CLOSE */
+    uint8_t type;             /* FRAME */
+    uint16_t len;             /* FRAME: of @body */
+    uint8_t body[];
+};
+
+void worker_init(struct worker *worker, struct proxy *proxy, const struct worker_env *env,
+                 uint64_t seed)
+{
+    memset(worker, 0, sizeof(*worker));
+    worker->proxy = proxy;
+    worker->env = *env;
+    worker->random = seed;
+    if (seed == 0)
+        (void)gnutls_rnd(GNUTLS_RND_NONCE, &worker->random, sizeof(worker->random));
+    worker->random |= 1; /* xorshift never leaves 0 */
+    pool_init(&worker->pool);
+    pthread_mutex_init(&worker->lock, NULL);
+    if (proxy->count == 0)
+        proxy->started = worker_now(worker);
+    proxy_add_worker(proxy, worker);
+}
+
+static void letter_free(struct letter *letter)
+{
+    conn_ref_unref(letter->ref);
+    free(letter);
+}
+
+static struct letter *take_mail(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    struct letter *mail = worker->mail;
+    worker->mail = NULL;
+    pthread_mutex_unlock(&worker->lock);
+    return mail;
+}
+
+void worker_done(struct worker *worker)
+{
+    struct letter *letter, *next;
+    struct letter *mail = take_mail(worker);
+    DL_FOREACH_SAFE (mail, letter, next)
+        letter_free(letter);
+    pool_done(&worker->pool);
+    pthread_mutex_destroy(&worker->lock);
+}
+
+uint64_t worker_now(const struct worker *worker)
+{
+    return worker->env.now(worker->env.ctx);
+}
+
+uint64_t worker_random(struct worker *worker)
+{
+    uint64_t x = worker->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    worker->random = x;
+    return x * UINT64_C(0x2545F4914F6CDD1D);
+}
+
+static struct letter *letter_new(enum letter_kind kind, struct conn_ref *ref, size_t len)
+{
+    struct letter *letter = calloc(1, sizeof(*letter) + len);
+    if (!letter)
+        return NULL;
+    letter->kind = kind;
+    letter->ref = ref ? conn_ref_ref(ref) : NULL;
+    letter->len = (uint16_t)len;
+    return letter;
+}
+
+/* Takes @letter, also on failure. A stopping worker delivers nothing more. */
+static int post(struct worker *worker, struct letter *letter)
+{
+    pthread_mutex_lock(&worker->lock);
+    bool stopping = worker->stopping;
+    if (!stopping) {
+        DL_APPEND(worker->mail, letter);
+        worker->env.wake(worker->env.ctx); /* under the lock: a stopped worker is not woken */
+    }
+    pthread_mutex_unlock(&worker->lock);
+    if (!stopping)
+        return 0;
+    letter_free(letter);
+    return -FL_ECLOSED;
+}
+
+int worker_post_frame(struct conn_ref *ref, uint8_t type, const pb_msgdesc_t *fields,
+                      const void *message)
+{
+    uint8_t frame[512];
+    int size = message_encode(type, fields, message, frame, sizeof(frame));
+    if (size < 0)
+        return size;
+    struct letter *letter = letter_new(LETTER_FRAME, ref, (size_t)size - FRAME_HEADER);
+    if (!letter)
+        return -ENOMEM;
+    letter->type = type;
+    memcpy(letter->body, frame + FRAME_HEADER, letter->len);
+    return post(conn_ref_worker(ref), letter);
+}
+
+int worker_post_close(struct conn_ref *ref, enum close_reason reason)
+{
+    struct letter *letter = letter_new(LETTER_CLOSE, ref, 0);
+    if (!letter)
+        return -ENOMEM;
+    letter->reason = reason;
+    return post(conn_ref_worker(ref), letter);
+}
+
+int worker_post_move(struct worker *worker, struct conn *conn)
+{
+    struct letter *letter = letter_new(LETTER_MOVE, NULL, 0);
+    if (!letter)
+        return -ENOMEM;
+    letter->conn = conn;
+    return post(worker, letter);
+}
+
+int worker_post_recheck(struct worker *worker)
+{
+    struct letter *letter = letter_new(LETTER_RECHECK, NULL, 0);
+    return letter ? post(worker, letter) : -ENOMEM;
+}
+
+static void recheck(struct worker *worker)
+{
+    struct trust *trust = identity_trust(worker->proxy->identity);
+    struct conn *conn;
+    DL_FOREACH (worker->known, conn) {
+        if (trust_is_denied(trust, &conn->party.id))
+            conn_close(conn, CLOSE_DENIED);
+    }
+}
+
+static void deliver(struct worker *worker, const struct letter *letter)
+{
+    struct conn *conn = letter->ref ? conn_ref_conn(letter->ref) : letter->conn;
+    switch (letter->kind) {
+    case LETTER_FRAME:
+        if (conn)
+            conn_send(conn, letter->type, letter->body, letter->len);
+        break;
+    case LETTER_CLOSE:
+        if (conn)
+            conn_close(conn, letter->reason);
+        break;
+    case LETTER_MOVE:
+        conn_arrive(conn, worker);
+        break;
+    case LETTER_RECHECK:
+        recheck(worker);
+        break;
+    }
+}
+
+void worker_drain(struct worker *worker)
+{
+    struct letter *letter, *next;
+    struct letter *mail = take_mail(worker);
+    DL_FOREACH_SAFE (mail, letter, next) {
+        deliver(worker, letter);
+        letter_free(letter);
+    }
+}
+
+static void tick_list(struct conn *list, uint64_t now)
+{
+    struct conn *conn;
+    DL_FOREACH (list, conn)
+        conn_tick(conn, now);
+}
+
+void worker_tick(struct worker *worker)
+{
+    uint64_t now = worker_now(worker);
+    struct proxy *proxy = worker->proxy;
+
+    tick_list(worker->strangers, now);
+    tick_list(worker->known, now);
+    worker_reap(worker);
+    if (worker == proxy->workers[0] && now >= worker->next_sweep) {
+        worker->next_sweep = now + SWEEP_SECONDS * CLOCK_SEC;
+        registry_sweep(proxy->registry, now);
+        pair_sweep(proxy->pair, now);
+    }
+}
+
+void worker_reap(struct worker *worker)
+{
+    while (worker->closed) {
+        struct conn *conn = worker->closed;
+        worker->closed = conn_free(conn);
+    }
+}
+
+static void stop_list(struct conn *list)
+{
+    struct conn *conn;
+    DL_FOREACH (list, conn)
+        conn_close(conn, CLOSE_SHUTDOWN);
+}
+
+/* What comes by mail afterwards is refused under the lock, so no conn is lost between two workers.
+ */
+void worker_stop(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    worker->stopping = true;
+    pthread_mutex_unlock(&worker->lock);
+    worker_drain(worker);
+    stop_list(worker->strangers);
+    stop_list(worker->known);
+    worker_reap(worker);
+}
+
+bool worker_idle(const struct worker *worker)
+{
+    return !worker->strangers && !worker->known;
+}
+
+bool worker_evict_stranger(struct worker *worker)
+{
+    struct conn *conn;
+    DL_FOREACH (worker->strangers, conn) {
+        if (!conn_is_closed(conn)) {
+            conn_close(conn, CLOSE_FULL);
+            return true;
+        }
+    }
+    return false;
+}

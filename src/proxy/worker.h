@@ -1,0 +1,84 @@
+/* worker.h - one thread's share of the proxy: its conns, frame buffers, counters, and a mailbox by
+ * which other threads reach its conns. The loop around it is worker_uv.c; the simulator has its
+ * own.
+ */
+#ifndef FL_PROXY_WORKER_H
+#define FL_PROXY_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "leg/leg.h"
+#include "proxy/conn_ref.h"
+#include "proxy/counters.h"
+#include "proxy/pool.h"
+#include "proxy/proxy.h"
+
+#define WORKER_TICK_MS 250 /* how often worker_tick() is due: the grain of every deadline */
+
+/* What a worker needs of its surroundings. */
+struct worker_env {
+    void *ctx;
+    uint64_t (*now)(void *ctx); /* microseconds, monotonic, the same clock for all workers */
+    int64_t (*wall)(void *ctx); /* seconds since 1970, for certificates */
+    void (*wake)(void *ctx);    /* have worker_drain() called soon; from any thread */
+    void *loop;                 /* for leg_attach() */
+};
+
+struct letter;
+
+struct worker {
+    struct proxy *proxy;
+    struct worker_env env;
+    struct conn *strangers; /* not authenticated, oldest first */
+    struct conn *known;     /* the others */
+    struct conn *closed;    /* in one of the lists above still; freed at the end of the turn */
+    struct pool pool;
+    struct counters counters;
+    pthread_mutex_t lock;   /* of the mailbox */
+    struct letter *mail;    /* oldest first */
+    bool stopping;          /* letters with conns are refused from now on; under the lock */
+    uint64_t random;        /* state of worker_random() */
+    uint64_t next_sweep;    /* of registry and keys; first worker only */
+    uint8_t in[LEG_BUFFER]; /* one control frame being read */
+    uint8_t out[FRAME_MAX]; /* one control frame being made */
+};
+
+/* worker_init - and proxy_add_worker(). @seed: of jitter; 0 takes a random one. */
+void worker_init(struct worker *worker, struct proxy *proxy, const struct worker_env *env,
+                 uint64_t seed);
+
+/* worker_done - every conn must be closed and reaped. Undelivered letters are dropped. */
+void worker_done(struct worker *worker);
+
+/* worker_drain - deliver the mailbox. worker_tick - deadlines, keepalives, reports; about every
+ * WORKER_TICK_MS. worker_reap - free what was closed; at the end of each turn of the loop, outside
+ * of any conn's callback. */
+void worker_drain(struct worker *worker);
+void worker_tick(struct worker *worker);
+void worker_reap(struct worker *worker);
+
+/* worker_stop - close every conn with SHUTDOWN, told. worker_idle - no conn is left. */
+void worker_stop(struct worker *worker);
+bool worker_idle(const struct worker *worker);
+
+/* worker_evict_stranger - close the oldest unauthenticated conn, so that a flood of silent
+ * connections does not keep others out. False when there is none. */
+bool worker_evict_stranger(struct worker *worker);
+
+/* Letters; from any thread. worker_post_frame - encode @message and have it sent on the conn of
+ * @ref. worker_post_close - close the conn of @ref. worker_post_move - hand over @conn, whose leg
+ * is detached. worker_post_recheck - close the conns of denied identities. Return 0, -ENOMEM, or
+ * -FL_ECLOSED when that worker is stopping. References stay the caller's. */
+int worker_post_frame(struct conn_ref *ref, uint8_t type, const pb_msgdesc_t *fields,
+                      const void *message);
+int worker_post_close(struct conn_ref *ref, enum close_reason reason);
+int worker_post_move(struct worker *worker, struct conn *conn);
+int worker_post_recheck(struct worker *worker);
+
+uint64_t worker_now(const struct worker *worker);
+
+/* worker_random - cheap, for jitter only: xorshift64*, Vigna 2016. */
+uint64_t worker_random(struct worker *worker);
+
+#endif
