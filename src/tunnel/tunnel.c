@@ -57,8 +57,10 @@
 #define RX_MAX   (64 * 1024)
 #define RX_LEAST (16 * 1024 + 256) /* what one record may give */
 #define BUDGET   16                /* DATA frames taken and records sent a turn, about 256 KiB */
-#define REKEY_AFTER                                                                                \
-    (UINT64_C(64) << 30) /* AES-GCM's limit is 2^24.5 full records (RFC 8446 §5.5) */
+/* AES-GCM's limit is 2^24.5 full records (RFC 8446 §5.5). Tests set less. */
+#ifndef TUNNEL_REKEY_AFTER
+#define TUNNEL_REKEY_AFTER (UINT64_C(64) << 30)
+#endif
 
 enum tunnel_state {
     TUNNEL_HANDSHAKE,
@@ -707,7 +709,7 @@ static void drain_rx(struct tunnel *t)
 
 static int rekey(struct tunnel *t)
 {
-    if (t->since_rekey < REKEY_AFTER)
+    if (t->since_rekey < TUNNEL_REKEY_AFTER)
         return 0;
     t->since_rekey = 0;
     return gnutls_session_key_update(t->tls, 0) < 0 ? -FL_ETLS : 0;
@@ -793,7 +795,7 @@ static void update_wants(struct tunnel *t)
 {
     bool reads = t->state != TUNNEL_HELD && (t->state != TUNNEL_OPEN || !t->paused);
     unsigned events = reads && !t->rx_ended ? LEG_READABLE : 0;
-    if (staged(t) > 0)
+    if (staged(t) > 0 || t->state == TUNNEL_CLOSING) /* the end too may wait for room */
         events |= LEG_WRITABLE;
     else if (outbox_held(&t->outbox) > 0 && !t->tls_failed)
         turn_queue(t->turn, &t->item);

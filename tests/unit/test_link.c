@@ -303,6 +303,28 @@ static void test_harmless_frames(void **state)
     assert_int_equal(reports, 0);
 }
 
+/* Any type, any bytes, at any moment. */
+static void test_random_frames(void **state)
+{
+    uint32_t x = 12345;
+    uint8_t body[300];
+    start_one();
+    for (unsigned i = 0; i < 3000; i++) {
+        for (size_t k = 0; k < FAKE_LEGS; k++) {
+            struct fake_leg *f = &world.proxies[0].legs[k];
+            x = x * 1664525u + 1013904223u;
+            for (size_t n = 0; f->leg && n < sizeof(body); n++)
+                body[n] = (uint8_t)((x = x * 1664525u + 1013904223u) >> 24) & (n % 3 ? 0x1f : 0xff);
+            if (f->leg)
+                (void)leg_send(f->leg, (uint8_t)((x >> 20) % 0x16), 0, body,
+                               (x >> 8) % sizeof(body));
+        }
+        world_pass(&world, (x >> 16) % 600 * CLOCK_MS);
+    }
+    world_pass(&world, 100 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+}
+
 static void test_console(void **state)
 {
     static struct fl_id ids[450];
@@ -370,8 +392,8 @@ int main(void)
         T(test_unsteady),         T(test_addresses_in_turn), T(test_deadlines),
         T(test_black_hole),       T(test_silence),           T(test_holds),
         T(test_draining_is_news), T(test_refused),           T(test_answers_ping),
-        T(test_bad_frames),       T(test_harmless_frames),   T(test_console),
-        T(test_too_many),
+        T(test_bad_frames),       T(test_harmless_frames),   T(test_random_frames),
+        T(test_console),          T(test_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -294,6 +294,23 @@ static void test_close_text(void **state)
     rig_free(rig);
 }
 
+/* A leg without room for one byte more delays the end and does not lose it. */
+static void test_close_full(void **state)
+{
+    for (size_t len = FRAME_BODY_MAX - 120; len < FRAME_BODY_MAX; len += 3) {
+        struct setup s = session_setup;
+        s.room = FRAME_MAX;
+        struct rig *rig = open_pair(&s);
+        while (send_block(rig->b.tunnel, FRAME_BLOCK_DATA, len) == 0)
+            continue;
+        tunnel_close(rig->b.tunnel, TUNNEL_CLOSE_DONE, "that was all");
+        pass(rig, CLOCK_SEC);
+        assert_string_equal(rig->a.text, "that was all");
+        assert_null(rig->list.head);
+        rig_free(rig);
+    }
+}
+
 static void test_close_both(void **state)
 {
     struct rig *rig = open_pair(&session_setup);
@@ -556,6 +573,97 @@ static void test_reset(void **state)
     rig_free(rig);
 }
 
+/* ---- a relay that does what it likes ---- */
+
+struct mangler {
+    struct leg *in, *out;
+    uint32_t *random;
+    unsigned mood; /* one frame in so many is mangled */
+};
+
+static uint32_t next_random(uint32_t *x)
+{
+    *x ^= *x << 13; /* xorshift32, Marsaglia 2003 */
+    *x ^= *x >> 17;
+    *x ^= *x << 5;
+    return *x;
+}
+
+static void mangle_frame(struct mangler *m, uint8_t *data, size_t len)
+{
+    uint32_t r = next_random(m->random);
+    unsigned what = r % m->mood;
+    if (what == 0)
+        data[r / 7 % len] ^= (uint8_t)(1u << (r >> 29));
+    else if (what == 1)
+        len = 1 + r / 7 % len;
+    else if (what == 2)
+        (void)leg_send_data(m->out, data, len); /* twice */
+    else if (what == 3)
+        (void)leg_send(m->out, (uint8_t)(r >> 24), (uint8_t)(r >> 8 & 1), data, len % 50);
+    if (what != 4)
+        (void)leg_send_data(m->out, data, len);
+    if (what == 5)
+        (void)leg_send_eof(m->out);
+}
+
+static void mangler_on_leg(void *ctx, struct leg *leg, unsigned events)
+{
+    struct mangler *m = ctx;
+    static uint8_t buf[LEG_BUFFER];
+    struct frame frame;
+    leg_want(leg, LEG_READABLE);
+    while (!(events & LEG_FAILED) && leg_recv(leg, buf, &frame) == 0) {
+        if (frame.type == FRAME_DATA)
+            mangle_frame(m, buf + (frame.body - buf), frame.len);
+        else
+            (void)leg_send_eof(m->out);
+    }
+    if (events & LEG_FAILED)
+        leg_mem_kill(m->out, -FL_EPEER);
+}
+
+/* Whatever it does: no crash, no byte that the peer did not send, and an end within the deadlines.
+ */
+static void mangle_once(uint32_t seed)
+{
+    struct rig *rig = rig_new(
+        &(struct setup){.caller_session = SESSION, .callee_session = SESSION, .only_caller = true});
+    struct leg *far[2] = {rig->legs[1], NULL};
+    const struct leg_mem_options options = {.delay = CLOCK_MS, .room = 1 << 20};
+    struct mangler m[2];
+    assert_int_equal(leg_mem_pair(rig->net, &options, &far[1], &rig->legs[1]), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        m[i] = (struct mangler){
+            .in = far[i], .out = far[1 - i], .random = &seed, .mood = 6 + seed % 60};
+        leg_set_handler(far[i], mangler_on_leg, &m[i]);
+    }
+    start_callee(rig, &(struct setup){.callee = source, .callee_session = SESSION});
+    for (unsigned i = 0; i < 30; i++) {
+        pass(rig, 50 * CLOCK_MS);
+        if (rig->b.tunnel)
+            (void)send_block(rig->b.tunnel, FRAME_BLOCK_DATA, next_random(&seed) % FRAME_BODY_MAX);
+        if (rig->a.tunnel)
+            (void)send_block(rig->a.tunnel, FRAME_WANT, next_random(&seed) % 100);
+    }
+    if (rig->a.tunnel)
+        tunnel_close(rig->a.tunnel, TUNNEL_CLOSE_DONE, NULL);
+    pass(rig, 16 * CLOCK_SEC);
+    assert_true(rig->a.messages == 0 || rig->a.last_type == FRAME_BLOCK_DATA);
+    if (rig->list.head && rig->b.tunnel)
+        pass(rig, 60 * CLOCK_SEC);
+    assert_null(rig->list.head);
+    leg_close(far[0], LEG_RESET);
+    leg_close(far[1], LEG_RESET);
+    rig_free(rig);
+}
+
+static void test_mangled(void **state)
+{
+    for (uint32_t seed = 1; seed <= 150; seed++)
+        mangle_once(seed * 2654435761u);
+}
+
 /* ---- time ---- */
 
 static void test_handshake_deadline(void **state)
@@ -702,6 +810,7 @@ int main(void)
         cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_close_text),
+        cmocka_unit_test(test_close_full),
         cmocka_unit_test(test_close_both),
         cmocka_unit_test(test_close_in_message),
         cmocka_unit_test(test_wrong_peer),
@@ -730,6 +839,7 @@ int main(void)
         cmocka_unit_test(test_stall),
         cmocka_unit_test(test_close_deadline),
         cmocka_unit_test(test_idle_then_busy),
+        cmocka_unit_test(test_mangled),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
