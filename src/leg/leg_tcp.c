@@ -2,22 +2,25 @@
  *
  * Receive half:
  *
- *    CONNECTING --> HANDSHAKE --> OPEN --EOF frame--> EOF
- *         |                        |                   |
- *         +---------> PLAIN --FIN--|-------> EOF       |        leg_close(GRACEFUL): the peer's
- *                       |          |          |        |        bytes are read and thrown away,
- *                       +----------+----------+--------+--> DRAINING --FIN--> DRAINED
+ *    CONNECTING --> HANDSHAKE --> OPEN --EOF frame--+
+ *         |                        |                v
+ *         +---------> PLAIN -------|------FIN----> EOF
+ *                       |          |                |
+ *                       +----------+----------------+--> DRAINING --FIN--> DRAINED
  *
  * Transmit half:
  *
- *    HANDSHAKE --> OPEN <--> FLUSHING      a record waits inside GnuTLS for room in the socket
- *        |          | ^----> REKEY         a KeyUpdate waits there, then a new key
- *        |          +--> EOF_QUEUED --> SHUT      the EOF frame waits; it is in the socket
- *        |          |                    |
- *        |          +--------------------+-------> BYE (close_notify) --> FIN
- *        +--> PLAIN --shutdown--> SHUT ---------------------------------> FIN
+ *    HANDSHAKE --> OPEN <--> FLUSHING            the socket is full, records wait in the leg
+ *        |          |
+ *        |          +--> EOF_QUEUED --> SHUT     the EOF frame waits; it is in the socket
+ *        |          |        |           |
+ *        |          +--------+-----------+-----> BYE (close_notify) --> FIN
+ *        +--> PLAIN --shutdown--> SHUT --------------------------------> FIN
  *
- * FAILED can follow every state of both halves up to SHUT and EOF, and holds both at once.
+ * DRAINING and BYE belong to a graceful close: what was accepted is delivered, what comes is thrown
+ * away. FAILED can follow every state before them and holds both halves at once.
+ *
+ * Records are collected and go to the socket when a block is full or the loop's turn ends (wire.h).
  *
  * Who owns what: the leg owns socket and TLS session. What is registered in a loop lies in blocks
  * of its own (leg_poll, leg_turn) that point back to the leg, so that a leg can leave a loop at
@@ -27,12 +30,8 @@
  */
 #include "leg/leg_tcp.h"
 
-#include <arpa/inet.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,14 +43,13 @@
 #include "identity/hello.h"
 #include "identity/tls.h"
 #include "leg/address.h"
+#include "leg/connector.h"
+#include "leg/wire.h"
 
-#define ADDRESS_MS      3000         /* a silent address, when there is another to try */
-#define LAST_ADDRESS_MS 10000        /* the last one: time for four SYNs, at 0, 1, 3 and 7 s */
-#define LINGER_MS       5000         /* for the peer to finish after a graceful close */
-#define DRAIN_BYTES     (256 * 1024) /* thrown away per turn at most */
-#define NOTSENT_BYTES   (128 * 1024) /* unsent in the kernel; more would only be latency */
-#define WARNINGS        4            /* alerts of level warning that a handshake may contain */
-#define WIRE_FIN        (-1)         /* in wire_errno: the peer has finished sending */
+#define LINGER_MS     5000         /* for the peer to finish after a graceful close */
+#define DRAIN_BYTES   (256 * 1024) /* thrown away per turn at most */
+#define NOTSENT_BYTES (128 * 1024) /* unsent in the kernel; more would only be latency */
+#define WARNINGS      4            /* alerts of level warning that a handshake may contain */
 
 /* Records under one key: 64 GiB of full ones. RFC 8446 §5.5 allows 2^24.5 with AES-GCM. */
 #ifndef LEG_TCP_REKEY_RECORDS
@@ -86,7 +84,6 @@ enum tx_state {
     TX_HANDSHAKE,
     TX_OPEN,
     TX_FLUSHING,
-    TX_REKEY,
     TX_PLAIN,
     TX_EOF_QUEUED,
     TX_SHUT,
@@ -99,13 +96,13 @@ static const struct state_def tx_defs[] = {
     [TX_HANDSHAKE] = {"handshake", STATE_BIT(TX_OPEN) | STATE_BIT(TX_PLAIN) | STATE_BIT(TX_FAILED),
                       0},
     [TX_OPEN] = {"open",
-                 STATE_BIT(TX_FLUSHING) | STATE_BIT(TX_REKEY) | STATE_BIT(TX_EOF_QUEUED) |
-                     STATE_BIT(TX_SHUT) | STATE_BIT(TX_BYE) | STATE_BIT(TX_FAILED),
+                 STATE_BIT(TX_FLUSHING) | STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_BYE) |
+                     STATE_BIT(TX_FAILED),
                  0},
-    [TX_FLUSHING] = {"flushing", STATE_BIT(TX_OPEN) | STATE_BIT(TX_FAILED), 0},
-    [TX_REKEY] = {"rekey", STATE_BIT(TX_OPEN) | STATE_BIT(TX_FAILED), 0},
+    [TX_FLUSHING] = {"flushing", STATE_BIT(TX_OPEN) | STATE_BIT(TX_BYE) | STATE_BIT(TX_FAILED), 0},
     [TX_PLAIN] = {"plain", STATE_BIT(TX_SHUT) | STATE_BIT(TX_FIN) | STATE_BIT(TX_FAILED), 0},
-    [TX_EOF_QUEUED] = {"eof queued", STATE_BIT(TX_SHUT) | STATE_BIT(TX_FAILED), 0},
+    [TX_EOF_QUEUED] = {"eof queued", STATE_BIT(TX_SHUT) | STATE_BIT(TX_BYE) | STATE_BIT(TX_FAILED),
+                       0},
     [TX_SHUT] = {"shut", STATE_BIT(TX_BYE) | STATE_BIT(TX_FIN) | STATE_BIT(TX_FAILED), 0},
     [TX_BYE] = {"bye", STATE_BIT(TX_FIN), LINGER_MS},
     [TX_FIN] = {"fin", 0, LINGER_MS},
@@ -116,7 +113,7 @@ static const struct state_table tx_table = {"leg.tx", tx_defs, ARRAY_SIZE(tx_def
 #define RX_READS  (STATE_BIT(RX_OPEN) | STATE_BIT(RX_PLAIN))
 #define RX_LIVE   (RX_READS | STATE_BIT(RX_EOF))
 #define TX_TAKES  (STATE_BIT(TX_OPEN) | STATE_BIT(TX_PLAIN))
-#define TX_PUSHES (STATE_BIT(TX_FLUSHING) | STATE_BIT(TX_REKEY) | STATE_BIT(TX_EOF_QUEUED))
+#define TX_PUSHES (STATE_BIT(TX_FLUSHING) | STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_BYE))
 #define TX_ENDED  (STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_SHUT))
 
 struct leg_tcp {
@@ -126,16 +123,16 @@ struct leg_tcp {
     unsigned wants;         /* enum leg_event, as leg_want() said */
     unsigned due;           /* LEG_OPENED, LEG_FAILED still to be told */
     enum leg_tcp_mode mode; /* wrapped or plain */
-    int fd;                 /* -1 between two addresses */
-    int wire_errno;         /* what the last pull or push failed with */
+    int fd;                 /* -1 while connecting */
     bool hung;              /* a hang-up was seen without any wants; not watched again */
     uint64_t records;       /* sent under the present key */
     gnutls_session_t tls;   /* NULL: plain, or nothing has arrived yet */
+    struct wire wire;       /* between it and the socket */
     gnutls_certificate_credentials_t cred; /* of the answering side */
     uv_loop_t *loop;                       /* NULL while detached */
     struct leg_poll *poll;                 /* the socket in the loop */
-    struct leg_turn *turn;                 /* deferred events and timer in the loop */
-    struct dial *dial;                     /* until connected */
+    struct leg_turn *turn;                 /* deferred work and timer in the loop */
+    struct connector *connector;           /* until connected */
 };
 
 struct leg_poll {
@@ -145,26 +142,15 @@ struct leg_poll {
 };
 
 struct leg_turn {
-    uv_idle_t idle;      /* runs in the next turn: events that no descriptor will announce */
-    uv_timer_t timer;    /* time for one address; time for the peer to finish */
+    uv_idle_t
+        idle; /* runs in the next turn: to flush, and events that no descriptor will announce */
+    uv_timer_t timer;    /* for the peer to finish */
     struct leg_tcp *leg; /* NULL once it was detached, else freed with this */
     unsigned handles;    /* not closed yet */
 };
 
-struct dial {
-    uv_getaddrinfo_t request;
-    struct leg_tcp *leg;   /* NULL once the leg was closed */
-    struct addrinfo *list; /* owned */
-    struct addrinfo *next; /* to be tried next */
-    int error;             /* of the last address */
-    bool resolving;        /* the request is with libuv, which will call back */
-    bool named;            /* @host is a name: send SNI */
-    char port[6];
-    char host[];
-};
-
 static void update(struct leg_tcp *leg);
-static void try_next(struct leg_tcp *leg);
+static int push_out(struct leg_tcp *leg);
 
 static struct leg_tcp *tcp(struct leg *leg)
 {
@@ -188,20 +174,22 @@ static void tell(struct leg_tcp *leg, unsigned events)
 /* buffered - can leg_recv() give something that the socket will not announce? */
 static bool buffered(const struct leg_tcp *leg)
 {
-    return leg->rx == RX_OPEN && gnutls_record_check_pending(leg->tls) > 0;
+    return leg->rx == RX_OPEN &&
+           (wire_unread(&leg->wire) > 0 || gnutls_record_check_pending(leg->tls) > 0);
 }
 
 static void on_idle(uv_idle_t *idle)
 {
     struct leg_turn *turn = idle->data;
     struct leg_tcp *leg = turn->leg;
-    unsigned events = leg->due;
+    unsigned events;
 
+    if (push_out(leg) < 0 || !(leg->wants & LEG_READABLE) || !buffered(leg))
+        (void)uv_idle_stop(idle);
+    events = leg->due;
     leg->due = 0;
     if ((leg->wants & LEG_READABLE) && buffered(leg))
         events |= LEG_READABLE;
-    if (!(events & LEG_READABLE))
-        (void)uv_idle_stop(idle);
     tell(leg, events);
 }
 
@@ -259,14 +247,14 @@ static int tls_error(const struct leg_tcp *leg, int ret)
 {
     switch (ret) {
     case GNUTLS_E_PULL_ERROR:
-    case GNUTLS_E_PUSH_ERROR:
-        return wire_error(leg->wire_errno);
+        return wire_error(leg->wire.error);
     case GNUTLS_E_MEMORY_ERROR:
+    case GNUTLS_E_PUSH_ERROR: /* a push only ever fails for lack of a block */
         return -ENOMEM;
     default:
         break;
     }
-    if (leg->wire_errno != WIRE_FIN)
+    if (leg->wire.error != WIRE_FIN)
         return -FL_ETLS;
     return in(leg->rx, RX_LIVE) ? -FL_ETRUNCATED : -FL_EPEER;
 }
@@ -276,71 +264,13 @@ static bool again(int ret)
     return ret == GNUTLS_E_AGAIN || ret == GNUTLS_E_INTERRUPTED;
 }
 
-/* ---- between GnuTLS and the socket ---- */
-
-static ssize_t wire_pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
-{
-    struct leg_tcp *leg = ptr;
-    ssize_t n = recv(leg->fd, buf, len, 0);
-
-    if (n < 0) {
-        leg->wire_errno = errno;
-        gnutls_transport_set_errno(leg->tls, errno);
-        return -1;
-    }
-    if (n == 0)
-        leg->wire_errno = WIRE_FIN;
-    leg->base.rx_bytes += (uint64_t)n;
-    return n;
-}
-
-static ssize_t wire_push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int count)
-{
-    struct leg_tcp *leg = ptr;
-    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
-    ssize_t n = sendmsg(leg->fd, &msg, MSG_NOSIGNAL);
-
-    if (n < 0) {
-        leg->wire_errno = errno;
-        gnutls_transport_set_errno(leg->tls, errno);
-        return -1;
-    }
-    leg->base.tx_bytes += (uint64_t)n;
-    return n;
-}
-
-/* wire_wait - GnuTLS asks whether a read would block; it must not wait here whatever @ms says. */
-static int wire_wait(gnutls_transport_ptr_t ptr, unsigned ms)
-{
-    struct leg_tcp *leg = ptr;
-    struct pollfd pollfd = {.fd = leg->fd, .events = POLLIN};
-
-    return poll(&pollfd, 1, 0);
-}
-
-static int start_tls(struct leg_tcp *leg, const char *server_name)
-{
-    bool server = leg->cred != NULL;
-    int ret = tls_outer(server, leg->cred, server_name, &leg->tls);
-
-    if (ret < 0)
-        return ret;
-    gnutls_transport_set_ptr(leg->tls, leg);
-    gnutls_transport_set_pull_function(leg->tls, wire_pull);
-    gnutls_transport_set_vec_push_function(leg->tls, wire_push);
-    gnutls_transport_set_pull_timeout_function(leg->tls, wire_wait);
-    return 0;
-}
-
 /* ---- the loop's side ---- */
 
 static int rx_interest(const struct leg_tcp *leg)
 {
     switch (leg->rx) {
-    case RX_CONNECTING:
-        return UV_WRITABLE;
     case RX_HANDSHAKE:
-        return leg->tls && gnutls_record_get_direction(leg->tls) ? UV_WRITABLE : UV_READABLE;
+        return UV_READABLE | (wire_unsent(&leg->wire) > 0 ? UV_WRITABLE : 0);
     case RX_OPEN:
     case RX_PLAIN:
         return leg->wants & LEG_READABLE ? UV_READABLE : 0;
@@ -353,7 +283,7 @@ static int rx_interest(const struct leg_tcp *leg)
 
 static int tx_interest(const struct leg_tcp *leg)
 {
-    if (in(leg->tx, TX_PUSHES | STATE_BIT(TX_BYE)))
+    if (in(leg->tx, TX_PUSHES))
         return UV_WRITABLE;
     return in(leg->tx, TX_TAKES) && (leg->wants & LEG_WRITABLE) ? UV_WRITABLE : 0;
 }
@@ -452,27 +382,6 @@ static void drop_turn(struct leg_tcp *leg)
 
 /* ---- the end ---- */
 
-static void free_dial(struct dial *dial)
-{
-    if (dial->list)
-        freeaddrinfo(dial->list);
-    free(dial);
-}
-
-static void drop_dial(struct leg_tcp *leg)
-{
-    struct dial *dial = leg->dial;
-
-    leg->dial = NULL;
-    if (!dial)
-        return;
-    dial->leg = NULL;
-    if (dial->resolving)
-        (void)uv_cancel((uv_req_t *)&dial->request); /* calls back in either case */
-    else
-        free_dial(dial);
-}
-
 static void drop_socket(struct leg_tcp *leg, bool reset)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
@@ -488,8 +397,10 @@ static void drop_socket(struct leg_tcp *leg, bool reset)
 
 static void destroy(struct leg_tcp *leg, bool reset)
 {
-    drop_dial(leg);
+    if (leg->connector)
+        connector_cancel(leg->connector);
     drop_socket(leg, reset);
+    wire_done(&leg->wire);
     if (leg->tls)
         gnutls_deinit(leg->tls);
     leg->tls = NULL;
@@ -497,24 +408,6 @@ static void destroy(struct leg_tcp *leg, bool reset)
         drop_turn(leg);
     else
         free(leg);
-}
-
-/* flush - go on with what GnuTLS keeps. Returns 0 when nothing is left, -EAGAIN, or an error (the
- * leg is not failed here). */
-static int flush(struct leg_tcp *leg)
-{
-    ssize_t ret;
-
-    if (!in(leg->tx, TX_PUSHES))
-        return 0;
-    if (leg->tx == TX_REKEY)
-        ret = gnutls_session_key_update(leg->tls, 0);
-    else
-        ret = gnutls_record_send(leg->tls, NULL, 0);
-    if (ret < 0)
-        return again((int)ret) ? -EAGAIN : tls_error(leg, (int)ret);
-    state_move(&tx_table, &leg->tx, leg->tx == TX_EOF_QUEUED ? TX_SHUT : TX_OPEN);
-    return 0;
 }
 
 /* bye - transmit half of a graceful close. Returns 0 when the FIN is queued, -EAGAIN, or an error.
@@ -525,16 +418,15 @@ static int bye(struct leg_tcp *leg)
 
     if (leg->tx == TX_FIN)
         return 0;
-    ret = flush(leg);
+    if (leg->tls && leg->tx != TX_BYE) {
+        ret = gnutls_bye(leg->tls, GNUTLS_SHUT_WR); /* into the wire, which has room for an alert */
+        if (ret < 0)
+            return tls_error(leg, ret);
+        state_move(&tx_table, &leg->tx, TX_BYE);
+    }
+    ret = wire_flush(&leg->wire);
     if (ret < 0)
         return ret;
-    if (leg->tls) {
-        if (leg->tx != TX_BYE)
-            state_move(&tx_table, &leg->tx, TX_BYE);
-        ret = gnutls_bye(leg->tls, GNUTLS_SHUT_WR);
-        if (ret < 0)
-            return again(ret) ? -EAGAIN : tls_error(leg, ret);
-    }
     (void)shutdown(leg->fd, SHUT_WR);
     state_move(&tx_table, &leg->tx, TX_FIN);
     return 0;
@@ -576,20 +468,12 @@ static void linger(struct leg_tcp *leg)
         update(leg);
 }
 
-static void on_timer(uv_timer_t *timer)
+/* on_linger_over - what the socket has not taken is lost, and must not look like an end. */
+static void on_linger_over(uv_timer_t *timer)
 {
     struct leg_turn *turn = timer->data;
-    struct leg_tcp *leg = turn->leg;
 
-    if (leg->dial) {
-        leg->dial->error = -ETIMEDOUT;
-        try_next(leg);
-    } else {
-        destroy(
-            leg,
-            leg->tx !=
-                TX_FIN); /* what the socket has not taken is lost: do not let it look like an end */
-    }
+    destroy(turn->leg, turn->leg->tx != TX_FIN);
 }
 
 static void tcp_close(struct leg *base, enum leg_close how)
@@ -605,7 +489,7 @@ static void tcp_close(struct leg *base, enum leg_close how)
         return;
     }
     state_move(&rx_table, &leg->rx, RX_DRAINING);
-    (void)uv_timer_start(&leg->turn->timer, on_timer, LINGER_MS, 0);
+    (void)uv_timer_start(&leg->turn->timer, on_linger_over, LINGER_MS, 0);
     linger(leg);
 }
 
@@ -640,29 +524,49 @@ static void opened(struct leg_tcp *leg)
     update(leg);
 }
 
-static void shake(struct leg_tcp *leg)
+/* start_tls - the client's at once, the server's with the first byte: a silent connection costs
+ * little. */
+static int start_tls(struct leg_tcp *leg, const char *server_name)
+{
+    int ret = tls_outer(leg->cred != NULL, leg->cred, server_name, &leg->tls);
+
+    if (ret == 0)
+        wire_bind(&leg->wire, leg->tls);
+    return ret;
+}
+
+static int handshake(struct leg_tcp *leg)
 {
     int ret, warnings = 0;
 
     if (!leg->tls) {
         ret = start_tls(leg, NULL);
-        if (ret < 0) {
-            (void)fail(leg, ret);
-            return;
-        }
+        if (ret < 0)
+            return ret;
     }
     do {
         ret = gnutls_handshake(leg->tls);
     } while (ret == GNUTLS_E_WARNING_ALERT_RECEIVED && ++warnings < WARNINGS);
-    if (ret == 0) {
+    if (ret == 0 || again(ret))
+        return ret == 0 ? 0 : -EAGAIN;
+    (void)gnutls_alert_send_appropriate(leg->tls, ret); /* as every web server does; best effort */
+    return tls_error(leg, ret);
+}
+
+static void shake(struct leg_tcp *leg)
+{
+    int ret = handshake(leg);
+    int sent = wire_flush(&leg->wire);
+
+    if (ret == -EAGAIN && sent < 0 && sent != -EAGAIN)
+        ret = wire_error(-sent);
+    if (ret == -EAGAIN) {
+        update(leg);
+    } else if (ret < 0) {
+        (void)fail(leg, ret);
+    } else {
         opened(leg);
         tell(leg, LEG_OPENED);
-    } else if (again(ret)) {
-        update(leg);
-    } else {
-        (void)gnutls_alert_send_appropriate(leg->tls,
-                                            ret); /* as every web server does; best effort */
-        (void)fail(leg, tls_error(leg, ret));
     }
 }
 
@@ -675,115 +579,58 @@ static void peer_name(struct leg_tcp *leg)
         (void)address_text((struct sockaddr *)&address, leg->base.peer);
 }
 
-/* connected - the socket became writable while connecting: it is connected, or was refused. */
-static void connected(struct leg_tcp *leg)
+/* take_socket - @fd is the leg's from now on; both halves still wait for the handshake. */
+static int take_socket(struct leg_tcp *leg, int fd)
 {
-    int error = socket_error(leg->fd);
-    int ret;
-
-    (void)uv_timer_stop(&leg->turn->timer);
-    if (error) {
-        leg->dial->error = -error;
-        try_next(leg);
-        return;
-    }
+    leg->fd = fd;
+    wire_init(&leg->wire, fd, &leg->base.rx_bytes, &leg->base.tx_bytes);
     peer_name(leg);
-    if (leg->mode == LEG_TCP_PLAIN) {
-        drop_dial(leg);
-        opened(leg);
-        tell(leg, LEG_OPENED);
-        return;
-    }
-    ret = start_tls(leg, leg->dial->named ? leg->dial->host : NULL);
-    drop_dial(leg);
+    return open_poll(leg);
+}
+
+static void on_connected(void *ctx, int fd, const char *server_name)
+{
+    struct leg_tcp *leg = ctx;
+    int ret = fd;
+
+    leg->connector = NULL;
+    if (fd >= 0)
+        ret = take_socket(leg, fd);
+    if (ret == 0 && leg->mode == LEG_TCP_WRAPPED)
+        ret = start_tls(leg, server_name);
     if (ret < 0) {
         (void)fail(leg, ret);
-        return;
+    } else if (leg->mode == LEG_TCP_PLAIN) {
+        opened(leg);
+        tell(leg, LEG_OPENED);
+    } else {
+        state_move(&rx_table, &leg->rx, RX_HANDSHAKE);
+        shake(leg);
     }
-    state_move(&rx_table, &leg->rx, RX_HANDSHAKE);
-    shake(leg);
-}
-
-static int try_address(struct leg_tcp *leg, const struct addrinfo *info)
-{
-    uint64_t ms = info->ai_next ? ADDRESS_MS : LAST_ADDRESS_MS;
-    int ret;
-
-    leg->fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (leg->fd < 0)
-        return -errno;
-    tune(leg->fd);
-    if (connect(leg->fd, info->ai_addr, info->ai_addrlen) < 0 && errno != EINPROGRESS)
-        return -errno;
-    ret = open_poll(leg);
-    if (ret < 0)
-        return ret;
-    (void)uv_timer_start(&leg->turn->timer, on_timer, ms, 0);
-    update(leg);
-    return 0;
-}
-
-static void try_next(struct leg_tcp *leg)
-{
-    struct dial *dial = leg->dial;
-    const struct addrinfo *info;
-
-    (void)uv_timer_stop(&leg->turn->timer);
-    drop_socket(leg, false);
-    while ((info = dial->next)) {
-        dial->next = info->ai_next;
-        dial->error = try_address(leg, info);
-        if (dial->error == 0)
-            return;
-        drop_socket(leg, false);
-    }
-    (void)fail(leg, dial->error ? dial->error : -FL_ENOTFOUND);
-    drop_dial(leg);
-}
-
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
-{
-    struct dial *dial = container_of(request, struct dial, request);
-    struct leg_tcp *leg = dial->leg;
-
-    dial->resolving = false;
-    dial->list = dial->next = list;
-    if (!leg) {
-        free_dial(dial);
-        return;
-    }
-    if (status < 0)
-        dial->error = status == UV_EAI_AGAIN ? -FL_EUNREACH : -FL_ENOTFOUND;
-    try_next(leg);
-}
-
-/* resolve - an address in digits is taken at once; a name goes to libuv's threads, since a resolver
- * may block. */
-static int resolve(struct leg_tcp *leg)
-{
-    struct dial *dial = leg->dial;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    int ret;
-
-    if (getaddrinfo(dial->host, dial->port, &hints, &dial->list) == 0) {
-        dial->next = dial->list;
-        try_next(leg);
-        return 0;
-    }
-    dial->list = NULL;
-    dial->named = true;
-    hints.ai_flags = AI_NUMERICSERV;
-    ret = uv_getaddrinfo(leg->loop, &dial->request, on_resolved, dial->host, dial->port, &hints);
-    dial->resolving = ret == 0;
-    if (ret == UV_ENOMEM)
-        return -ENOMEM;
-    if (ret < 0)
-        (void)fail(leg, -FL_ENOTFOUND); /* longer than a host name can be */
-    return 0;
 }
 
 /* ---- events of the socket ---- */
+
+/* push_out - flush, and move on from FLUSHING and EOF_QUEUED, or to FLUSHING. Returns 0 also when
+ * the socket is full; or an error, and the leg has failed. */
+static int push_out(struct leg_tcp *leg)
+{
+    int ret;
+
+    if (leg->tx == TX_FAILED || wire_unsent(&leg->wire) == 0)
+        return 0;
+    ret = wire_flush(&leg->wire);
+    if (ret < 0 && ret != -EAGAIN)
+        return fail(leg, wire_error(-ret));
+    if (ret == -EAGAIN && leg->tx == TX_OPEN)
+        state_move(&tx_table, &leg->tx, TX_FLUSHING);
+    else if (ret == 0 && leg->tx == TX_FLUSHING)
+        state_move(&tx_table, &leg->tx, TX_OPEN);
+    else if (ret == 0 && leg->tx == TX_EOF_QUEUED)
+        state_move(&tx_table, &leg->tx, TX_SHUT);
+    update(leg);
+    return 0;
+}
 
 /* on_open - @status < 0: an error is pending on the socket, and libuv has stopped watching it. Who
  * wants to read shall first get what arrived before; the error then comes out of recv(). */
@@ -791,7 +638,6 @@ static void on_open(struct leg_tcp *leg, int status, int events)
 {
     bool reads = in(leg->rx, RX_READS) && (leg->wants & LEG_READABLE);
     unsigned told = 0;
-    int ret = 0;
 
     if (status < 0 && !reads) {
         (void)fail(leg, wire_error(socket_error(leg->fd)));
@@ -799,12 +645,8 @@ static void on_open(struct leg_tcp *leg, int status, int events)
     }
     if (events & UV_PRIORITIZED)
         leg->hung = true;
-    if (events & UV_WRITABLE)
-        ret = flush(leg);
-    if (ret < 0 && ret != -EAGAIN) {
-        (void)fail(leg, ret);
+    if ((events & UV_WRITABLE) && push_out(leg) < 0)
         return;
-    }
     if (reads && (status < 0 || (events & UV_READABLE)))
         told |= LEG_READABLE;
     if ((events & UV_WRITABLE) && in(leg->tx, TX_TAKES))
@@ -821,9 +663,6 @@ static void on_poll(uv_poll_t *uv, int status, int events)
     if (status < 0)
         poll->events = 0;
     switch (leg->rx) {
-    case RX_CONNECTING:
-        connected(leg);
-        break;
     case RX_HANDSHAKE:
         shake(leg);
         break;
@@ -858,6 +697,8 @@ static int recv_wrapped(struct leg_tcp *leg, uint8_t *buf, struct frame *ret_fra
     ssize_t n = gnutls_record_recv(leg->tls, buf, LEG_BUFFER);
     int ret;
 
+    if (buffered(leg))
+        defer(leg);
     if (n < 0)
         return again((int)n) ? -EAGAIN : fail(leg, tls_error(leg, (int)n));
     if (n == 0)
@@ -868,8 +709,6 @@ static int recv_wrapped(struct leg_tcp *leg, uint8_t *buf, struct frame *ret_fra
     if (ret_frame->type == FRAME_EOF) {
         state_move(&rx_table, &leg->rx, RX_EOF);
         update(leg);
-    } else if (buffered(leg)) {
-        defer(leg);
     }
     return 0;
 }
@@ -909,9 +748,14 @@ static int tcp_recv(struct leg *base, uint8_t *buf, struct frame *ret_frame)
     }
 }
 
-/* may_send - 0 when the transmit half takes something now. */
-static int may_send(const struct leg_tcp *leg)
+/* may_send - 0 when the transmit half takes a frame now. */
+static int may_send(struct leg_tcp *leg)
 {
+    if (leg->tx == TX_OPEN && !wire_room(&leg->wire)) {
+        int ret = push_out(leg);
+        if (ret < 0)
+            return ret;
+    }
     if (in(leg->tx, TX_TAKES))
         return 0;
     if (leg->tx == TX_FAILED)
@@ -919,46 +763,23 @@ static int may_send(const struct leg_tcp *leg)
     return in(leg->tx, TX_ENDED) ? -FL_ECLOSED : -EAGAIN;
 }
 
-/* rekey - after LEG_TCP_REKEY_RECORDS a new key for our direction. Returns 0 when sending may go
- * on, or as may_send(). */
-static int rekey(struct leg_tcp *leg)
+/* send_record - @len bytes as one record; may_send() said yes, so the wire has room for it and for
+ * a KeyUpdate. A peer that negotiated smaller records (RFC 8449) than a frame cannot be served:
+ * GnuTLS would cut the frame in two. */
+static int send_record(struct leg_tcp *leg, const uint8_t *record, size_t len)
 {
-    int ret;
+    ssize_t n = 0;
 
-    if (leg->records < LEG_TCP_REKEY_RECORDS)
-        return 0;
-    leg->records = 0;
-    state_move(&tx_table, &leg->tx, TX_REKEY);
-    ret = flush(leg);
-    if (ret == -EAGAIN)
-        update(leg);
-    return ret < 0 && ret != -EAGAIN ? fail(leg, ret) : ret;
-}
-
-/* send_record - @len bytes as one record. Once GnuTLS has it, it is accepted, written or not. A
- * peer that negotiated smaller records (RFC 8449) than a frame cannot be served: GnuTLS would cut
- * the frame in two. */
-static int send_record(struct leg_tcp *leg, const uint8_t *record, size_t len,
-                       enum tx_state waiting, enum tx_state done)
-{
-    ssize_t n;
-    int ret = rekey(leg);
-
-    if (ret < 0)
-        return ret;
-    n = gnutls_record_send(leg->tls, record, len);
-    leg->records++;
-    if (n < 0 && !again((int)n))
-        return fail(leg, tls_error(leg, (int)n));
-    if (n >= 0 && (size_t)n != len)
-        return fail(leg, -FL_ETLS);
-    if (n < 0) {
-        state_move(&tx_table, &leg->tx, waiting);
-        update(leg);
-    } else if (leg->tx != done) {
-        state_move(&tx_table, &leg->tx, done);
-        update(leg);
+    if (leg->records >= LEG_TCP_REKEY_RECORDS) {
+        n = gnutls_session_key_update(leg->tls, 0);
+        leg->records = 0;
     }
+    if (n == 0)
+        n = gnutls_record_send(leg->tls, record, len);
+    if (n != (ssize_t)len)
+        return fail(leg, n < 0 ? tls_error(leg, (int)n) : -FL_ETLS);
+    leg->records++;
+    defer(leg);
     return 0;
 }
 
@@ -975,7 +796,7 @@ static int tcp_send(struct leg *base, uint8_t type, uint8_t flags, const void *b
     frame_put(scratch, type, flags, len);
     if (len)
         memcpy(scratch + FRAME_HEADER, body, len);
-    return send_record(leg, scratch, FRAME_HEADER + len, TX_FLUSHING, TX_OPEN);
+    return send_record(leg, scratch, FRAME_HEADER + len);
 }
 
 static int send_plain(struct leg_tcp *leg, const uint8_t *data, size_t len)
@@ -1000,7 +821,7 @@ static int tcp_send_data(struct leg *base, uint8_t *data, size_t len)
     if (leg->tx == TX_PLAIN)
         return send_plain(leg, data, len);
     frame_put(data - FRAME_HEADER, FRAME_DATA, 0, len);
-    ret = send_record(leg, data - FRAME_HEADER, FRAME_HEADER + len, TX_FLUSHING, TX_OPEN);
+    ret = send_record(leg, data - FRAME_HEADER, FRAME_HEADER + len);
     return ret < 0 ? ret : (int)len;
 }
 
@@ -1020,7 +841,10 @@ static int tcp_send_eof(struct leg *base)
         return 0;
     }
     frame_put(record, FRAME_EOF, 0, 0);
-    return send_record(leg, record, sizeof(record), TX_EOF_QUEUED, TX_SHUT);
+    ret = send_record(leg, record, sizeof(record));
+    if (ret == 0)
+        state_move(&tx_table, &leg->tx, TX_EOF_QUEUED);
+    return ret;
 }
 
 static void tcp_want(struct leg *base, unsigned events)
@@ -1069,7 +893,7 @@ static int enter_loop(struct leg_tcp *leg, uv_loop_t *loop)
         drop_turn(leg);
         return ret;
     }
-    if (leg->due)
+    if (leg->due || wire_unsent(&leg->wire) > 0)
         defer(leg);
     update(leg);
     return 0;
@@ -1110,20 +934,6 @@ static struct leg_tcp *new_leg(uv_loop_t *loop, enum leg_tcp_mode mode, leg_hand
     return leg;
 }
 
-static int new_dial(struct leg_tcp *leg, const char *host, uint16_t port)
-{
-    size_t len = strlen(host);
-    struct dial *dial = calloc(1, sizeof(*dial) + len + 1);
-
-    if (!dial)
-        return -ENOMEM;
-    memcpy(dial->host, host, len);
-    (void)snprintf(dial->port, sizeof(dial->port), "%u", (unsigned)port);
-    dial->leg = leg;
-    leg->dial = dial;
-    return 0;
-}
-
 int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_mode mode,
                  leg_handler *handler, void *ctx, struct leg **ret_leg)
 {
@@ -1132,11 +942,9 @@ int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_
 
     if (!leg)
         return -ENOMEM;
-    ret = new_dial(leg, host, port);
+    ret = open_turn(leg);
     if (ret == 0)
-        ret = open_turn(leg);
-    if (ret == 0)
-        ret = resolve(leg);
+        ret = connector_new(loop, host, port, tune, on_connected, leg, &leg->connector);
     if (ret < 0) {
         destroy(leg, false);
         return ret;
@@ -1156,22 +964,24 @@ int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode,
         (void)close(fd);
         return -ENOMEM;
     }
-    leg->fd = fd;
     leg->cred = cred;
     tune(fd);
-    peer_name(leg);
-    if (mode == LEG_TCP_PLAIN) {
-        state_move(&rx_table, &leg->rx, RX_PLAIN);
-        state_move(&tx_table, &leg->tx, TX_PLAIN);
-        leg->due = LEG_OPENED;
-    } else {
-        state_move(&rx_table, &leg->rx,
-                   RX_HANDSHAKE); /* no TLS session before the first byte: silence costs little */
-    }
-    ret = enter_loop(leg, loop);
+    ret = open_turn(leg);
+    if (ret == 0)
+        ret = take_socket(leg, fd);
+    else
+        leg->fd = fd;
     if (ret < 0) {
         destroy(leg, false);
         return ret;
+    }
+    if (mode == LEG_TCP_PLAIN) {
+        opened(leg);
+        leg->due = LEG_OPENED;
+        defer(leg);
+    } else {
+        state_move(&rx_table, &leg->rx, RX_HANDSHAKE);
+        update(leg);
     }
     *ret_leg = &leg->base;
     return 0;

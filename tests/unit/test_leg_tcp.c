@@ -316,7 +316,7 @@ static void back_pressure(enum leg_tcp_mode mode)
         accepted += (size_t)rc;
     assert_true(accepted - before <= 4 * FRAME_BODY_MAX);
     assert_true(net.dialler.leg->tx_bytes + FRAME_MAX + 64 >=
-                accepted); /* one record at most lies in the leg */
+                accepted); /* one block at most lies in the leg */
     net.dialler.seen = 0;
     leg_want(net.dialler.leg, LEG_WRITABLE);
     run_for(&net.loop, 20 * CLOCK_MS);
