@@ -456,6 +456,21 @@ void leg_mem_kill_all(struct leg_mem_net *net, int error)
         leg_mem_kill(&pair->end[0].base, error);
 }
 
+bool leg_mem_kill_some(struct leg_mem_net *net, uint64_t which, int error)
+{
+    struct mem_pair *pair;
+    uint64_t count = 0;
+
+    for (pair = net->pairs; pair; pair = pair->next)
+        count++;
+    if (count == 0)
+        return false;
+    for (pair = net->pairs, which %= count; which > 0; which--)
+        pair = pair->next;
+    leg_mem_kill(&pair->end[0].base, error);
+    return true;
+}
+
 struct leg *leg_mem_other(struct leg *leg)
 {
     return &other(mem(leg))->base;

@@ -23,6 +23,8 @@ int leg_mem_pair(struct leg_mem_net *net, const struct leg_mem_options *options,
 /* leg_mem_kill - as a reset on the way: both ends fail with @error. leg_mem_stall - deliver nothing from @leg's sending side until @until. */
 void leg_mem_kill(struct leg *leg, int error);
 void leg_mem_kill_all(struct leg_mem_net *net, int error);
+/* leg_mem_kill_some - the pair number @which, counted round. Returns whether there is one. */
+bool leg_mem_kill_some(struct leg_mem_net *net, uint64_t which, int error);
 void leg_mem_stall(struct leg *leg, uint64_t until);
 
 /* leg_mem_other - the other end, for stalling that direction; valid as long as @leg. */

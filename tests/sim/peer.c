@@ -693,7 +693,6 @@ void relay_check(struct relay *relay)
     struct world *world = &relay->world;
     /* What two legs may hold, and the one frame of the proxy between them. */
     const uint64_t most = 2 * 4 * FRAME_MAX + FRAME_BODY_MAX;
-    unsigned out = 0;
 
     if (world->now < relay->suspect_until)
         party_ailing(relay, &relay->suspect);
@@ -705,10 +704,5 @@ void relay_check(struct relay *relay)
                   "%llu bytes on the way in one direction",
                   (unsigned long long)(record->sent[side] - record->got[!side]));
         }
-    if (!world->up)
-        return;
-    for (unsigned i = 0; i < world->workers; i++)
-        out += world->worker[i].pool.out;
-    CHECK(world, out <= 2 * pair_live(world->proxy.pair), "%u buffers for %zu sessions", out,
-          pair_live(world->proxy.pair));
+    world_check(world);
 }

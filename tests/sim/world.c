@@ -235,6 +235,19 @@ void world_kill_proxy(struct world *world)
     world_stop_proxy(world);
 }
 
+void world_check(const struct world *world)
+{
+    size_t live;
+    unsigned out = 0;
+
+    if (!world->up)
+        return;
+    live = pair_live(world->proxy.pair);
+    for (unsigned i = 0; i < world->workers; i++)
+        out += world->worker[i].pool.out;
+    CHECK(world, out <= 2 * live, "%u buffers for %zu sessions", out, live);
+}
+
 /* ---- legs ---- */
 
 static void set_address(struct leg *leg, const char *address)
@@ -266,9 +279,10 @@ struct leg *world_dial(struct world *world, const char *from, bool wrong_exporte
 
 static void after_turn(struct world *world)
 {
-    while (world->woken && world->up) {
+    world->again = false;
+    while (world->woken) {
         world->woken = false;
-        for (unsigned i = 0; i < world->workers; i++)
+        for (unsigned i = 0; world->up && i < world->workers; i++)
             worker_drain(&world->worker[i]);
     }
     for (unsigned i = 0; world->up && i < world->workers; i++)
@@ -291,7 +305,7 @@ static void deliver(struct world *world)
         world_note(world, world->now + leg_mem_run(world->net, world->now));
         after_turn(world);
         CHECK(world, ++turns < TURNS_MAX, "somebody spins");
-    } while (leg_mem_next(world->net) <= world->now || world->woken);
+    } while (leg_mem_next(world->net) <= world->now || world->again);
 }
 
 static void tick(struct world *world)

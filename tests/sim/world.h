@@ -45,6 +45,7 @@ struct world {
     uint64_t refused[CLOSE_REASON_COUNT]; /* ends by reason that this generation must have counted,
                                              at least */
     bool woken;                           /* a worker has mail */
+    bool again; /* turn() has put something off: one more turn at this moment */
     uint64_t next_tick;
     uint64_t digest; /* of when what was delivered: equal for equal seeds */
     void (*turn)(
@@ -83,6 +84,10 @@ void world_stop_proxy(struct world *world);
 
 /* world_note - make @value part of the digest. */
 void world_note(struct world *world, uint64_t value);
+
+/* world_check - what holds at all times: an idle session owns no buffer, a busy one one a
+ * direction. */
+void world_check(const struct world *world);
 
 /* world_run - let time pass until @until, delivering and ticking. */
 void world_run(struct world *world, uint64_t until);

@@ -1,0 +1,46 @@
+/* net.h - machines with real endpoints (src/tunnel) in one world: legs to the proxy and to each
+ * other, ticks, crashes. */
+#ifndef FL_SIM_NET_H
+#define FL_SIM_NET_H
+
+#include "tunnel/endpoint.h"
+#include "world.h"
+
+#define NET_CLONE   WORLD_AGENTS       /* a second machine with the first agent's key */
+#define NET_CONSOLE (WORLD_AGENTS + 1) /* nodes below WORLD_AGENTS are agents */
+#define NET_NODES   (WORLD_AGENTS + 2)
+
+struct net;
+
+/* A machine. */
+struct node {
+    struct net *net;
+    unsigned index;
+    struct identity *identity;
+    struct endpoint *endpoint; /* NULL: down */
+};
+
+struct net {
+    struct world world;
+    struct node node[NET_NODES];
+    const struct endpoint_ops *ops; /* of all endpoints; their context is the node */
+    bool woken;                     /* an endpoint has put something off */
+    uint64_t next_tick;
+    uint64_t dials;
+};
+
+/* net_init - a world with a proxy and all machines down. net_turn() is to be called from
+ * world.turn. */
+void net_init(struct net *net, const char *name, const struct cast *cast, uint64_t seed,
+              const struct endpoint_ops *ops);
+void net_done(struct net *net);
+void net_turn(struct net *net);
+
+void node_start(struct node *node);
+/* node_crash - the machine goes: no callback of its endpoint follows. */
+void node_crash(struct node *node);
+
+/* node_address - where to dial it directly. */
+const char *node_address(unsigned index);
+
+#endif
