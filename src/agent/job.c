@@ -169,6 +169,15 @@ static void keep_report(struct flow *flow)
     flow->dirty = true;
 }
 
+static void log_state(const struct flow *flow)
+{
+    const struct log_field text = flow->report.text[0] ? LF_STR("text", flow->report.text) : LF_END;
+
+    log_info("flow", LF_STR("state", state_name(&flow_states, flow->state)),
+             LF_ID("flow", &flow->id), LF_STR("job", flow->assign.job_name),
+             LF_STR("from", flow->assign.peer_name), text);
+}
+
 static void set_state(struct flow *flow, unsigned state, const char *text)
 {
     bool changed = state != flow->state;
@@ -179,10 +188,7 @@ static void set_state(struct flow *flow, unsigned state, const char *text)
     flow->dirty = flow->urgent = true;
     keep_report(flow);
     if (changed && is_target(flow))
-        log_info("flow", LF_ID("flow", &flow->id), LF_STR("job", flow->assign.job_name),
-                 LF_STR("from", flow->assign.peer_name),
-                 LF_STR("state", state_name(&flow_states, state)),
-                 LF_STR("text", flow->report.text));
+        log_state(flow);
     wake(flow->jobs);
 }
 
