@@ -74,6 +74,8 @@ class Program:
         self.log_path = world.folder / f"{name}.log"
         self.mark = 0  # where the log stood at the last start
         self.process = None
+        self.killed = False  # by the test
+        self.crash = None  # what went wrong when it ended by itself
         world.programs.append(self)
 
     def prefix(self):
@@ -81,6 +83,7 @@ class Program:
         return ["ip", "netns", "exec", self.netns] if self.netns else []
 
     def start(self):
+        self.killed = False
         self.mark = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([*self.prefix(), *self.argv], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -121,8 +124,16 @@ class Program:
     def kill(self):
         """kill -9, and see it gone."""
         if self.running():
+            self.killed = True
             self.process.kill()
-        self.process.wait()
+            self.process.wait()
+        else:
+            self.note_crash()
+
+    def note_crash(self):
+        """A program that a signal of its own ended (or a sanitizer: SIGABRT) fails the test, whatever else it looked at."""
+        if self.process and self.process.poll() is not None and self.process.returncode < 0 and not self.killed:
+            self.crash = f"{self.name} died of signal {-self.process.returncode}:\n{self.log()[-3000:]}"
 
     def stop(self, timeout=10):
         """SIGTERM; the exit status. One that does not end in time is killed and is a failure."""
@@ -131,10 +142,11 @@ class Program:
         if self.running():
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout * SLOW)
+            status = self.process.wait(timeout * SLOW)
+            self.note_crash()
+            return status
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
             raise Failure(f"{self.name} did not stop within {timeout * SLOW:.0f} s of SIGTERM") from None
 
     def restart(self):
@@ -385,10 +397,14 @@ class World:
 
     def close(self, failed=False):
         """Stop everything; the console last. Keep the logs of a failure."""
+        bad = []
         for one in sorted(self.programs, key=lambda p: isinstance(p, Console)):
-            with contextlib.suppress(Failure):
+            try:
                 one.stop()
-        if failed:
+            except Failure as failure:
+                bad.append(str(failure))
+            bad += [one.crash] if one.crash else []
+        if failed or bad:
             kept = LOGS / self.name
             shutil.rmtree(kept, ignore_errors=True)
             kept.mkdir(parents=True, exist_ok=True)
@@ -396,6 +412,8 @@ class World:
                 shutil.copy(log, kept)
             print(f"logs: {kept}")
         shutil.rmtree(self.folder, ignore_errors=True)
+        if bad:
+            raise Failure("\n".join(bad))
 
 
 def parts(folder):
