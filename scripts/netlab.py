@@ -101,7 +101,7 @@ class Lab:
         self._to_wan(name, "wan0", address)
 
     def natted(self, name, public, lan, deny=()):
-        """A host behind its own NAT router. @deny: nft match expressions dropped on their way out."""
+        """A host behind its own NAT router. @deny: nft match expressions of what it may not send."""
         gateway = f"{name}-gw"
         net = ipaddress.ip_network(lan)
         inside, host = str(net[1]), str(net[2])
@@ -112,7 +112,7 @@ class Lab:
         self._ip(gateway, f"addr add {inside}/{net.prefixlen} dev lan0")
         self._ip(name, f"addr add {host}/{net.prefixlen} dev lan0\nroute add default via {inside}")
         self.run(gateway, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
-        drops = "\n".join(f"    {rule} drop" for rule in deny)
+        drops = "\n".join(f'    iifname "lan0" {rule} drop' for rule in deny)
         self.nft(gateway, f"""
 table ip lab {{
   chain nat {{ type nat hook postrouting priority 100;
