@@ -406,6 +406,8 @@ static void start_intake(struct receive *r)
 static void go_on(struct receive *r)
 {
     if (r->state == RECEIVE_DRAINING) {
+        if (!intake_is_drained(r->intake))
+            return;
         intake_over(r);
         state_move(&states, &r->state, RECEIVE_IDLE);
     }
