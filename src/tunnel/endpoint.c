@@ -34,7 +34,8 @@ static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct 
     struct tunnel *tunnel;
     const struct tunnel_params params = {
         .turn = &endpoint->turn,
-        .list = &endpoint->tunnels,
+        .list = &endpoint->strangers,
+        .known = &endpoint->tunnels,
         .identity = endpoint->identity,
         .via = via,
         .caller = false,
@@ -48,16 +49,20 @@ static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct 
         (*pending)--;
 }
 
+/* Anybody can open a direct leg. Beyond the cap the oldest stranger goes: silent ones then cannot
+ * keep others out, whose handshake takes milliseconds. */
 void endpoint_answer(struct endpoint *endpoint, struct leg *leg)
 {
     static const struct party nobody;
     static const struct fl_id no_session;
     unsigned *pending = &endpoint->pending[DIRECT_SLOT];
     char via[TUNNEL_VIA_MAX];
-    if (endpoint->closed || *pending >= pending_max(endpoint)) {
+    if (endpoint->closed) {
         leg_close(leg, LEG_RESET);
         return;
     }
+    if (*pending >= pending_max(endpoint))
+        tunnel_evict(&endpoint->strangers, pending);
     (*pending)++;
     (void)snprintf(via, sizeof(via), "direct %s", leg->ops->kind);
     answer_leg(endpoint, leg, &nobody, &no_session, via, pending);
@@ -205,14 +210,18 @@ static bool denied_here(const struct endpoint *endpoint, const struct party *pee
            trust_is_denied(identity_trust(endpoint->identity), &peer->id);
 }
 
-static void close_denied(struct endpoint *endpoint)
+static void deny_list(const struct endpoint *endpoint, const struct tunnel_list *list)
 {
-    struct tunnel *next;
-    for (struct tunnel *t = endpoint->tunnels.head; t; t = next) {
-        next = tunnel_next(t);
+    for (struct tunnel *t = list->head; t; t = tunnel_next(t)) {
         if (denied_here(endpoint, tunnel_peer(t)))
             tunnel_deny(t);
     }
+}
+
+static void close_denied(struct endpoint *endpoint)
+{
+    deny_list(endpoint, &endpoint->strangers);
+    deny_list(endpoint, &endpoint->tunnels);
     struct invited *invited, *tmp;
     DL_FOREACH_SAFE (endpoint->invited, invited, tmp) {
         if (!denied_here(endpoint, &invited->from))
@@ -267,6 +276,21 @@ int endpoint_new(struct identity *identity, const struct endpoint_net *net,
     return 0;
 }
 
+/* What ends in a callback is freed at the end of the turn only, so next stays good. */
+static void tick_list(const struct tunnel_list *list, uint64_t now)
+{
+    for (struct tunnel *t = list->head, *next; t; t = next) {
+        next = tunnel_next(t);
+        tunnel_tick(t, now);
+    }
+}
+
+static void drop_list(const struct tunnel_list *list)
+{
+    while (list->head)
+        tunnel_drop(list->head);
+}
+
 static void tick_all(struct endpoint *endpoint, uint64_t now)
 {
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
@@ -279,10 +303,8 @@ static void tick_all(struct endpoint *endpoint, uint64_t now)
         next = dial_next(dial);
         dial_tick(dial, now);
     }
-    for (struct tunnel *t = endpoint->tunnels.head, *next; t; t = next) {
-        next = tunnel_next(t);
-        tunnel_tick(t, now);
-    }
+    tick_list(&endpoint->strangers, now);
+    tick_list(&endpoint->tunnels, now);
     struct invited *invited, *tmp;
     DL_FOREACH_SAFE (endpoint->invited, invited, tmp) {
         join_tick(invited->join, now);
@@ -324,10 +346,8 @@ void endpoint_close(struct endpoint *endpoint)
         join_close(invited->join);
         free(invited);
     }
-    for (struct tunnel *t = endpoint->tunnels.head, *next; t; t = next) {
-        next = tunnel_next(t);
-        tunnel_drop(t);
-    }
+    drop_list(&endpoint->strangers);
+    drop_list(&endpoint->tunnels);
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
         if (endpoint->links[i])
             link_close(take_ptr(endpoint->links[i]));

@@ -32,6 +32,7 @@ struct endpoint {
     unsigned pending[ENDPOINT_PROXIES_MAX + 1]; /* strangers by slot of their proxy; last: direct */
     struct dial *dials;
     struct invited *invited;
+    struct tunnel_list strangers; /* that came in and are not open yet */
     struct tunnel_list tunnels;
     struct fl_id *denied; /* owned */
     size_t denied_count;

@@ -120,7 +120,8 @@ struct tunnel {
     void (*secured)(void *ctx, struct tunnel *tunnel);
     enum tunnel_close (*welcome)(void *ctx, struct endpoint_incoming *in);
     void *welcome_ctx;
-    unsigned *pending;
+    struct tunnel_list *known;
+    unsigned *pending; /* NULL: no stranger */
 
     struct tunnel_buffers *buffers;
     struct outbox outbox; /* frames */
@@ -153,14 +154,22 @@ const char *tunnel_close_text(enum tunnel_close why)
     return (size_t)why < ARRAY_SIZE(close_texts) ? close_texts[why] : "unknown reason";
 }
 
-/* The one door. A callee that opens or ends is no longer a stranger that counts against the cap. */
+/* A callee that opens or ends is no longer a stranger that counts against the cap. */
+static void no_stranger(struct tunnel *t)
+{
+    (*t->pending)--;
+    t->pending = NULL;
+    DL_DELETE(t->list->head, t);
+    t->list = t->known;
+    DL_APPEND(t->list->head, t);
+}
+
+/* The one door. */
 static void tunnel_move(struct tunnel *t, enum tunnel_state to)
 {
     state_move(&tunnel_table, &t->state, to);
-    if (to >= TUNNEL_OPEN && t->pending) {
-        (*t->pending)--;
-        t->pending = NULL;
-    }
+    if (to >= TUNNEL_OPEN && t->pending)
+        no_stranger(t);
 }
 
 static void free_buffers(struct tunnel *t)
@@ -1022,6 +1031,17 @@ struct tunnel *tunnel_next(const struct tunnel *t)
     return t->next;
 }
 
+void tunnel_evict(struct tunnel_list *list, const unsigned *pending)
+{
+    struct tunnel *t;
+    DL_FOREACH (list->head, t) {
+        if (t->pending == pending) {
+            tunnel_over(t, LEG_RESET);
+            return;
+        }
+    }
+}
+
 void tunnel_drop(struct tunnel *t)
 {
     if (t->state == TUNNEL_OVER)
@@ -1080,6 +1100,7 @@ int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunne
     t->secured = params->secured;
     t->welcome = params->welcome;
     t->welcome_ctx = params->welcome_ctx;
+    t->known = params->known;
     t->pending = params->pending;
     (void)snprintf(t->via, sizeof(t->via), "%s", params->via);
     outbox_init(&t->outbox, TUNNEL_TX_ROOM + 2 * FRAME_MAX);

@@ -32,8 +32,9 @@ struct tunnel_params {
     /* callee */
     enum tunnel_close (*welcome)(void *ctx, struct endpoint_incoming *in);
     void *welcome_ctx;
-    unsigned
-        *pending; /* counted by the maker; taken down when the tunnel opens or ends. May be NULL */
+    struct tunnel_list *known; /* where it goes from @list once it is open */
+    /* Counted by the maker; taken down when the tunnel opens or ends. NULL: no stranger. */
+    unsigned *pending;
 };
 
 /* tunnel_new - takes @leg, an open one on which the session's stream begins; on failure too.
@@ -49,6 +50,9 @@ void tunnel_tick(struct tunnel *tunnel, uint64_t now);
 /* tunnel_end - close and tell the owner (closed() runs at once; call it from the loop's side only).
  */
 void tunnel_end(struct tunnel *tunnel, enum tunnel_close why, const char *text);
+
+/* tunnel_evict - cut the oldest tunnel of @list that is still counted in @pending. */
+void tunnel_evict(struct tunnel_list *list, const unsigned *pending);
 
 /* tunnel_deny - its peer is denied: ends at the end of this turn, and the owner is told. */
 void tunnel_deny(struct tunnel *tunnel);

@@ -166,9 +166,25 @@ static void test_direct_flood(void **state)
         endpoint_answer(endpoint, near[i]);
     }
     assert_int_equal(endpoint->pending[ENDPOINT_PROXIES_MAX], ENDPOINT_PENDING_MAX);
+    /* One who means it gets in nevertheless. */
+    struct owner a = {0};
+    struct dial *dial;
+    const struct dial_request request = {
+        .peer = *identity_party(agents[0]),
+        .direct = true,
+        .addresses = {"listener:0"},
+        .address_count = 1,
+        .purpose = fl_Purpose_PURPOSE_TRANSFER,
+        .flow = {.b = {1}},
+    };
+    world.listeners[0] = endpoint;
+    start(1, agents[1]);
+    assert_int_equal(endpoint_dial(world.endpoints[1], &request, &owner_ops, &a, &dial), 0);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(asked, 1);
     world_pass(&world, 11 * CLOCK_SEC);
     assert_int_equal(endpoint->pending[ENDPOINT_PROXIES_MAX], 0);
-    assert_null(endpoint->tunnels.head);
+    assert_null(endpoint->strangers.head);
     for (unsigned i = 0; i < 100; i++)
         leg_close(far[i], LEG_RESET);
 }

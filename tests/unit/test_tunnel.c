@@ -110,6 +110,7 @@ static void start_callee(struct rig *rig, const struct setup *s)
         .session = s->callee_session,
         .welcome = rig_welcome,
         .welcome_ctx = rig,
+        .known = &rig->list,
         .pending = &rig->pending,
     };
     rig->pending++;
