@@ -19,7 +19,9 @@ enum says {
     SAYS_CONNECT,
     SAYS_SHORT_JOIN,  /* not a message */
     SAYS_RANDOM_JOIN, /* a key that nobody gave out */
-    SAYS_LEAKED_JOIN, /* a key that was given out */
+    SAYS_LEAKED_JOIN, /* a key that was given to another */
+    SAYS_USED_JOIN,   /* its own key, once more */
+    SAYS_LATE_JOIN,   /* its own key, too late */
 };
 
 enum who { WHO_AGENT, WHO_EXPIRED, WHO_STRANGER, WHO_PROXY };
@@ -57,6 +59,8 @@ static const struct kind kinds[] = {
     {"guessed key", WHO_AGENT, SAYS_HELLO, SAYS_RANDOM_JOIN, false, REASON(KEY_UNKNOWN), 0},
     {"another's key", WHO_AGENT, SAYS_HELLO, SAYS_LEAKED_JOIN, false,
      REASON(KEY_OWNER) | REASON(KEY_UNKNOWN), 0},
+    {"used key", WHO_AGENT, SAYS_HELLO, SAYS_USED_JOIN, false, REASON(KEY_UNKNOWN), 0},
+    {"late key", WHO_AGENT, SAYS_HELLO, SAYS_LATE_JOIN, false, REASON(KEY_UNKNOWN), 0},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -113,7 +117,7 @@ static int say_join(const struct intruder *intruder, enum says what)
 
     memset(join.key, 0x5a, sizeof(join.key));
     memcpy(join.session, intruder->key.session.b, FL_ID_BYTES);
-    if (what == SAYS_LEAKED_JOIN)
+    if (what != SAYS_RANDOM_JOIN)
         memcpy(join.key, intruder->key.key, sizeof(join.key));
     return send_message(intruder->leg, FRAME_JOIN, fl_Join_fields, &join);
 }
@@ -158,6 +162,8 @@ static void say(struct intruder *intruder, enum says what)
         break;
     case SAYS_RANDOM_JOIN:
     case SAYS_LEAKED_JOIN:
+    case SAYS_USED_JOIN:
+    case SAYS_LATE_JOIN:
         rc = say_join(intruder, what);
         break;
     }
@@ -247,6 +253,45 @@ static struct identity *identity_for(const struct cast *cast, const struct kind 
     }
 }
 
+static struct identity *owner_of(const struct cast *cast, const struct leaked_key *key)
+{
+    for (unsigned i = 0; i < WORLD_AGENTS; i++)
+        if (party_equal(identity_party(cast->agent[i]), &key->owner))
+            return cast->agent[i];
+    return NULL;
+}
+
+/* Give it the key that its kind needs, and the identity that goes with it. False: there is none
+ * just now. */
+static bool equip(struct intruder *intruder)
+{
+    const struct relay *relay = intruder->relay;
+    const struct cast *cast = relay->world.cast;
+    const struct leaked_key *key = &relay->leaked;
+
+    switch (intruder->kind->second) {
+    case SAYS_LEAKED_JOIN: /* whoever owns it would be no thief */
+        if (party_equal(identity_party(intruder->identity), &key->owner))
+            intruder->identity = cast->agent[0];
+        break;
+    case SAYS_USED_JOIN:
+        intruder->identity = owner_of(cast, key);
+        if (!key->at || !key->record->joined[key->side])
+            return false;
+        break;
+    case SAYS_LATE_JOIN:
+        key = &relay->unused;
+        intruder->identity = owner_of(cast, key);
+        if (!key->at || relay->world.now < key->at + 31 * CLOCK_SEC)
+            return false;
+        break;
+    default:
+        break;
+    }
+    intruder->key = *key;
+    return intruder->identity != NULL;
+}
+
 void intruder_new(struct relay *relay)
 {
     struct world *world = &relay->world;
@@ -259,12 +304,12 @@ void intruder_new(struct relay *relay)
     CHECK(world, intruder, "out of memory");
     intruder->relay = relay;
     intruder->kind = kind;
-    intruder->key = relay->leaked;
     intruder->generation = world->generation;
     intruder->identity = identity_for(world->cast, kind);
-    /* Whoever owns the key is no thief; then another agent tries. */
-    if (party_equal(identity_party(intruder->identity), &intruder->key.owner))
-        intruder->identity = world->cast->agent[0];
+    if (!equip(intruder)) {
+        free(intruder);
+        return;
+    }
     intruder->leg = world_dial(world, "198.51.100.66:6666", kind->wrong_exporter);
     leg_set_handler(intruder->leg, on_intruder, intruder);
     intruder->next = relay->intruders;

@@ -347,6 +347,17 @@ static void on_stream(void *ctx, struct leg *leg, unsigned events)
         stream_move_on(stream, events);
 }
 
+static void leak(const struct peer *peer, const struct record *record, unsigned side,
+                 const uint8_t key[static 32], struct leaked_key *ret_key)
+{
+    *ret_key = (struct leaked_key){.session = record->id,
+                                   .owner = peer->party,
+                                   .record = record,
+                                   .side = side,
+                                   .at = peer->relay->world.now};
+    memcpy(ret_key->key, key, sizeof(ret_key->key));
+}
+
 static void stream_new(struct peer *peer, struct record *record, unsigned side,
                        const uint8_t key[static 32])
 {
@@ -358,8 +369,7 @@ static void stream_new(struct peer *peer, struct record *record, unsigned side,
     stream->record = record;
     stream->side = side;
     memcpy(stream->key, key, sizeof(stream->key));
-    peer->relay->leaked = (struct leaked_key){.session = record->id, .owner = peer->party};
-    memcpy(peer->relay->leaked.key, key, sizeof(stream->key));
+    leak(peer, record, side, key, &peer->relay->leaked);
     stream->pace = world_chance(world, 25) ? world_between(world, 1, SLOW_BYTES) : 0;
     stream->leg = world_dial(world, peer->address, false);
     leg_set_handler(stream->leg, on_stream, stream);
@@ -411,7 +421,10 @@ static void take_offer(struct peer *peer, const struct frame *frame)
     if (!record)
         record = record_new(peer->relay, offer.session);
     record->party[0] = peer->party;
-    stream_new(peer, record, 0, offer.key);
+    if (world_chance(world_of(peer), 4)) /* it has changed its mind */
+        leak(peer, record, 0, offer.key, &peer->relay->unused);
+    else
+        stream_new(peer, record, 0, offer.key);
 }
 
 static void take_invite(struct peer *peer, const struct frame *frame)
@@ -688,21 +701,88 @@ size_t peer_streams(const struct peer *peer)
     return n;
 }
 
-void relay_check(struct relay *relay)
+/* Is this one surely running at the proxy? Not when both ends are out: it may be through with it.
+ */
+static bool is_live(const struct record *record)
+{
+    return record->healthy && record->joined[0] && record->joined[1] && !record->over[0] &&
+           !record->over[1] && !(record->eof_sent[0] && record->eof_sent[1]);
+}
+
+/* What two legs may hold, and the one frame of the proxy between them, a direction. And the proxy
+ * holds a buffer only where bytes are under way; of sessions that are ending nobody knows. */
+static void check_memory(struct relay *relay)
 {
     struct world *world = &relay->world;
-    /* What two legs may hold, and the one frame of the proxy between them. */
     const uint64_t most = 2 * 4 * FRAME_MAX + FRAME_BODY_MAX;
+    size_t live = 0, busy = 0, out = 0, sessions;
 
-    if (world->now < relay->suspect_until)
-        party_ailing(relay, &relay->suspect);
-    for (const struct record *record = relay->records; record; record = record->next)
+    for (const struct record *record = relay->records; record; record = record->next) {
+        if (!is_live(record))
+            continue;
+        live++;
         for (unsigned side = 0; side < 2; side++) {
-            if (!record->healthy || record->over[0] || record->over[1])
-                continue; /* once a leg is cut, what its other end still sends vanishes */
-            CHECK(world, record->sent[side] - record->got[!side] <= most,
-                  "%llu bytes on the way in one direction",
-                  (unsigned long long)(record->sent[side] - record->got[!side]));
+            uint64_t under_way = record->sent[side] - record->got[!side];
+
+            CHECK(world, under_way <= most, "%llu bytes under way in one direction",
+                  (unsigned long long)under_way);
+            busy += under_way > 0;
         }
-    world_check(world);
+    }
+    if (!world->up)
+        return;
+    sessions = pair_live(world->proxy.pair);
+    for (unsigned i = 0; i < world->workers; i++)
+        out += world->worker[i].pool.out;
+    CHECK(world, live <= sessions, "%zu sessions run, the proxy knows %zu", live, sessions);
+    CHECK(world, out <= 2 * (sessions - live) + busy, "%zu buffers for %zu busy directions", out,
+          busy);
+}
+
+/* Two seconds after it was denied, an agent has neither control leg nor session; a stall may hide
+ * the end from it. */
+static void check_denied(const struct relay *relay)
+{
+    const struct world *world = &relay->world;
+
+    if (relay->denied_at == 0 || world->now < relay->denied_at + 2 * CLOCK_SEC)
+        return;
+    for (unsigned i = 0; i < relay->peer_count; i++) {
+        const struct peer *peer = &relay->peers[i];
+
+        if (!party_equal(&peer->party, &relay->suspect))
+            continue;
+        CHECK(world, peer->state != PEER_READY, "a denied agent is registered");
+        for (const struct stream *stream = peer->streams; stream; stream = stream->next)
+            CHECK(world,
+                  stream->state != STREAM_OPEN || stream->stalled_until + CLOCK_SEC > world->now,
+                  "a denied agent has a session");
+    }
+}
+
+/* The newest registration of an identity wins; the old leg is told and goes. */
+static void check_doubles(struct relay *relay)
+{
+    unsigned doubles = 0;
+
+    for (unsigned i = 0; i < relay->peer_count; i++)
+        for (unsigned j = i + 1; j < relay->peer_count; j++)
+            doubles += relay->peers[i].state == PEER_READY && relay->peers[j].state == PEER_READY &&
+                       party_equal(&relay->peers[i].party, &relay->peers[j].party);
+    if (!doubles)
+        relay->doubled_at = 0;
+    else if (!relay->doubled_at)
+        relay->doubled_at = relay->world.now;
+    CHECK(&relay->world, !doubles || relay->world.now < relay->doubled_at + CLOCK_SEC,
+          "two control legs of one identity");
+}
+
+void relay_check(struct relay *relay)
+{
+    if (relay->world.now < relay->suspect_until)
+        party_ailing(relay, &relay->suspect);
+    check_memory(relay);
+    check_denied(relay);
+    check_doubles(relay);
+    world_check(&relay->world);
 }

@@ -49,6 +49,9 @@ struct leaked_key {
     struct fl_id session;
     uint8_t key[32];
     struct party owner;
+    const struct record *record;
+    unsigned side;
+    uint64_t at; /* when it was given out; 0: none */
 };
 
 struct intruder;
@@ -62,11 +65,14 @@ struct relay {
     uint64_t record_count;
     uint64_t completed;         /* sessions that went through both ways */
     struct leaked_key leaked;   /* the last one */
+    struct leaked_key unused;   /* the last one that its owner let lie */
     struct intruder *intruders; /* of intruder.c */
     struct party
         suspect; /* denied, or was until a moment ago: nothing is expected of its sessions */
     uint64_t suspect_until;
-    bool calm; /* no more faults: peers go on to the end */
+    uint64_t denied_at;  /* it is denied since then; 0: it is not */
+    uint64_t doubled_at; /* two control legs of one identity since then; 0: none */
+    bool calm;           /* no more faults: peers go on to the end */
 };
 
 void peer_init(struct peer *peer, struct relay *relay, struct identity *identity,

@@ -101,17 +101,22 @@ static void act_deny(struct relay *relay)
         return;
     relay->suspect = agent->party;
     relay->suspect_until = UINT64_MAX;
+    relay->denied_at = relay->world.now;
 }
 
 static void act_pardon(struct relay *relay)
 {
-    if (peer_deny(&relay->peers[CONSOLE], NULL, 0) && relay->suspect_until == UINT64_MAX)
+    if (!peer_deny(&relay->peers[CONSOLE], NULL, 0))
+        return;
+    if (relay->suspect_until == UINT64_MAX)
         relay->suspect_until = relay->world.now + 2 * CLOCK_SEC;
+    relay->denied_at = 0;
 }
 
 static void act_restart(struct relay *relay)
 {
     relay_ailing(relay);
+    relay->denied_at = 0; /* it stores nothing, and the console here does not repeat itself */
     if (world_chance(&relay->world, 70))
         world_kill_proxy(&relay->world);
     else
