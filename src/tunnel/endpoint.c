@@ -239,7 +239,8 @@ int endpoint_deny(struct endpoint *endpoint, uint64_t revision, const struct fl_
     struct fl_id *copy = calloc(count ? count : 1, sizeof(*copy));
     if (!copy)
         return -ENOMEM;
-    memcpy(copy, ids, count * sizeof(*copy));
+    if (count > 0)
+        memcpy(copy, ids, count * sizeof(*copy));
     int r = trust_deny(identity_trust(endpoint->identity), ids, count);
     if (r < 0) {
         free(copy);
