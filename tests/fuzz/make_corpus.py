@@ -175,18 +175,18 @@ def proxies():
 
     pair = registered(0, 1) + registered(1, 2) + step(2, 0, 2)  # agent 1 asks for agent 2: keys 0 and 1
     joined = pair + opened(2, 1) + opened(3, 2) + step(4, 2, 0) + step(4, 3, 1)
-    swapped = pair + opened(2, 1) + opened(3, 2) + step(4, 2, 1) + step(4, 3, 0)
+    crossed = pair + opened(2, 1) + opened(3, 2) + step(4, 2, 1) + step(4, 3, 0)
     put("proxy", "silent", opened(0, 0) + step(7, 0, 255) * 3)
     put("proxy", "register", registered(0, 1) + registered(1, 3))
-    put("proxy", "session", swapped + step(5, 2, 255) * 8 + step(5, 3, 3) + step(6, 2, 0) + step(6, 3, 0)
+    put("proxy", "session", joined + step(5, 2, 255) * 8 + step(5, 3, 3) + step(6, 2, 0) + step(6, 3, 0)
         + step(7, 0, 200))
-    put("proxy", "session-other-order", joined + step(5, 2, 9) + step(5, 3, 9) + step(7, 0, 50))
+    put("proxy", "keys-crossed", crossed + step(5, 2, 9) + step(5, 3, 9) + step(7, 0, 50))
     put("proxy", "one-joins", pair + opened(2, 1) + step(4, 2, 0) + step(4, 2, 1) + step(7, 0, 255) * 4)
     put("proxy", "wrong-key", pair + opened(2, 1) + step(4, 2, 255) + step(7, 0, 10))
-    put("proxy", "key-twice", swapped + opened(4, 1) + opened(5, 2) + step(4, 4, 0) + step(4, 4, 1) + step(4, 5, 0))
-    put("proxy", "other-side-dies", swapped + step(5, 2, 255) * 30 + step(6, 3, 1) + step(7, 0, 20))
-    put("proxy", "idle", swapped + step(7, 0, 255) * 40)
-    put("proxy", "stall", swapped + step(5, 2, 255) * 100 + step(7, 0, 255) * 20)
+    put("proxy", "key-twice", joined + opened(4, 1) + opened(5, 2) + step(4, 4, 0) + step(4, 4, 1) + step(4, 5, 0))
+    put("proxy", "other-side-dies", joined + step(5, 2, 255) * 30 + step(6, 3, 1) + step(7, 0, 20))
+    put("proxy", "idle", joined + step(7, 0, 255) * 40)
+    put("proxy", "stall", joined + step(5, 2, 255) * 100 + step(7, 0, 255) * 20)
     put("proxy", "same-twice", registered(0, 1) + registered(1, 1) + registered(2, 1) + registered(3, 1))
     put("proxy", "enrol-asks", registered(0, 4) + registered(1, 3) + registered(2, 1) + step(2, 0, 3) + step(2, 0, 1))
     put("proxy", "denied-by-agent", registered(0, 1) + step(1, 0, 0x0E, 0, 2, 8, 1))
@@ -196,7 +196,7 @@ def proxies():
     put("proxy", "every-type", registered(0, 1) + b"".join(
         opened(1, 1) + step(1, 1, t, t & 1, 2, 8, 1) + step(6, 1, 3) for t in range(0x20)))
     put("proxy", "data-unasked", opened(0, 1) + step(5, 0, 5) + opened(1, 0) + step(5, 1, 5) + step(6, 1, 0))
-    put("proxy", "abort-in-session", swapped + step(1, 2, 0x12, 0, 2, 8, 27) + step(5, 3, 5))
+    put("proxy", "abort-in-session", joined + step(1, 2, 0x12, 0, 2, 8, 27) + step(5, 3, 5))
 
 
 def identities():
