@@ -6,17 +6,13 @@
  *       |                                                            v
  *       |                         CLOSING (queue, TUNNEL_CLOSE, close_notify, EOF are sent)
  *       |                                                            v
- *       +-- leg lost or deadline, from any state --> OVER <-- LINGER (the peer's own end is
- * awaited)
+ *       +-- leg lost, deadline; any state --> OVER <-- LINGER (the peer's own end is awaited)
  *
  * The owner hears of the end when it begins; CLOSING and LINGER are between us and the peer, 5 s at
  * most. A callee is never HELD: it waits in GREETING for the caller's hello.
  *
- * Out: frames are built in the outbox; up to RECORD_MAX bytes of them become one TLS record, which
- * GnuTLS hands to push() and which is staged behind room for a frame header, so that it leaves as
- * exactly one DATA frame. A record is made only when the stage can take it, thus
- * gnutls_record_send() never blocks half-way. In: pull() feeds GnuTLS from DATA frames; plaintext
- * lands in `rx` and frames are handed out from there.
+ * Out: frames are built in the outbox, and stretches of it become TLS records, which stream.c makes
+ * into DATA frames. In: plaintext lands in `rx`, and frames are handed out from there.
  */
 #include "tunnel/tunnel_core.h"
 
@@ -36,27 +32,20 @@
 #include "identity/tls.h"
 #include "tunnel/greeting.h"
 #include "tunnel/outbox.h"
-#include "wire/close_reason.h"
+#include "tunnel/stream.h"
 
 #define OPEN_TIME   (10 * CLOCK_SEC)
 #define PING_EVERY  (20 * CLOCK_SEC)
 #define SILENCE_MAX (60 * CLOCK_SEC)
-#define STALL_MAX                                                                                  \
-    (120 * CLOCK_SEC) /* nothing of what waits was taken; a proxy cuts then as well                \
-                       */
-#define CLOSE_TIME (5 * CLOCK_SEC)
-#define IDLE_TIME  (5 * CLOCK_SEC) /* then the buffers go back */
-#define TEXT_MAX   192
+#define STALL_MAX   (120 * CLOCK_SEC) /* a proxy cuts then as well */
+#define CLOSE_TIME  (5 * CLOCK_SEC)
+#define IDLE_TIME   (5 * CLOCK_SEC) /* then the buffers go back */
+#define TEXT_MAX    STREAM_TEXT_MAX
 
-/* A TLS 1.3 record of n bytes has n + 22 on the wire: header 5, content type 1, tag 16 (RFC 8446
- * §5.2). */
-#define RECORD_EXTRA 22
-#define RECORD_MAX   (FRAME_BODY_MAX - RECORD_EXTRA)
-#define STAGE_MAX                                                                                  \
-    (FRAME_BODY_MAX + 2048) /* beyond one DATA frame: a KeyUpdate that GnuTLS owes, an alert */
 #define RX_MAX   (64 * 1024)
 #define RX_LEAST (16 * 1024 + 256) /* what one record may give */
 #define BUDGET   16                /* DATA frames taken and records sent a turn, about 256 KiB */
+
 /* AES-GCM's limit is 2^24.5 full records (RFC 8446 §5.5). Tests set less. */
 #ifndef TUNNEL_REKEY_AFTER
 #define TUNNEL_REKEY_AFTER (UINT64_C(64) << 30)
@@ -86,13 +75,6 @@ static const struct state_def tunnel_states[] = {
 };
 static const struct state_table tunnel_table = {"tunnel", tunnel_states, ARRAY_SIZE(tunnel_states)};
 
-/* Big and only there while something flows. */
-struct tunnel_buffers {
-    uint8_t in[LEG_BUFFER]; /* the DATA frame being fed to GnuTLS */
-    uint8_t stage[FRAME_HEADER +
-                  STAGE_MAX]; /* TLS records on their way to the leg, after room for a header */
-};
-
 struct tunnel {
     struct tunnel *prev, *next; /* in @list */
     struct tunnel_list *list;
@@ -107,12 +89,10 @@ struct tunnel {
     bool denied;     /* to be ended at the end of the turn */
     bool paused;
     bool want_room;    /* tunnel_send() said -EAGAIN */
-    bool rx_ended;     /* the leg's EOF is in */
     uint64_t deadline; /* of this state; 0: none */
 
-    struct greeting
-        greeting; /* what this tunnel is; complete from GREETING (caller) or OPEN (callee) on */
-    struct party peer; /* whom we expect, and who it is after the handshake */
+    struct greeting greeting; /* what this tunnel is; a callee knows it all once OPEN */
+    struct party peer;        /* whom we expect, and who it is after the handshake */
     uint8_t token[GREETING_TOKEN];
     char via[TUNNEL_VIA_MAX];
     const struct tunnel_ops *ops; /* NULL: nobody is to be told */
@@ -123,18 +103,13 @@ struct tunnel {
     struct tunnel_list *known;
     unsigned *pending; /* NULL: no stranger */
 
-    struct tunnel_buffers *buffers;
+    struct stream stream; /* between @tls and @leg */
     struct outbox outbox; /* frames */
     struct buf rx;        /* plaintext */
-    const uint8_t *in;    /* what GnuTLS has not yet pulled of the last DATA frame */
-    size_t in_len;
-    size_t stage_start, stage_end; /* staged bytes, from the stage's byte FRAME_HEADER on */
-    unsigned budget;               /* DATA frames that may be taken this turn */
-    int leg_error;                 /* what pull() met */
-    char leg_text[TEXT_MAX];       /* what an ABORT said */
 
     uint64_t last_rx, last_ping, last_use;
     uint64_t last_progress; /* the leg took something, or nothing waited */
+    uint64_t last_sent;     /* stream.sent then */
     uint64_t rx_plain, tx_plain;
     uint64_t since_rekey;
 };
@@ -174,8 +149,7 @@ static void tunnel_move(struct tunnel *t, enum tunnel_state to)
 
 static void free_buffers(struct tunnel *t)
 {
-    free(t->buffers);
-    t->buffers = NULL;
+    stream_rest(&t->stream);
     buf_done(&t->rx);
     t->rx = (struct buf){0};
     outbox_done(&t->outbox);
@@ -271,125 +245,12 @@ void tunnel_close(struct tunnel *t, enum tunnel_close why, const char *text)
         close_with(t, why, text);
 }
 
-/* ---- the leg's stream under GnuTLS ---- */
-
 static int need_buffers(struct tunnel *t)
 {
     t->last_use = turn_now(t->turn);
-    if (t->buffers)
-        return 0;
-    t->buffers = malloc(sizeof(*t->buffers));
-    if (!t->buffers || buf_init(&t->rx, RX_MAX) < 0) {
-        free(take_ptr(t->buffers));
+    if (stream_ready(&t->stream) < 0)
         return -ENOMEM;
-    }
-    return 0;
-}
-
-static size_t staged(const struct tunnel *t)
-{
-    return t->stage_end - t->stage_start;
-}
-
-/* Hand the leg what is staged. 0: all gone; -EAGAIN; else the leg is over. */
-static int unstage(struct tunnel *t)
-{
-    while (staged(t) > 0) {
-        size_t n = staged(t) < FRAME_BODY_MAX ? staged(t) : FRAME_BODY_MAX;
-        /* The header overwrites bytes that are gone already, or the room at the front. */
-        int r = leg_send_data(t->leg, t->buffers->stage + FRAME_HEADER + t->stage_start, n);
-        if (r < 0)
-            return r;
-        t->stage_start += (size_t)r;
-        t->last_progress = turn_now(t->turn);
-    }
-    t->stage_start = t->stage_end = 0;
-    return 0;
-}
-
-static ssize_t push(gnutls_transport_ptr_t ptr, const void *data, size_t len)
-{
-    struct tunnel *t = ptr;
-    if (STAGE_MAX - t->stage_end < len && unstage(t) < 0) {
-        gnutls_transport_set_errno(t->tls, EAGAIN);
-        return -1;
-    }
-    size_t room = STAGE_MAX - t->stage_end;
-    size_t n = len < room ? len : room;
-    memcpy(t->buffers->stage + FRAME_HEADER + t->stage_end, data, n);
-    t->stage_end += n;
-    return (ssize_t)n;
-}
-
-static int take_frame(struct tunnel *t, const struct frame *frame)
-{
-    int r = frame_check(frame, PHASE_SESSION);
-    if (r != 0)
-        return r > 0 ? 0 : r;
-    if (frame->type == FRAME_EOF) {
-        t->rx_ended = true;
-        return -FL_EEOF;
-    }
-    if (frame->type == FRAME_ABORT) {
-        fl_Abort said;
-        if (message_decode(fl_Abort_fields, frame, &said) < 0)
-            return -FL_EMESSAGE;
-        char safe[TEXT_MAX / 2];
-        log_escape(safe, sizeof(safe), said.text, strlen(said.text));
-        (void)snprintf(t->leg_text, sizeof(t->leg_text), "the proxy ended the session: %s%s%s",
-                       close_reason_text(said.code), safe[0] ? ": " : "", safe);
-        return -FL_EPEER;
-    }
-    t->in = frame->body;
-    t->in_len = frame->len;
-    return 0;
-}
-
-/* The next bytes for GnuTLS. 0: there are some; -EAGAIN also when this turn's budget is used up,
- * the leg then calls again; -FL_EEOF; other: the leg is over. */
-static int fill(struct tunnel *t)
-{
-    struct frame frame;
-    while (t->in_len == 0) {
-        if (t->rx_ended)
-            return -FL_EEOF;
-        if (t->budget == 0)
-            return -EAGAIN;
-        t->budget--;
-        int r = leg_recv(t->leg, t->buffers->in, &frame);
-        if (r == -FL_EEOF)
-            t->rx_ended = true;
-        if (r == 0)
-            r = take_frame(t, &frame);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static ssize_t pull(gnutls_transport_ptr_t ptr, void *dst, size_t len)
-{
-    struct tunnel *t = ptr;
-    int r = fill(t);
-    if (r == -FL_EEOF)
-        return 0;
-    if (r < 0) {
-        if (r != -EAGAIN)
-            t->leg_error = r;
-        gnutls_transport_set_errno(t->tls, r == -EAGAIN ? EAGAIN : ECONNRESET);
-        return -1;
-    }
-    size_t n = len < t->in_len ? len : t->in_len;
-    memcpy(dst, t->in, n);
-    t->in += n;
-    t->in_len -= n;
-    return (ssize_t)n;
-}
-
-/* GnuTLS asks before a blocking wait; there is none here. */
-static int pull_wait(gnutls_transport_ptr_t ptr, unsigned ms)
-{
-    return 1;
+    return t->rx.data ? 0 : buf_init(&t->rx, RX_MAX);
 }
 
 /* ---- TLS handshake and greeting ---- */
@@ -487,9 +348,11 @@ static void tls_refuse(struct tunnel *t, int r)
 static void tls_error(struct tunnel *t, int r)
 {
     char text[TEXT_MAX];
-    if (t->leg_error < 0) {
-        tunnel_lost(t, TUNNEL_CLOSE_LEG, t->leg_text[0] ? t->leg_text : error_text(t->leg_error));
-    } else if (r == GNUTLS_E_PREMATURE_TERMINATION || (t->rx_ended && t->in_len == 0)) {
+    const struct stream *stream = &t->stream;
+    if (stream->error < 0) {
+        tunnel_lost(t, TUNNEL_CLOSE_LEG,
+                    stream->text[0] ? stream->text : error_text(stream->error));
+    } else if (r == GNUTLS_E_PREMATURE_TERMINATION || (stream->ended && stream->in_len == 0)) {
         tunnel_lost(t, TUNNEL_CLOSE_LEG, "the connection was cut: it ended without a close");
     } else if (r == GNUTLS_E_FATAL_ALERT_RECEIVED || r == GNUTLS_E_WARNING_ALERT_RECEIVED) {
         gnutls_alert_description_t alert = gnutls_alert_get(t->tls);
@@ -687,7 +550,7 @@ static bool read_record(struct tunnel *t)
     else if (n != GNUTLS_E_AGAIN && n != GNUTLS_E_INTERRUPTED)
         tls_error(t, (int)n);
     else
-        return t->in_len > 0; /* an empty record */
+        return t->stream.in_len > 0; /* an empty record */
     return false;
 }
 
@@ -696,22 +559,6 @@ static void run_rx(struct tunnel *t)
     hand_out(t);
     while (listening(t) && read_record(t))
         hand_out(t);
-}
-
-/* After our end nothing the peer says matters, so it is not even decrypted: frames are taken until
- * its end is in. */
-static void drain_rx(struct tunnel *t)
-{
-    while (!t->rx_ended) {
-        t->in_len = 0;
-        int r = fill(t);
-        if (r == -EAGAIN)
-            return;
-        if (r < 0 && r != -FL_EEOF) {
-            t->leg_error = r;
-            return;
-        }
-    }
 }
 
 /* ---- outgoing ---- */
@@ -747,16 +594,15 @@ static int send_frames(struct tunnel *t)
         const uint8_t *data = outbox_head(&t->outbox, &len);
         if (len == 0)
             break;
-        if (len > RECORD_MAX)
-            len = RECORD_MAX;
-        int r =
-            staged(t) + len + RECORD_EXTRA > FRAME_BODY_MAX || t->stage_start > 0 ? unstage(t) : 0;
+        if (len > STREAM_RECORD_MAX)
+            len = STREAM_RECORD_MAX;
+        int r = stream_takes(&t->stream, len) ? 0 : stream_flush(&t->stream);
         if (r == 0)
             r = make_record(t, data, len);
         if (r < 0)
             return r;
     }
-    return unstage(t);
+    return stream_flush(&t->stream);
 }
 
 static void tell_writable(struct tunnel *t)
@@ -774,7 +620,7 @@ static int finish_tx(struct tunnel *t)
     if (!t->tls_failed)
         (void)gnutls_bye(t->tls, GNUTLS_SHUT_WR);
     t->tls_failed = true; /* no record after close_notify */
-    int r = unstage(t);
+    int r = stream_flush(&t->stream);
     if (r == 0)
         r = leg_send_eof(t->leg);
     if (r == 0)
@@ -784,7 +630,9 @@ static int finish_tx(struct tunnel *t)
 
 static void run_tx(struct tunnel *t)
 {
-    int r = t->state == TUNNEL_LINGER ? 0 : t->tls_failed ? unstage(t) : send_frames(t);
+    int r = t->state == TUNNEL_LINGER ? 0
+            : t->tls_failed           ? stream_flush(&t->stream)
+                                      : send_frames(t);
     if (r == 0 && t->state == TUNNEL_CLOSING && outbox_held(&t->outbox) == 0)
         r = finish_tx(t);
     if (r == 0 || r == -EAGAIN) {
@@ -803,8 +651,9 @@ static void run_tx(struct tunnel *t)
 static void update_wants(struct tunnel *t)
 {
     bool reads = t->state != TUNNEL_HELD && (t->state != TUNNEL_OPEN || !t->paused);
-    unsigned events = reads && !t->rx_ended ? LEG_READABLE : 0;
-    if (staged(t) > 0 || t->state == TUNNEL_CLOSING) /* the end too may wait for room */
+    unsigned events = reads && !t->stream.ended ? LEG_READABLE : 0;
+    if (stream_staged(&t->stream) > 0 ||
+        t->state == TUNNEL_CLOSING) /* the end too may wait for room */
         events |= LEG_WRITABLE;
     else if (outbox_held(&t->outbox) > 0 && !t->tls_failed)
         turn_queue(t->turn, &t->item);
@@ -816,10 +665,11 @@ static void pump_closing(struct tunnel *t)
     run_tx(t);
     if (t->state == TUNNEL_OVER)
         return;
-    drain_rx(t);
-    if (t->leg_error < 0)
+    /* After our end nothing the peer says matters, so it is not even decrypted. */
+    stream_drain(&t->stream);
+    if (t->stream.error < 0)
         tunnel_over(t, LEG_RESET);
-    else if (t->state == TUNNEL_LINGER && t->rx_ended)
+    else if (t->state == TUNNEL_LINGER && t->stream.ended)
         tunnel_over(t, LEG_GRACEFUL);
 }
 
@@ -829,7 +679,7 @@ static void tunnel_pump(struct tunnel *t)
         tunnel_lost(t, TUNNEL_CLOSE_LOCAL, error_text(-ENOMEM));
         return;
     }
-    t->budget = BUDGET;
+    t->stream.budget = BUDGET;
     if (t->state == TUNNEL_HANDSHAKE)
         run_handshake(t);
     if (t->state > TUNNEL_HANDSHAKE && t->state < TUNNEL_CLOSING)
@@ -886,8 +736,9 @@ static void keep_alive(struct tunnel *t, uint64_t now)
     }
     if (t->paused)
         t->last_rx = now; /* we are the ones who do not listen */
-    if (staged(t) == 0)
+    if (stream_staged(&t->stream) == 0 || t->stream.sent != t->last_sent)
         t->last_progress = now;
+    t->last_sent = t->stream.sent;
     if (now - t->last_rx >= SILENCE_MAX)
         tunnel_lost(t, TUNNEL_CLOSE_TIMEOUT, "the peer has been silent for 60 s");
     else if (now - t->last_progress >= STALL_MAX)
@@ -907,9 +758,9 @@ static void tunnel_late(struct tunnel *t)
 /* An idle tunnel costs its struct and its TLS session only. */
 static void give_back(struct tunnel *t, uint64_t now)
 {
-    bool empty = staged(t) == 0 && outbox_held(&t->outbox) == 0 && buf_len(&t->rx) == 0 &&
-                 t->in_len == 0 && t->outbox.reserved == SIZE_MAX;
-    if (t->buffers && empty && now - t->last_use >= IDLE_TIME)
+    bool empty = stream_empty(&t->stream) && outbox_held(&t->outbox) == 0 && buf_len(&t->rx) == 0 &&
+                 t->outbox.reserved == SIZE_MAX;
+    if (t->stream.buffers && empty && now - t->last_use >= IDLE_TIME)
         free_buffers(t);
 }
 
@@ -1069,18 +920,6 @@ static void set_sides(struct tunnel *t, const struct tunnel_params *params)
         memcpy(t->token, params->token, sizeof(t->token));
 }
 
-static int set_tls(struct tunnel *t)
-{
-    int r = tls_inner(!t->caller, t->identity, &t->tls);
-    if (r < 0)
-        return r;
-    gnutls_transport_set_ptr(t->tls, t);
-    gnutls_transport_set_push_function(t->tls, push);
-    gnutls_transport_set_pull_function(t->tls, pull);
-    gnutls_transport_set_pull_timeout_function(t->tls, pull_wait);
-    return 0;
-}
-
 int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunnel **ret_tunnel)
 {
     int r = -ENOMEM;
@@ -1089,9 +928,10 @@ int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunne
         goto fail_leg;
     t->identity = identity_ref(params->identity);
     set_sides(t, params);
-    r = set_tls(t);
+    r = tls_inner(!t->caller, t->identity, &t->tls);
     if (r < 0)
         goto fail_tunnel;
+    stream_init(&t->stream, leg, t->tls);
     t->turn = params->turn;
     t->item.run = tunnel_run;
     t->leg = leg;
