@@ -402,6 +402,8 @@ static void control_lost(struct peer *peer)
 {
     struct world *world = world_of(peer);
 
+    if (peer->party.role == PARTY_CONSOLE && world->now < peer->relay->denied_at + CLOCK_SEC)
+        peer->relay->denied_at = 0; /* the list may have been lost with the leg */
     leg_close(peer->leg, LEG_RESET);
     peer->leg = NULL;
     peer->state = PEER_OFF;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "net.h"
 
 #define JOBS_MAX   5
@@ -26,6 +27,7 @@
 struct end {
     struct end *next;
     struct attempt *attempt;
+    unsigned node; /* on which machine */
     bool caller;
     bool over, opened;
     struct tunnel *tunnel; /* while opened and not over */
@@ -83,6 +85,14 @@ static uint8_t content(uint64_t number, bool caller, uint64_t offset)
     z ^= z >> 29;
     z *= UINT64_C(0x94D049BB133111EB);
     return (uint8_t)(z >> (8 * (offset & 7)));
+}
+
+/* For SIM_LOG=1. */
+static void trace(const char *event, const struct end *end, const char *text)
+{
+    log_debug(event, LF_U64("us", world_of(end)->now), LF_U64("attempt", end->attempt->number),
+              LF_U64("node", end->node), LF_STR("side", end->caller ? "caller" : "callee"),
+              LF_U64("sent", end->sent), LF_U64("got", end->got), LF_STR("text", text));
 }
 
 /* ---- the owner of one end ---- */
@@ -148,6 +158,7 @@ static void end_push(struct end *end)
     CHECK(world_of(end), rc == 0 || rc == -EAGAIN || rc == -FL_ECLOSED, "tunnel_send: %d", rc);
     if (!end->caller || !end_complete(end))
         return;
+    trace("tunnel done", end, "");
     tunnel_close(end->tunnel, TUNNEL_CLOSE_DONE, NULL);
     end_over(end);
     job_done(job);
@@ -166,6 +177,7 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
           "opened to another");
     CHECK(world_of(end), tunnel_is_caller(tunnel) == end->caller,
           "opened with the sides exchanged");
+    trace("tunnel opened", end, tunnel_via(tunnel));
     end->opened = true;
     end->tunnel = tunnel;
     if (end->caller)
@@ -226,11 +238,15 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
     struct attempt *attempt = end->attempt;
     struct job *job = attempt->job;
     struct world *world = world_of(end);
+    bool cancelled;
 
+    trace("tunnel closed", end, text);
     CHECK(world, !end->over, "closed() twice");
     CHECK(world, text != NULL, "no text");
     CHECK(world, !end->opened || tunnel == end->tunnel, "another tunnel closed");
-    CHECK(world, !(end->opened && attempt->healthy && !end_complete(end)),
+    /* A dial may find another way, or no more time, while the callee has just opened. */
+    cancelled = !end->caller && why == TUNNEL_CLOSE_CANCELLED;
+    CHECK(world, cancelled || !(end->opened && attempt->healthy && !end_complete(end)),
           "attempt %llu, %s, broke without a fault: %u %s", (unsigned long long)attempt->number,
           end->caller ? "caller" : "callee", (unsigned)why, text);
     CHECK(world,
@@ -257,12 +273,13 @@ static const struct tunnel_ops end_ops = {
     .closed = on_closed,
 };
 
-static struct end *end_new(struct attempt *attempt, bool caller)
+static struct end *end_new(struct attempt *attempt, unsigned node, bool caller)
 {
     struct end *end = calloc(1, sizeof(*end));
 
     CHECK(&attempt->job->fleet->net.world, end, "out of memory");
     end->attempt = attempt;
+    end->node = node;
     end->caller = caller;
     return end;
 }
@@ -294,7 +311,7 @@ static enum tunnel_close on_incoming(void *ctx, struct endpoint_incoming *in)
                       identity_party(fleet->net.node[attempt->job->to].identity)),
           "dialled for somebody else");
     memcpy(in->token, attempt->token, sizeof(in->token));
-    end = end_new(attempt, false);
+    end = end_new(attempt, node->index, false);
     end->next = attempt->callees;
     attempt->callees = end;
     in->ops = &end_ops;
@@ -325,7 +342,7 @@ static void attempt_start(struct job *job)
     attempt->forged = job->forged;
     id_random(&attempt->flow);
     memset(attempt->token, 0x40 + (int)(attempt->number % 64), sizeof(attempt->token));
-    attempt->caller = end_new(attempt, true);
+    attempt->caller = end_new(attempt, job->from, true);
     attempt->next = fleet->attempts;
     fleet->attempts = attempt;
     job->current = attempt;
@@ -447,7 +464,7 @@ static void node_lost(struct fleet *fleet, unsigned index)
             job->current = NULL;
         }
         for (struct end *end = attempt->callees; end; end = end->next)
-            if (job->to == index && !end->over)
+            if (end->node == index && !end->over)
                 end_over(end);
     }
 }
