@@ -57,7 +57,7 @@ void outbox_commit(struct outbox *box, size_t len)
 const uint8_t *outbox_head(const struct outbox *box, size_t *ret_len)
 {
     *ret_len = box->end - box->start;
-    return box->data + box->start;
+    return box->data ? box->data + box->start : NULL;
 }
 
 void outbox_consume(struct outbox *box, size_t len)
