@@ -166,6 +166,7 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
     _cleanup_free_ char *key = NULL;
     fl_EnrolRequest request = fl_EnrolRequest_init_zero;
     size_t len = 0;
+    char line[280];
     int error = credentials_key(enrol->dir, &key);
 
     enrol->dial = NULL;
@@ -184,8 +185,11 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
                        enrol->config->tags.item[i]);
     if (!error)
         error = tunnel_send_message(tunnel, FRAME_ENROL_REQUEST, fl_EnrolRequest_fields, &request);
-    if (error)
-        log_error("enrolment: the request failed", LF_ERR(error));
+    if (!error)
+        return;
+    (void)snprintf(line, sizeof(line), "%s: no request for a certificate can be made: %s",
+                   enrol->dir->path, error_text(error));
+    finish(enrol, NULL, line);
 }
 
 static int issued(struct enrol *enrol, const fl_EnrolReply *reply)

@@ -23,7 +23,7 @@
 #define REPEAT_EVERY  (30 * CLOCK_SEC) /* of a final report that is not acknowledged */
 #define KEEP_EVERY    CLOCK_SEC        /* counters go into the journal */
 #define RETRY_UNKNOWN (10 * CLOCK_SEC) /* longest wait when the source has not been told yet */
-#define RETRY_AWAY    (30 * CLOCK_SEC) /* longest wait when there is no way */
+#define RETRY_AWAY    (10 * CLOCK_SEC) /* longest wait when there is no way */
 #define RETRY_DENIED  (60 * CLOCK_SEC)
 #define STEADY        (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
 
@@ -80,8 +80,9 @@ struct jobs {
     struct jobs_options options;
     struct flow **flows; /* owned, in order of assignment */
     size_t count, cap;
-    unsigned sends; /* open on the source side */
-    uint64_t now;   /* of the last tick or call */
+    unsigned sends;     /* open on the source side */
+    uint64_t now;       /* of the last tick or call */
+    bool journal_fails; /* since the last report that was to be kept */
 };
 
 static const struct receive_ops receive_ops;
@@ -163,8 +164,9 @@ static void keep_report(struct flow *flow)
 
     fill_report(flow);
     error = journal_put_report(flow->jobs->options.journal, &flow->report, flow->acked);
-    if (error)
+    if (error && !flow->jobs->journal_fails) /* a full disk is said once, not every second */
         log_error("journal: report not kept", LF_ID("flow", &flow->id), LF_ERR(error));
+    flow->jobs->journal_fails = error != 0;
     flow->kept = flow->jobs->now;
     flow->dirty = true;
 }

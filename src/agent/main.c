@@ -48,8 +48,7 @@ struct agent {
     struct jobs *jobs;
     struct endpoint_uv *net;
     struct uplink *link;
-    char addresses[16][LEG_ADDRESS_MAX];
-    size_t address_count;
+    uint16_t direct_port; /* at which direct legs are answered; 0: none */
     bool stopping;
     int status; /* of the program */
 };
@@ -258,8 +257,7 @@ static int listen_direct(struct agent *agent)
         (void)fprintf(stderr, PROGRAM ": listening_port %u: %s\n", port, error_text(error));
         return error;
     }
-    agent->address_count =
-        endpoint_uv_addresses(bound, agent->addresses, ARRAY_SIZE(agent->addresses));
+    agent->direct_port = bound;
     log_info("listening for direct legs", LF_U64("port", bound));
     return 0;
 }
@@ -279,8 +277,7 @@ static int start_network(struct agent *agent)
     if (error)
         return error;
     options.endpoint = endpoint_uv_core(agent->net);
-    options.addresses = agent->addresses;
-    options.address_count = agent->address_count;
+    options.direct_port = agent->direct_port;
     jobs_set_endpoint(agent->jobs, options.endpoint);
     return uplink_new(&options, clock_now(), &agent->link);
 }

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/state.h"
+#include "tunnel/endpoint_uv.h"
 
 #define RETRY_MAX    (30 * CLOCK_SEC)
 #define RETRY_DENIED (60 * CLOCK_SEC)
@@ -273,9 +274,10 @@ static int tell_hello(struct uplink *link)
     for (size_t i = 0; i < config->tags.count && i < ARRAY_SIZE(hello.tags); i++)
         (void)snprintf(hello.tags[hello.tags_count++], sizeof(hello.tags[0]), "%s",
                        config->tags.item[i]);
-    for (size_t i = 0; i < link->options.address_count && i < ARRAY_SIZE(hello.addresses); i++)
-        (void)snprintf(hello.addresses[hello.addresses_count++], sizeof(hello.addresses[0]), "%s",
-                       link->options.addresses[i]);
+    /* Asked for each time, since a machine that moves or boots gets them later. */
+    if (link->options.direct_port)
+        hello.addresses_count = (pb_size_t)endpoint_uv_addresses(
+            link->options.direct_port, hello.addresses, ARRAY_SIZE(hello.addresses));
     hello.time = clock_wall();
     return tunnel_send_message(link->tunnel, FRAME_AGENT_HELLO, fl_AgentHello_fields, &hello);
 }
@@ -463,6 +465,7 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
     struct uplink *link = ctx;
     uint64_t now = clock_now();
     bool was_up = is_up(link);
+    char date[CREDENTIALS_DATE];
 
     (void)tunnel;
     link->dial = NULL;
@@ -474,6 +477,10 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
     }
     if (why == TUNNEL_CLOSE_DENIED)
         log_error("the console refuses this agent: it is revoked");
+    else if (clock_wall() > identity_expires(link->options.identity))
+        log_error(
+            "this agent's certificate has expired: enrol it again with a new bootstrap_token",
+            LF_STR("expired", credentials_date(identity_expires(link->options.identity), date)));
     else
         log_warn(was_up ? "console lost" : "no way to the console",
                  LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));

@@ -17,9 +17,8 @@ struct uplink_options {
     struct journal *journal;
     struct jobs *jobs;
     struct endpoint *endpoint;
-    struct identity *identity;          /* a reference is taken */
-    char (*addresses)[LEG_ADDRESS_MAX]; /* at which direct legs are answered */
-    size_t address_count;
+    struct identity *identity; /* a reference is taken */
+    uint16_t direct_port;      /* at which direct legs are answered; 0: none */
 };
 
 /* uplink_new - use the proxies and denied ids that the journal has, then dial. Returns 0 or a
