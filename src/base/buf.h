@@ -26,8 +26,8 @@ static inline uint8_t *buf_head(const struct buf *buf)
     return buf->data + buf->start;
 }
 
-/* buf_room - contiguous bytes that may be appended, after moving the content to the front if that is
- * needed to have @want of them. May be less than @want. */
+/* buf_room - contiguous bytes that may be appended, after moving the content to the front if that
+ * is needed to have @want of them. May be less than @want. */
 size_t buf_room(struct buf *buf, size_t want);
 
 /* buf_tail - where to append; then buf_commit() what was written there. */

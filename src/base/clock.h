@@ -10,7 +10,8 @@
 /* clock_now - monotonic microseconds (CLOCK_MONOTONIC). */
 uint64_t clock_now(void);
 
-/* clock_since - how long @then is ago; 0 when it is not in the past, as may be between threads that looked at different moments. */
+/* clock_since - how long @then is ago; 0 when it is not in the past, as may be between threads that
+ * looked at different moments. */
 static inline uint64_t clock_since(uint64_t now, uint64_t then)
 {
     return now > then ? now - then : 0;
@@ -25,7 +26,8 @@ uint64_t clock_jitter(uint64_t base);
 /* clock_backoff - delay before try number @attempt (0 first): 0.25 s doubling to @cap, jittered. */
 uint64_t clock_backoff(unsigned attempt, uint64_t cap);
 
-/* clock_seed - from now on the two above give the same delays for the same @seed, on this thread; for the simulator. */
+/* clock_seed - from now on the two above give the same delays for the same @seed, on this thread;
+ * for the simulator. */
 void clock_seed(uint64_t seed);
 
 #endif

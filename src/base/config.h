@@ -17,7 +17,8 @@ enum config_type {
     CONFIG_INT,     /* int64_t, min..max */
     CONFIG_ENUM,    /* int: index into @choices */
     CONFIG_STRINGS, /* struct config_strings; one string is taken as a list of one */
-    CONFIG_RATE,    /* uint64_t bytes per second, 0 = no limit: number of KiB/s, as the original's files */
+    CONFIG_RATE,    /* uint64_t bytes per second, 0 = no limit: number of KiB/s, as the original's
+                       files */
     CONFIG_GROUP,   /* an object with keys of its own: @keys; @offset is added to theirs */
 };
 
@@ -26,34 +27,37 @@ enum config_flags {
     CONFIG_SECRET = 2,   /* its value is never shown, not in errors either */
     CONFIG_ADDRESS = 4,  /* string(s) of the form HOST:PORT, [v6]:PORT or :PORT */
     CONFIG_BASE64 = 8,   /* string: base64 text, white space allowed */
-    CONFIG_PEM = 16,     /* string: PEM text, or the path of a file of it (no "-----"; relative to the
-                            configuration file's folder), which the text then replaces */
+    CONFIG_PEM = 16, /* string: PEM text, or the path of a file of it (no "-----"; relative to the
+                        configuration file's folder), which the text then replaces */
 };
 
 struct config_strings {
-    char **item;  /* owned */
+    char **item; /* owned */
     size_t count;
 };
 
 struct config_key {
     const char *name;
     enum config_type type;
-    size_t offset;                  /* into the program's struct */
-    unsigned flags;                 /* enum config_flags */
-    int64_t min, max;               /* CONFIG_INT, CONFIG_RATE: range; CONFIG_STRINGS: count */
-    const char *const *choices;     /* CONFIG_ENUM: NULL-terminated */
-    const struct config_key *keys;  /* CONFIG_GROUP: NULL-name-terminated */
-    const char *help;               /* one line */
+    size_t offset;                 /* into the program's struct */
+    unsigned flags;                /* enum config_flags */
+    int64_t min, max;              /* CONFIG_INT, CONFIG_RATE: range; CONFIG_STRINGS: count */
+    const char *const *choices;    /* CONFIG_ENUM: NULL-terminated */
+    const struct config_key *keys; /* CONFIG_GROUP: NULL-name-terminated */
+    const char *help;              /* one line */
 };
 
-/* config_load - read @path into @dst, which holds the defaults beforehand (strings from malloc, or NULL).
- * Returns 0; or -FL_ECONFIG, or a negative errno when the file cannot be read, and then @message (capacity @cap) has the
- * one line to show. On failure @dst may be partly filled: config_done() it. */
-int config_load(const char *path, const struct config_key *keys, void *dst, char *message, size_t cap);
+/* config_load - read @path into @dst, which holds the defaults beforehand (strings from malloc, or
+ * NULL). Returns 0; or -FL_ECONFIG, or a negative errno when the file cannot be read, and then
+ * @message (capacity @cap) has the one line to show. On failure @dst may be partly filled:
+ * config_done() it. */
+int config_load(const char *path, const struct config_key *keys, void *dst, char *message,
+                size_t cap);
 
-/* config_parse - the same from memory; @name stands for the path in messages. For tests and fuzzers. */
-int config_parse(const char *name, const char *text, size_t len, const struct config_key *keys, void *dst,
-                 char *message, size_t cap);
+/* config_parse - the same from memory; @name stands for the path in messages. For tests and
+ * fuzzers. */
+int config_parse(const char *name, const char *text, size_t len, const struct config_key *keys,
+                 void *dst, char *message, size_t cap);
 
 /* config_done - free what config_load() allocated inside @dst and clear those fields. */
 void config_done(const struct config_key *keys, void *dst);
@@ -62,8 +66,8 @@ void config_done(const struct config_key *keys, void *dst);
  * a third of its length, at least 1), or NULL. Also for CLI commands and flags. */
 const char *config_nearest(const char *word, const char *const *names);
 
-/* config_split_address - "host:port", "[::1]:80", ":80" into host (without brackets, may be empty) and
- * port 0..65535. @host has @cap bytes. Returns 0 or -EINVAL. */
+/* config_split_address - "host:port", "[::1]:80", ":80" into host (without brackets, may be empty)
+ * and port 0..65535. @host has @cap bytes. Returns 0 or -EINVAL. */
 int config_split_address(const char *text, char *host, size_t cap, uint16_t *ret_port);
 
 /* config_help - print the table for people, with defaults taken from none: name, type, help. */

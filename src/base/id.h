@@ -23,7 +23,8 @@ char *id_short(const struct fl_id *id, char buf[static 9]);
 /* id_parse - read exactly 32 hex digits. Returns 0 or -EINVAL; *ret_id is set only on success. */
 int id_parse(const char *text, struct fl_id *ret_id);
 
-/* id_random - from the kernel's generator (getrandom); cannot fail after boot, aborts if it does. */
+/* id_random - from the kernel's generator (getrandom); cannot fail after boot, aborts if it does.
+ */
 void id_random(struct fl_id *id);
 
 bool id_equal(const struct fl_id *a, const struct fl_id *b);

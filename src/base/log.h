@@ -17,7 +17,15 @@
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_LEVELS };
 enum log_format { LOG_TEXT, LOG_JSON };
 
-enum log_field_type { LOG_FIELD_END, LOG_FIELD_STR, LOG_FIELD_BYTES, LOG_FIELD_U64, LOG_FIELD_I64, LOG_FIELD_ID, LOG_FIELD_ERROR };
+enum log_field_type {
+    LOG_FIELD_END,
+    LOG_FIELD_STR,
+    LOG_FIELD_BYTES,
+    LOG_FIELD_U64,
+    LOG_FIELD_I64,
+    LOG_FIELD_ID,
+    LOG_FIELD_ERROR
+};
 
 struct log_field {
     const char *key;          /* constant, snake_case */
@@ -27,13 +35,16 @@ struct log_field {
     uint64_t u;               /* number, or the two's complement of a signed one or an error */
 };
 
-#define LF_STR(k, s)      ((struct log_field){.key = (k), .type = LOG_FIELD_STR, .p = (s)})
-#define LF_BYTES(k, s, n) ((struct log_field){.key = (k), .type = LOG_FIELD_BYTES, .p = (s), .len = (n)})
-#define LF_U64(k, v)      ((struct log_field){.key = (k), .type = LOG_FIELD_U64, .u = (uint64_t)(v)})
-#define LF_I64(k, v)      ((struct log_field){.key = (k), .type = LOG_FIELD_I64, .u = (uint64_t)(int64_t)(v)})
-#define LF_ID(k, v)       ((struct log_field){.key = (k), .type = LOG_FIELD_ID, .p = (v)})
-#define LF_ERR(v)         ((struct log_field){.key = "error", .type = LOG_FIELD_ERROR, .u = (uint64_t)(int64_t)(v)})
-#define LF_END            ((struct log_field){.type = LOG_FIELD_END})
+#define LF_STR(k, s) ((struct log_field){.key = (k), .type = LOG_FIELD_STR, .p = (s)})
+#define LF_BYTES(k, s, n)                                                                          \
+    ((struct log_field){.key = (k), .type = LOG_FIELD_BYTES, .p = (s), .len = (n)})
+#define LF_U64(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_U64, .u = (uint64_t)(v)})
+#define LF_I64(k, v)                                                                               \
+    ((struct log_field){.key = (k), .type = LOG_FIELD_I64, .u = (uint64_t)(int64_t)(v)})
+#define LF_ID(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_ID, .p = (v)})
+#define LF_ERR(v)                                                                                  \
+    ((struct log_field){.key = "error", .type = LOG_FIELD_ERROR, .u = (uint64_t)(int64_t)(v)})
+#define LF_END ((struct log_field){.type = LOG_FIELD_END})
 
 #define log_at(level, event, ...)                                                                  \
     log_emit(level, event, (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ) LF_END})

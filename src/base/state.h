@@ -1,8 +1,8 @@
 /* state.h - state machines as tables with one door.
  *
  * A machine is an enum and a table of struct state_def, indexed by it. state_move() is the only
- * writer: it checks the move against the table and, if asked to, counts it. A move that the table does not list
- * is a bug and aborts in all builds, since what follows an impossible state is worse.
+ * writer: it checks the move against the table and, if asked to, counts it. A move that the table
+ * does not list is a bug and aborts in all builds, since what follows an impossible state is worse.
  */
 #ifndef FL_BASE_STATE_H
 #define FL_BASE_STATE_H

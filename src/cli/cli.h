@@ -63,7 +63,8 @@ int cli_call_on(struct cli *cli, const char *method, const char *kind, const cha
 /* cli_list - a JSON array of the values of a repeatable option; with @commas each may be a list. */
 json_t *cli_list(const struct args *args, const char *option, bool commas);
 
-/* cli_items - GET @path and print its items: with --json as they are, else @row of each into a table. */
+/* cli_items - GET @path and print its items: with --json as they are, else @row of each into a
+ * table. */
 int cli_items(struct cli *cli, const char *path, const char *const *heads,
               void (*row)(const json_t *item, struct output_table *table), const char *none);
 

@@ -97,10 +97,13 @@ static int find_run(struct wait *wait, char **ret_path)
 static int timed_out(struct wait *wait, const json_t *run)
 {
     char line[PROGRESS_LINE];
+    int status;
 
     progress_clear(&wait->progress);
-    return cli_fail(CLI_TIMEOUT, "not finished in time: %s",
-                    progress_line(line, "run", run, wait->progress.speed, 0));
+    status = cli_fail(CLI_TIMEOUT, "not finished in time: %s",
+                      progress_line(line, "run", run, wait->progress.speed, 0));
+    job_print_reasons(run, stderr);
+    return status;
 }
 
 /* finish - the last word on an ended run. */

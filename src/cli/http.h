@@ -24,13 +24,14 @@ enum http_result {
 
 struct http;
 
-/* http_new - check the settings and prepare. Returns 0, -FL_EUSAGE (with one line in @message), -ENOMEM. */
+/* http_new - check the settings and prepare. Returns 0, -FL_EUSAGE (with one line in @message),
+ * -ENOMEM. */
 int http_new(const struct http_settings *settings, struct http **ret_http, char *message,
              size_t cap);
 void http_free(struct http *http);
 
-/* http_call - @method on "/api/v1" @path; @body may be NULL. On HTTP_OK *ret_answer is the answer (a
- * new reference; JSON null when it is empty); else http_error() has one line to show. */
+/* http_call - @method on "/api/v1" @path; @body may be NULL. On HTTP_OK *ret_answer is the answer
+ * (a new reference; JSON null when it is empty); else http_error() has one line to show. */
 enum http_result http_call(struct http *http, const char *method, const char *path,
                            const json_t *body, json_t **ret_answer);
 
@@ -40,8 +41,8 @@ const char *http_error(const struct http *http);
 /* http_part - @text as one part of a path: percent-encoded, free() it. NULL when memory is out. */
 char *http_part(const char *text);
 
-/* http_url - the console's address as it is used: "https://" before it, no "/" at the end; free() it.
- * NULL for another scheme, or for text that is no address. */
+/* http_url - the console's address as it is used: "https://" before it, no "/" at the end; free()
+ * it. NULL for another scheme, or for text that is no address. */
 char *http_url(const char *console);
 
 #endif

@@ -60,8 +60,7 @@ static void print_error(FILE *file, const json_t *error)
         free(safe[i]);
 }
 
-/* print_reasons - flows that ended badly as a whole, with what their agents said. */
-static void print_reasons(const json_t *run, FILE *file)
+void job_print_reasons(const json_t *run, FILE *file)
 {
     json_t *flow;
     size_t i;
@@ -86,7 +85,7 @@ int job_print_errors(struct cli *cli, const json_t *run, FILE *file)
     uint64_t after = 0;
     size_t count, i;
 
-    print_reasons(run, file);
+    job_print_reasons(run, file);
     do {
         _cleanup_free_ char *path = NULL;
         json_t *page, *error;

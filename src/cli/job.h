@@ -15,10 +15,14 @@ void job_print_run(const json_t *run);
 /* job_print_errors - what was not done in @run, a line each with name and reason. Exit status. */
 int job_print_errors(struct cli *cli, const json_t *run, FILE *file);
 
+/* job_print_reasons - what agents say about flows that are not done. */
+void job_print_reasons(const json_t *run, FILE *file);
+
 /* job_exit - the exit status that `job wait` gives for a run in @state; -1: not ended yet. Pure. */
 int job_exit(const char *state);
 
-/* job_seconds - seconds from "30", "30s", "10m", "2h". Returns -1 when it is none of these. Pure. */
+/* job_seconds - seconds from "30", "30s", "10m", "2h". Returns -1 when it is none of these. Pure.
+ */
 int64_t job_seconds(const char *text);
 
 #endif

@@ -1,5 +1,6 @@
 /* output.h - what a person sees: tables that fit the terminal, sizes, times, and foreign text made
- * harmless. Whatever comes from the console may have come from an agent, so it is never printed raw. */
+ * harmless. Whatever comes from the console may have come from an agent, so it is never printed
+ * raw. */
 #ifndef FL_CLI_OUTPUT_H
 #define FL_CLI_OUTPUT_H
 
@@ -50,8 +51,8 @@ void output_table_free(struct output_table *table);
 int output_json(const json_t *value);
 
 /* Members of JSON objects with a default, so that a missing one is never a crash. */
-const char *json_text(const json_t *object, const char *name);   /* "" */
-uint64_t json_count(const json_t *object, const char *name);     /* 0; negative ones are 0 */
+const char *json_text(const json_t *object, const char *name); /* "" */
+uint64_t json_count(const json_t *object, const char *name);   /* 0; negative ones are 0 */
 
 /* output_safe - a copy of foreign @text, malloc'd, in which control characters, invalid UTF-8 and
  * backslashes are escaped; quotes stay as they are. NULL when memory is out. */

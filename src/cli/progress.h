@@ -1,4 +1,5 @@
-/* progress.h - how far a run is: bars on a terminal, now and then a line elsewhere. Goes to stderr. */
+/* progress.h - how far a run is: bars on a terminal, now and then a line elsewhere. Goes to stderr.
+ */
 #ifndef FL_CLI_PROGRESS_H
 #define FL_CLI_PROGRESS_H
 
@@ -10,13 +11,13 @@
 #define PROGRESS_LINE 512 /* bytes for one line */
 
 struct progress {
-    size_t width;      /* columns of the terminal; 0: none, plain lines */
-    size_t height;     /* its lines */
-    size_t drawn;      /* lines that stand there and are drawn over next time */
-    uint64_t last;     /* plain lines: when the last was written */
-    uint64_t at;       /* speed: time and bytes of the mark from which it is measured */
+    size_t width;  /* columns of the terminal; 0: none, plain lines */
+    size_t height; /* its lines */
+    size_t drawn;  /* lines that stand there and are drawn over next time */
+    uint64_t last; /* plain lines: when the last was written */
+    uint64_t at;   /* speed: time and bytes of the mark from which it is measured */
     uint64_t bytes;
-    uint64_t speed;    /* bytes per second, smoothed */
+    uint64_t speed; /* bytes per second, smoothed */
 };
 
 void progress_init(struct progress *progress);

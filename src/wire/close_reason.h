@@ -1,4 +1,5 @@
-/* close_reason.h - the one table of ends on the relay protocol, spoken by proxies and read by endpoints. */
+/* close_reason.h - the one table of ends on the relay protocol, spoken by proxies and read by
+ * endpoints. */
 #ifndef FL_WIRE_CLOSE_REASON_H
 #define FL_WIRE_CLOSE_REASON_H
 
@@ -18,7 +19,8 @@ const char *close_reason_name(uint32_t reason);
 const char *close_reason_text(uint32_t reason);
 enum close_blame close_reason_blame(uint32_t reason);
 
-/* close_reason_of_error - the reason for a negative error code met on a leg (-FL_ECA: AUTHORITY …). */
+/* close_reason_of_error - the reason for a negative error code met on a leg (-FL_ECA: AUTHORITY …).
+ */
 enum close_reason close_reason_of_error(int code);
 
 #endif
