@@ -125,6 +125,7 @@ static unsigned await(struct party_leg *party, unsigned events, unsigned ms)
 {
     bool late = false;
     timer.data = &late;
+    uv_update_time(&loop); /* it stood still between two commands */
     uv_timer_start(&timer, on_timer, ms, 0);
     while (!late && !(party->events & events))
         uv_run(&loop, UV_RUN_ONCE);
@@ -644,6 +645,7 @@ static void run_line(char *line)
         word[count++] = w;
     for (size_t i = 0; count && i < ARRAY_SIZE(commands); i++) {
         if (!strcmp(commands[i].name, word[0]) && count >= commands[i].least) {
+            uv_update_time(&loop);
             commands[i].run(word, count);
             fflush(stdout);
             return;

@@ -1,0 +1,140 @@
+"""A real proxy and a scripted party (tests/tools/fl_party.c) that plays endpoints, good and bad, towards it."""
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+
+import fairlead
+
+CONFIG = {"workers": 3, "limits": {"endpoints": 200, "sessions": 200, "handshakes": 1000}, "log": {"level": "debug", "format": "json"}}
+
+
+class Party:
+    """Commands to fl_party, one answer a line."""
+
+    def __init__(self, world):
+        self.log = open(world.folder / "fl_party.log", "ab")
+        path = next(p for p in (fairlead.BUILD / "tests/tools/fl_party", fairlead.BUILD / "fl_party") if p.is_file())
+        self.process = subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, bufsize=0)
+        self.names = 0
+
+    def __call__(self, line, timeout=60):
+        self.process.stdin.write(line.encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            ready, _, _ = select.select([self.process.stdout], [], [], timeout * fairlead.SLOW)
+            got = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            if not got:
+                raise fairlead.Failure(f"fl_party: no answer to {line!r}")
+            answer += got
+        text = answer.decode(errors="replace").strip()
+        assert not text.startswith("error"), f"{line!r}: {text}"
+        return text
+
+    def name(self):
+        self.names += 1
+        return f"leg{self.names}"
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+
+class Rig:
+    """Authority A, a proxy of it, and identities alice, bob (agents), cons (console), new (enrol), other (proxy)."""
+
+    def __init__(self, world, **config):
+        self.world, self.party = world, Party(world)
+        self.party("ca A")
+        self.party(f"proxy A {world.folder}/pki")
+        for name, role in (("alice", "agent"), ("bob", "agent"), ("carol", "agent"), ("cons", "console"), ("new", "enrol"), ("other", "proxy")):
+            self.party(f"id {name} A {role}")
+        self.config = {**CONFIG, "listen": "127.0.0.1:0", "identity": "pki/identity.pem", "ca": "pki/ca.pem",
+                       "tls_certificate": "pki/tls.pem", **config}
+        self.path = world.folder / "proxy.json"
+        self.proxy = None
+
+    def write(self, config=None):
+        self.path.write_text(json.dumps(config or self.config))
+
+    def start(self):
+        self.write()
+        self.proxy = fairlead.Program(self.world, "proxy", [fairlead.program("fairlead-proxy"), "--config", self.path]).start()
+        self.port = int(self.proxy.wait_log(r'"listening".*"address":"127\.0\.0\.1:(\d+)"').group(1))
+        return self
+
+    def close(self):
+        self.party.close()
+
+    # --- what a party does
+
+    def dial(self, who=None, trick=""):
+        """A leg; with @who also proved, and the answer to HELLO awaited."""
+        leg = self.party.name()
+        assert self.party(f"dial {leg} 127.0.0.1 {self.port}") == "ok"
+        if who:
+            self.party(f"hello {leg} {who} {trick}".strip())
+            answer = self.party(f"recv {leg}")
+            if not trick:
+                assert answer.startswith("HELLO_ACK"), answer
+        return leg
+
+    def register(self, who):
+        leg = self.dial(who)
+        self.party(f"register {leg}")
+        assert self.party(f"recv {leg}").startswith("REGISTERED 127.0.0.1:")
+        return leg
+
+    def who(self, name):
+        return self.party(f"show {name}")
+
+    def offer(self, caller, callee, who):
+        """CONNECT from leg @caller to identity @who at leg @callee. Returns (session, key) of both."""
+        self.party(f"connect {caller} 7 {self.who(who)}")
+        offer, invite = self.party(f"recv {caller}").split(), self.party(f"recv {callee}").split()
+        assert offer[:2] == ["OFFER", "7"] and invite[0] == "INVITE" and offer[2] == invite[1], (offer, invite)
+        return (offer[2], offer[3]), (invite[1], invite[2])
+
+    def reject(self, caller, who):
+        self.party(f"connect {caller} 9 {who if ' ' in who else self.who(who)}")
+        answer = self.party(f"recv {caller}").split()
+        assert answer[:2] == ["REJECT", "9"], answer
+        return answer[2]
+
+    def join(self, who, place):
+        leg = self.dial(who)
+        self.party(f"join {leg} {place[0]} {place[1]}")
+        return leg
+
+    def session(self, caller, callee, names=("alice", "bob")):
+        """A joined session: its two legs."""
+        first, second = self.offer(caller, callee, names[1])
+        a, b = self.join(names[0], first), self.join(names[1], second)
+        assert self.party(f"recv {a}").startswith("JOINED caller")
+        assert self.party(f"recv {b}").startswith("JOINED callee")
+        return a, b
+
+    # --- what the proxy counts
+
+    def counters(self):
+        """The record that SIGUSR1 asks for."""
+        seen = self.proxy.log().count('"counters"')
+        self.proxy.process.send_signal(signal.SIGUSR1)
+        fairlead.until("counters", lambda: self.proxy.log().count('"counters"') > seen)
+        line = [l for l in self.proxy.log().splitlines() if '"counters"' in l][-1]
+        return json.loads(line)
+
+    def counted(self, name, least=1, timeout=10):
+        """Wait until counter @name has reached @least."""
+        return fairlead.until(f"{name} >= {least}", lambda: self.counters().get(name, 0) >= least, timeout, 0.2)
+
+    def ended(self, field, value):
+        return re.search(rf'"{field}":"{value}"', self.proxy.log())
