@@ -11,22 +11,13 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "console/event.h"
+#include "console/flow_errors.h"
+#include "console/orders.h"
 
-#define FLUSH_MS      2000
-#define COUNTER_MAX   (UINT64_C(1) << 52) /* keeps sums within JSON's exact numbers */
-#define SAMPLE_LEAST  (CLOCK_SEC / 2)
-#define ERRORS_QUEUED 512    /* file errors in memory before they are written */
-#define ERRORS_KEPT   100000 /* of one flow; its counters tell the rest */
-
-/* A file's error, waiting for the next write: thousands of them must not cost a sync each. */
-struct queued_error {
-    struct queued_error *next;
-    struct fl_id run;
-    struct store_flow_error row; /* points into what follows */
-    char code[64];
-    char text[STORE_TEXT_MAX];
-    uint8_t name[];
-};
+#define FLUSH_MS     2000
+#define COUNTER_MAX  (UINT64_C(1) << 52) /* keeps sums within JSON's exact numbers */
+#define SAMPLE_LEAST (CLOCK_SEC / 2)
+#define ERRORS_KEPT  100000 /* of one flow; its counters tell the rest */
 
 struct runs {
     struct store *store;
@@ -34,9 +25,8 @@ struct runs {
     uv_timer_t timer;
     struct runs_job *jobs;
     struct runs_run *active;
-    struct runs_flow *flows; /* of active runs, by id */
-    struct queued_error *errors;
-    size_t error_count;
+    struct runs_flow *flows;   /* of active runs, by id */
+    struct flow_errors errors; /* not written yet */
     int load_error;
 };
 
@@ -208,74 +198,12 @@ static int load_latest(struct runs *runs)
 
 /* ---- telling agents ---- */
 
-static void fill_side(struct runs *runs, const struct runs_flow *flow, bool source,
-                      fl_FlowAssign *assign)
-{
-    const struct store_flow *row = &flow->row;
-    const char *path = source ? row->source_path : row->target_path;
-    const struct fl_id *peer = source ? &row->target : &row->source;
-    const struct fleet_agent *agent = fleet_agent(runs->fleet, peer);
-    struct party party = {.role = PARTY_AGENT, .id = *peer};
-
-    assign->side = source ? fl_FlowSide_SIDE_SOURCE : fl_FlowSide_SIDE_TARGET;
-    assign->path.size = (pb_size_t)strnlen(path, sizeof(assign->path.bytes));
-    memcpy(assign->path.bytes, path, assign->path.size);
-    if (!source) {
-        assign->subfolder.size = (pb_size_t)strlen(row->subfolder);
-        memcpy(assign->subfolder.bytes, row->subfolder, assign->subfolder.size);
-    }
-    assign->has_peer = true;
-    party_to_wire(&party, &assign->peer);
-    snprintf(assign->peer_name, sizeof(assign->peer_name), "%s",
-             fleet_agent_name(runs->fleet, peer));
-    /* Only the target dials, so only it needs to know where. */
-    for (size_t i = 0; !source && agent && i < agent->row.addresses.count &&
-                       i < ARRAY_SIZE(assign->peer_addresses);
-         i++)
-        snprintf(assign->peer_addresses[assign->peer_addresses_count++],
-                 sizeof(assign->peer_addresses[0]), "%.71s", agent->row.addresses.item[i]);
-}
-
 static void send_assign(struct runs *runs, const struct runs_flow *flow, struct fleet_agent *agent)
 {
-    const struct runs_job *job = job_by_id(runs, &flow->run->row.job);
-    bool source = id_equal(&agent->row.id, &flow->row.source);
-    fl_FlowAssign assign = {0};
+    const struct store_run *run = &flow->run->row;
+    const struct runs_job *job = job_by_id(runs, &run->job);
 
-    if (!agent->ready)
-        return;
-    memcpy(assign.flow, flow->row.id.b, FL_ID_BYTES);
-    memcpy(assign.run, flow->row.run.b, FL_ID_BYTES);
-    memcpy(assign.job, flow->run->row.job.b, FL_ID_BYTES);
-    memcpy(assign.token, flow->row.token, sizeof(assign.token));
-    snprintf(assign.job_name, sizeof(assign.job_name), "%s", job ? job->row.name : "");
-    assign.generation = flow->row.generation;
-    assign.action = jobs_action(flow->run->row.action, flow->row.state);
-    fill_side(runs, flow, source, &assign);
-    int rc = fleet_send(agent, FRAME_FLOW_ASSIGN, fl_FlowAssign_fields, &assign);
-    if (rc)
-        log_warn("flow not assigned", LF_STR("agent", agent->row.name),
-                 LF_ID("flow", &flow->row.id), LF_ERR(rc));
-}
-
-static void send_forget(struct fleet_agent *agent, const struct fl_id *flow, uint64_t generation)
-{
-    static const struct fl_id none = {.b = {1}};
-    fl_FlowAssign assign = {.action = fl_FlowAction_ACTION_FORGET, .generation = generation};
-    struct party nobody = {.role = PARTY_AGENT, .id = none};
-
-    memcpy(assign.flow, flow->b, FL_ID_BYTES);
-    assign.has_peer = true;
-    party_to_wire(&nobody, &assign.peer);
-    (void)fleet_send(agent, FRAME_FLOW_ASSIGN, fl_FlowAssign_fields, &assign);
-}
-
-static void send_ack(struct fleet_agent *agent, const struct fl_id *flow, uint64_t seq)
-{
-    fl_FlowAck ack = {.seq = seq};
-
-    memcpy(ack.flow, flow->b, FL_ID_BYTES);
-    (void)fleet_send(agent, FRAME_FLOW_ACK, fl_FlowAck_fields, &ack);
+    orders_assign(runs->fleet, agent, &flow->row, &run->job, job ? job->row.name : "", run->action);
 }
 
 /* tell - one end of a flow what to do with it now. */
@@ -319,43 +247,13 @@ static void tell_finished(struct runs *runs, const struct runs_run *run)
               jobs_run_state_name(run->row.state));
 }
 
-/* write_errors - those queued, oldest first; they stay queued until forget_errors(), when they are
- * committed. */
-static int write_errors(struct runs *runs)
-{
-    struct queued_error *e, *reversed = NULL, *tmp;
-    int rc = 0;
-
-    LL_FOREACH_SAFE (runs->errors, e, tmp)
-        LL_PREPEND(reversed, e);
-    LL_FOREACH (reversed, e) {
-        rc = store_flow_error_add(runs->store, &e->run, &e->row);
-        if (rc)
-            break;
-    }
-    runs->errors = NULL;
-    LL_FOREACH_SAFE (reversed, e, tmp)
-        LL_PREPEND(runs->errors, e);
-    return rc;
-}
-
-static void forget_errors(struct runs *runs)
-{
-    struct queued_error *e, *tmp;
-
-    LL_FOREACH_SAFE (runs->errors, e, tmp)
-        free(e);
-    runs->errors = NULL;
-    runs->error_count = 0;
-}
-
 static int save_run(struct runs *runs, struct runs_run *run)
 {
     int rc = store_begin(runs->store);
 
     if (rc)
         return rc;
-    rc = write_errors(runs);
+    rc = flow_errors_write(&runs->errors, runs->store);
     for (size_t i = 0; !rc && i < run->count; i++)
         if (run->flows[i].dirty)
             rc = store_flow_set(runs->store, &run->flows[i].row);
@@ -366,7 +264,7 @@ static int save_run(struct runs *runs, struct runs_run *run)
     else
         rc = store_commit(runs->store);
     if (!rc)
-        forget_errors(runs);
+        flow_errors_forget(&runs->errors);
     else
         log_error("run not stored; tried again soon", LF_ID("run", &run->row.id), LF_ERR(rc),
                   LF_STR("detail", store_error(runs->store)));
@@ -385,7 +283,7 @@ static void committed(struct runs *runs, struct runs_run *run)
             continue;
         flow->ack_due = false;
         if (target)
-            send_ack(target, &flow->row.id, flow->ack_seq);
+            orders_ack(target, &flow->row.id, flow->ack_seq);
         tell_both(runs, flow); /* it is over: they forget it */
     }
 }
@@ -500,33 +398,9 @@ static int on_report(struct runs *runs, struct fleet_agent *agent, const struct 
     /* A run that is over, or was removed, or somebody else's: nothing to learn, so the agent need
      * not keep it. */
     if (!flow && jobs_flow_is_final((int)report.state))
-        send_ack(agent, &id, report.seq);
+        orders_ack(agent, &id, report.seq);
     if (!flow)
-        send_forget(agent, &id, report.generation + 1);
-    return 0;
-}
-
-static int queue_error(struct runs *runs, struct runs_flow *flow, const fl_FlowError *message)
-{
-    struct queued_error *e = calloc(1, sizeof(*e) + message->name.size);
-
-    if (!e)
-        return -ENOMEM;
-    e->run = flow->row.run;
-    memcpy(e->name, message->name.bytes, message->name.size);
-    e->row = (struct store_flow_error){
-        .flow = flow->row.id,
-        .number = message->number,
-        .source = message->source,
-        .name = e->name,
-        .name_len = message->name.size,
-        .code = log_escape(e->code, sizeof(e->code), message->code, strlen(message->code)),
-        .text = log_escape(e->text, sizeof(e->text), message->text, strlen(message->text)),
-    };
-    LL_PREPEND(runs->errors, e);
-    flow->errors++;
-    if (++runs->error_count >= ERRORS_QUEUED)
-        runs_flush(runs);
+        orders_forget(agent, &id, report.generation + 1);
     return 0;
 }
 
@@ -546,7 +420,13 @@ static int on_error(struct runs *runs, struct fleet_agent *agent, const struct f
         return 0;
     if (flow->errors >= ERRORS_KEPT)
         return 0;
-    return queue_error(runs, flow, &message);
+    rc = flow_errors_add(&runs->errors, &flow->row.run, &flow->row.id, &message);
+    if (rc)
+        return rc;
+    flow->errors++;
+    if (runs->errors.count >= FLOW_ERRORS_FLUSH)
+        runs_flush(runs);
+    return 0;
 }
 
 static int on_message(void *ctx, struct fleet_agent *agent, const struct frame *frame)
@@ -591,7 +471,7 @@ static void on_ready(void *ctx, struct fleet_agent *agent, const fl_FlowHave *ha
         memcpy(id.b, have[i].flow, FL_ID_BYTES);
         HASH_FIND(hh, runs->flows, &id, sizeof(id), flow);
         if (!flow)
-            send_forget(agent, &id, have[i].generation + 1);
+            orders_forget(agent, &id, have[i].generation + 1);
     }
     HASH_ITER (hh, runs->flows, flow, tmp) {
         const fl_FlowHave *had;
@@ -607,7 +487,7 @@ static void on_ready(void *ctx, struct fleet_agent *agent, const fl_FlowHave *ha
         if (advice == ADVISE_ASSIGN)
             send_assign(runs, flow, agent);
         else if (advice == ADVISE_FORGET)
-            send_forget(agent, &flow->row.id, flow->row.generation + 1);
+            orders_forget(agent, &flow->row.id, flow->row.generation + 1);
     }
 }
 
@@ -664,6 +544,16 @@ const struct fleet_ops runs_fleet_ops = {
 struct runs_job *runs_jobs(struct runs *runs)
 {
     return runs->jobs;
+}
+
+static struct runs_run *active_of(struct runs *runs, const struct runs_job *job)
+{
+    struct runs_run *run;
+
+    LL_FOREACH (runs->active, run)
+        if (id_equal(&run->row.id, &job->latest.id))
+            return run;
+    return NULL;
 }
 
 bool runs_job_is_active(const struct runs_job *job)
@@ -745,7 +635,8 @@ int runs_add_job(struct runs *runs, struct store_job *row, struct runs_job **ret
 
 int runs_remove_job(struct runs *runs, struct runs_job *job)
 {
-    if (runs_job_is_active(job))
+    /* One that is over but could not be stored yet is still written to. */
+    if (runs_job_is_active(job) || active_of(runs, job))
         return -EBUSY;
     int rc = store_job_remove(runs->store, &job->row.id);
     if (rc)
@@ -809,16 +700,6 @@ static int start(struct runs *runs, struct runs_job *job)
         tell_both(runs, &run->flows[i]);
     (void)update(runs, run);
     return 0;
-}
-
-static struct runs_run *active_of(struct runs *runs, const struct runs_job *job)
-{
-    struct runs_run *run;
-
-    LL_FOREACH (runs->active, run)
-        if (id_equal(&run->row.id, &job->latest.id))
-            return run;
-    return NULL;
 }
 
 /* order_flows - each flow that is not over goes on under @run's new action. */
@@ -910,7 +791,7 @@ void runs_flush(struct runs *runs)
 
     if (!runs->active || store_begin(runs->store))
         return;
-    int rc = write_errors(runs);
+    int rc = flow_errors_write(&runs->errors, runs->store);
     LL_FOREACH (runs->active, run)
         for (size_t i = 0; !rc && i < run->count; i++)
             if (run->flows[i].dirty)
@@ -924,7 +805,7 @@ void runs_flush(struct runs *runs)
                   LF_STR("detail", store_error(runs->store)));
         return;
     }
-    forget_errors(runs);
+    flow_errors_forget(&runs->errors);
     LL_FOREACH_SAFE (runs->active, run, tmp) {
         if (!is_dirty(run))
             continue;
@@ -995,7 +876,7 @@ void runs_close(struct runs *runs)
         store_job_done(&job->row);
         free(job);
     }
-    forget_errors(runs);
+    flow_errors_forget(&runs->errors);
     uv_timer_stop(&runs->timer);
     uv_close((uv_handle_t *)&runs->timer, on_timer_closed);
 }

@@ -262,6 +262,11 @@ static int load_all(struct setup *setup, const char *ui_host, const char *public
     *ret_step = "the console's identity";
     if ((rc = load_identity(setup)))
         return rc;
+    /* With a clock that is off by years every certificate would be refused somewhere, for reasons
+     * hard to find. */
+    if (clock_wall() < identity_starts(setup->identity) ||
+        clock_wall() > identity_expires(setup->identity))
+        return -FL_EEXPIRED;
     *ret_step = "the HTTPS certificate";
     if ((rc = load_web(setup, ui_host, public_host)))
         return rc;

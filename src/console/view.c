@@ -13,6 +13,8 @@
 #include "console/event.h"
 #include "wire/close_reason.h"
 
+#define SPEED_STALE (3 * CLOCK_SEC)
+
 /* ---- small things ---- */
 
 static bool is_plain(const char *text, size_t len)
@@ -210,6 +212,12 @@ static const char *flow_text(struct fleet *fleet, const struct store_flow *row, 
     return "";
 }
 
+/* flow_speed - an agent that reports nothing moves nothing. */
+static uint64_t flow_speed(const struct runs_flow *flow)
+{
+    return flow->run && clock_since(clock_now(), flow->sampled) < SPEED_STALE ? flow->speed : 0;
+}
+
 static json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
 {
     const struct store_flow *row = &flow->row;
@@ -220,7 +228,7 @@ static json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
         text_of(row->source_path), "target_path", text_of(row->target_path), "subfolder",
         text_of(row->subfolder), "state", jobs_flow_state_name(row->state), "path",
         text_of(row->via), "text", text_of(flow_text(fleet, row, buf, sizeof(buf))), "speed",
-        number(flow->run ? flow->speed : 0));
+        number(flow_speed(flow)));
 
     if (json)
         set_counters(json, &row->counters);
@@ -236,7 +244,7 @@ static uint64_t run_speed(const struct runs_run *run)
     for (size_t i = 0; i < run->count; i++) {
         const struct store_counters *c = &run->flows[i].row.counters;
 
-        now += run->flows[i].speed;
+        now += flow_speed(&run->flows[i]);
         if (c->micros)
             mean += (uint64_t)((double)c->bytes_moved * 1e6 / (double)c->micros);
     }
