@@ -1,8 +1,9 @@
 /* hello.h - the identity proof of a leg: an Ed25519 signature over the TLS exporter.
  *
- * Signed text: "fairlead v1 hello" 0x00 | u8 role of the signer | 16 bytes domain | 16 bytes signer's id |
- * u8 side (0 dialler, 1 answerer) | 32 bytes exporter (label EXPORTER-fairlead-v1, context: the side byte).
- * Whoever opens the outer TLS in between has another exporter, so the check fails with -FL_EPROOF.
+ * Signed text: "fairlead v1 hello" 0x00 | u8 role of the signer | 16 bytes domain | 16 bytes
+ * signer's id | u8 side (0 dialler, 1 answerer) | 32 bytes exporter (label EXPORTER-fairlead-v1,
+ * context: the side byte). Whoever opens the outer TLS in between has another exporter, so the
+ * check fails with -FL_EPROOF.
  */
 #ifndef FL_IDENTITY_HELLO_H
 #define FL_IDENTITY_HELLO_H
@@ -15,12 +16,15 @@
 
 enum hello_side { HELLO_DIALLER = 0, HELLO_ANSWERER = 1 };
 
-/* hello_make - fill @hello for @identity: version, certificate, signature, software. The caller adds the rest. */
-int hello_make(const struct identity *identity, enum hello_side side, const uint8_t exporter[static HELLO_EXPORTER_BYTES],
-               fl_Hello *hello);
+/* hello_make - fill @hello for @identity: version, certificate, signature, software. The caller
+ * adds the rest. */
+int hello_make(const struct identity *identity, enum hello_side side,
+               const uint8_t exporter[static HELLO_EXPORTER_BYTES], fl_Hello *hello);
 
-/* hello_check - who sent @hello? @side is the sender's. Returns 0, or what trust_check() says, -FL_EPROOF, -FL_EVERSION. */
+/* hello_check - who sent @hello? @side is the sender's. Returns 0, or what trust_check() says,
+ * -FL_EPROOF, -FL_EVERSION. */
 int hello_check(struct trust *trust, const fl_Hello *hello, enum hello_side side,
-                const uint8_t exporter[static HELLO_EXPORTER_BYTES], int64_t now, struct party *ret_party);
+                const uint8_t exporter[static HELLO_EXPORTER_BYTES], int64_t now,
+                struct party *ret_party);
 
 #endif

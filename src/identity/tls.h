@@ -1,9 +1,10 @@
 /* tls.h - the two kinds of TLS session, one place for their settings.
  *
- * Outer: hides a leg; TLS 1.3 only on the dialler's side, server certificate of the web kind, which the
- * dialler does not check (the pinned identity is proved in HELLO_ACK), no client certificate, no tickets.
- * Inner: end to end; TLS 1.3, both certificates checked against the trust, ALPN "fairlead-e2e/1", no tickets, no 0-RTT.
- * Both: own push and pull functions are the caller's duty (kernel TLS is never used).
+ * Outer: hides a leg; TLS 1.3 only on the dialler's side, server certificate of the web kind, which
+ * the dialler does not check (the pinned identity is proved in HELLO_ACK), no client certificate,
+ * no tickets. Inner: end to end; TLS 1.3, both certificates checked against the trust, ALPN
+ * "fairlead-e2e/1", no tickets, no 0-RTT. Both: own push and pull functions are the caller's duty
+ * (kernel TLS is never used).
  */
 #ifndef FL_IDENTITY_TLS_H
 #define FL_IDENTITY_TLS_H
@@ -18,24 +19,30 @@ int tls_global_init(void);
 /* Credentials of the answering side of outer TLS, from PEM text with key and certificate chain. */
 int tls_web_credentials(const char *pem, size_t len, gnutls_certificate_credentials_t *ret_cred);
 
-/* tls_outer - a session ready for gnutls_handshake() once transport functions are set. @cred: the web credentials when @server,
- * ignored else; @server_name: SNI for the dialler, or NULL. gnutls_deinit() it. Returns 0 or -FL_ETLS, -ENOMEM. */
-int tls_outer(bool server, gnutls_certificate_credentials_t cred, const char *server_name, gnutls_session_t *ret_session);
+/* tls_outer - a session ready for gnutls_handshake() once transport functions are set. @cred: the
+ * web credentials when @server, ignored else; @server_name: SNI for the dialler, or NULL.
+ * gnutls_deinit() it. Returns 0 or -FL_ETLS, -ENOMEM. */
+int tls_outer(bool server, gnutls_certificate_credentials_t cred, const char *server_name,
+              gnutls_session_t *ret_session);
 
-/* tls_inner - @server: the callee. The handshake fails unless the peer's certificate passes trust_check(); whom it named is
- * then told by tls_inner_peer(). @identity must outlive the session, whose gnutls_session_set_ptr() slot is taken by
- * this module (gnutls_transport_set_ptr() is the caller's). Validity is judged by the wall clock. */
+/* tls_inner - @server: the callee. The handshake fails unless the peer's certificate passes
+ * trust_check(); whom it named is then told by tls_inner_peer(). @identity must outlive the
+ * session, whose gnutls_session_set_ptr() slot is taken by this module (gnutls_transport_set_ptr()
+ * is the caller's). Validity is judged by the wall clock. */
 int tls_inner(bool server, struct identity *identity, gnutls_session_t *ret_session);
 
-/* tls_inner_error - after a failed handshake: why the peer's certificate was refused (trust_check()'s codes; -FL_EVERSION: no
- * common ALPN), or 0 when that was not the reason. */
+/* tls_inner_error - after a failed handshake: why the peer's certificate was refused
+ * (trust_check()'s codes; -FL_EVERSION: no common ALPN), or 0 when that was not the reason. */
 int tls_inner_error(gnutls_session_t session);
 
-/* tls_inner_peer - after the handshake: who is there. Returns 0 or trust_check()'s codes. Also to be called from the verify step:
- * a failed check ends the handshake with a proper alert, and tls_inner_error() then tells the code. */
-int tls_inner_peer(gnutls_session_t session, struct identity *identity, int64_t now, struct party *ret_party);
+/* tls_inner_peer - after the handshake: who is there. Returns 0 or trust_check()'s codes. Also to
+ * be called from the verify step: a failed check ends the handshake with a proper alert, and
+ * tls_inner_error() then tells the code. */
+int tls_inner_peer(gnutls_session_t session, struct identity *identity, int64_t now,
+                   struct party *ret_party);
 
 /* tls_exporter - 32 bytes with @label and a one-byte context. */
-int tls_exporter(gnutls_session_t session, const char *label, uint8_t context, uint8_t ret_out[static 32]);
+int tls_exporter(gnutls_session_t session, const char *label, uint8_t context,
+                 uint8_t ret_out[static 32]);
 
 #endif
