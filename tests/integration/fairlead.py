@@ -132,7 +132,8 @@ class Program:
 
     def note_crash(self):
         """A program that a signal of its own ended (or a sanitizer: SIGABRT) fails the test, whatever else it looked at."""
-        if self.process and self.process.poll() is not None and self.process.returncode < 0 and not self.killed:
+        early = self.process and self.process.poll() == -signal.SIGTERM  # stopped before it had a handler
+        if self.process and self.process.poll() is not None and self.process.returncode < 0 and not self.killed and not early:
             self.crash = f"{self.name} died of signal {-self.process.returncode}:\n{self.log()[-3000:]}"
 
     def stop(self, timeout=10):
