@@ -9,6 +9,8 @@ import pytest
 
 import fairlead
 
+pytestmark = pytest.mark.asan
+
 
 def big(world, name="src", size=300):
     """A folder with a file of @size MB that takes some seconds to cross."""

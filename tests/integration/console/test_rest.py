@@ -20,6 +20,8 @@ import pytest
 
 import fairlead
 
+pytestmark = pytest.mark.asan
+
 PEER = "192.0.2.1:1080"  # where nobody is
 
 
