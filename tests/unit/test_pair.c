@@ -1,0 +1,205 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "proxy/pair.h"
+
+static const struct party alice = {PARTY_AGENT, {{1}}};
+static const struct party bob = {PARTY_AGENT, {{2}}};
+static const struct party console = {PARTY_CONSOLE, {{3}}};
+static const struct party newcomer = {PARTY_ENROL, {{4}}};
+static const struct party proxy = {PARTY_PROXY, {{5}}};
+
+#define NOW (1000 * CLOCK_SEC)
+
+/* Stand-ins: pair only compares these pointers with NULL. */
+static struct conn *const conn_a = (struct conn *)"a";
+static struct conn *const conn_b = (struct conn *)"b";
+static struct worker *const home = (struct worker *)"w";
+
+static struct pair *pair_of(uint32_t sessions, uint32_t per_agent)
+{
+    struct pair *pair;
+    assert_int_equal(pair_new(sessions, per_agent, &pair), 0);
+    return pair;
+}
+
+static enum close_reason join(struct pair *pair, const struct party *party,
+                              const struct pair_offer *offer, unsigned side, uint64_t now,
+                              struct pair_place *place)
+{
+    return pair_join(pair, party, &offer->session, offer->key[side], side ? conn_b : conn_a, home,
+                     now, place);
+}
+
+static void roles(void **state)
+{
+    assert_int_equal(pair_allowed(&alice, &bob), CLOSE_DONE);
+    assert_int_equal(pair_allowed(&alice, &alice), CLOSE_DONE);
+    assert_int_equal(pair_allowed(&alice, &console), CLOSE_DONE);
+    assert_int_equal(pair_allowed(&console, &alice), CLOSE_DONE);
+    assert_int_equal(pair_allowed(&newcomer, &console), CLOSE_DONE);
+    assert_int_equal(pair_allowed(&newcomer, &alice), CLOSE_REFUSED);
+    assert_int_equal(pair_allowed(&newcomer, &newcomer), CLOSE_REFUSED);
+    assert_int_equal(pair_allowed(&alice, &newcomer), CLOSE_REFUSED);
+    assert_int_equal(pair_allowed(&alice, &proxy), CLOSE_REFUSED);
+    assert_int_equal(pair_allowed(&proxy, &alice), CLOSE_REFUSED);
+}
+
+static void both_join(void **state)
+{
+    struct pair *pair = pair_of(10, 10);
+    struct pair_offer offer;
+    struct pair_place a, b;
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    assert_memory_not_equal(offer.key[0], offer.key[1], PAIR_KEY_BYTES);
+    assert_int_equal(join(pair, &bob, &offer, 1, NOW, &b), CLOSE_DONE);
+    assert_false(b.last);
+    assert_int_equal(b.side, 1);
+    assert_int_equal(pair_live(pair), 0);
+    assert_int_equal(join(pair, &alice, &offer, 0, NOW, &a), CLOSE_DONE);
+    assert_true(a.last);
+    assert_int_equal(a.side, 0);
+    assert_ptr_equal(a.session, b.session);
+    assert_ptr_equal(a.session->home, home);
+    assert_int_equal(pair_live(pair), 1);
+    pair_end(pair, a.session);
+    assert_int_equal(pair_count(pair), 0);
+    pair_free(pair);
+}
+
+static void key_is_good_once(void **state)
+{
+    struct pair *pair = pair_of(10, 10);
+    struct pair_offer offer;
+    struct pair_place place, again;
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    assert_int_equal(join(pair, &alice, &offer, 0, NOW, &place), CLOSE_DONE);
+    assert_int_equal(join(pair, &alice, &offer, 0, NOW, &again), CLOSE_KEY_UNKNOWN);
+    pair_leave(pair, place.session, 0);
+    assert_int_equal(pair_count(pair), 0);
+    assert_int_equal(join(pair, &bob, &offer, 1, NOW, &again), CLOSE_KEY_UNKNOWN);
+    pair_free(pair);
+}
+
+static void anothers_key_dies(void **state)
+{
+    struct pair *pair = pair_of(10, 10);
+    struct pair_offer offer;
+    struct pair_place place;
+    struct party console_as_agent = {PARTY_AGENT, console.id},
+                 alice_as_enrol = {PARTY_ENROL, alice.id};
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    assert_int_equal(join(pair, &console_as_agent, &offer, 1, NOW, &place), CLOSE_KEY_OWNER);
+    assert_int_equal(join(pair, &bob, &offer, 1, NOW, &place), CLOSE_KEY_UNKNOWN);
+    assert_int_equal(join(pair, &alice_as_enrol, &offer, 0, NOW, &place), CLOSE_KEY_OWNER);
+    pair_free(pair);
+}
+
+static void late_key(void **state)
+{
+    struct pair *pair = pair_of(10, 10);
+    struct pair_offer offer;
+    struct pair_place place;
+    uint64_t last = NOW + PAIR_KEY_SECONDS * CLOCK_SEC;
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    pair_sweep(pair, last - 1);
+    assert_int_equal(pair_count(pair), 1);
+    assert_int_equal(join(pair, &alice, &offer, 0, last, &place), CLOSE_KEY_UNKNOWN);
+    pair_sweep(pair, last);
+    assert_int_equal(pair_count(pair), 0);
+    pair_free(pair);
+}
+
+static void wrong_session(void **state)
+{
+    struct pair *pair = pair_of(10, 10);
+    struct pair_offer one, two;
+    struct pair_place place;
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &one), CLOSE_DONE);
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &two), CLOSE_DONE);
+    struct fl_id right = one.session;
+    one.session = two.session;
+    assert_int_equal(join(pair, &alice, &one, 0, NOW, &place), CLOSE_KEY_UNKNOWN);
+    one.session = right;
+    assert_int_equal(join(pair, &alice, &one, 0, NOW, &place), CLOSE_KEY_UNKNOWN);
+    assert_int_equal(join(pair, &alice, &two, 0, NOW, &place), CLOSE_DONE);
+    pair_leave(pair, place.session, 0);
+    pair_free(pair);
+}
+
+static void guessed_key(void **state)
+{
+    struct pair *pair = pair_of(10, 10);
+    struct pair_offer offer;
+    struct pair_place place;
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    offer.key[0][31] ^= 1;
+    assert_int_equal(join(pair, &alice, &offer, 0, NOW, &place), CLOSE_KEY_UNKNOWN);
+    offer.key[0][31] ^= 1;
+    assert_int_equal(join(pair, &alice, &offer, 0, NOW, &place), CLOSE_DONE);
+    pair_leave(pair, place.session, 0);
+    pair_free(pair);
+}
+
+static void limits(void **state)
+{
+    struct pair *pair = pair_of(3, 2);
+    struct pair_offer offer;
+    struct pair_place place;
+    struct party carol = {PARTY_AGENT, {{9}}};
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    assert_int_equal(pair_connect(pair, &console, &alice, NOW, &offer), CLOSE_DONE);
+    assert_int_equal(pair_connect(pair, &alice, &carol, NOW, &offer), CLOSE_FULL); /* alice has 2 */
+    assert_int_equal(pair_connect(pair, &carol, &alice, NOW, &offer), CLOSE_FULL);
+    assert_int_equal(pair_connect(pair, &console, &console, NOW, &offer), CLOSE_DONE);
+    assert_int_equal(pair_connect(pair, &carol, &console, NOW, &offer), CLOSE_FULL); /* 3 in all */
+    assert_int_equal(pair_count(pair), 3);
+    assert_int_equal(join(pair, &console, &offer, 0, NOW, &place), CLOSE_DONE);
+    pair_leave(pair, place.session, 0);
+    assert_int_equal(pair_connect(pair, &carol, &carol, NOW, &offer),
+                     CLOSE_DONE); /* both sides count */
+    pair_sweep(pair, NOW + 100 * CLOCK_SEC);
+    assert_int_equal(pair_count(pair), 0);
+    assert_int_equal(pair_connect(pair, &alice, &carol, NOW, &offer), CLOSE_DONE);
+    pair_free(pair);
+}
+
+static void half_is_the_conns_to_end(void **state)
+{
+    struct pair *pair = pair_of(3, 2);
+    struct pair_offer offer;
+    struct pair_place a, b;
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    assert_int_equal(join(pair, &alice, &offer, 0, NOW, &a), CLOSE_DONE);
+    pair_sweep(pair, NOW + 100 * CLOCK_SEC); /* a conn refers to it: it stays */
+    assert_int_equal(pair_count(pair), 1);
+    assert_int_equal(join(pair, &bob, &offer, 1, NOW, &b), CLOSE_DONE);
+    pair_leave(pair, a.session, 0); /* the first dies while the second is on its way */
+    assert_null(b.session->conn[0]);
+    assert_int_equal(pair_count(pair), 1);
+    pair_leave(pair, b.session, 1);
+    assert_int_equal(pair_count(pair), 0);
+    assert_int_equal(pair_live(pair), 0);
+    pair_free(pair);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(roles),
+        cmocka_unit_test(both_join),
+        cmocka_unit_test(key_is_good_once),
+        cmocka_unit_test(anothers_key_dies),
+        cmocka_unit_test(late_key),
+        cmocka_unit_test(wrong_session),
+        cmocka_unit_test(guessed_key),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(half_is_the_conns_to_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,381 @@
+/* The pump on legs that are scripted frame by frame. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "proxy/pump.h"
+
+#define FRAMES 64
+#define NOW    (1000 * CLOCK_SEC)
+
+/* A leg that gives the frames put into it and takes as much as it is told to. */
+struct script {
+    struct leg leg;
+    struct {
+        uint8_t type;
+        uint16_t len;
+        uint8_t body[64];
+    } in[FRAMES];
+    unsigned put, got;
+    int then;          /* what leg_recv() says when all frames are taken */
+    bool endless;      /* DATA of full size for ever */
+    size_t room;       /* bytes it will still take */
+    size_t piece;      /* at most so many at once; 0: all */
+    int send_error;    /* instead of taking */
+    uint8_t out[4096]; /* what it took, the first of it */
+    size_t out_len;
+    size_t taken; /* bytes read from it */
+    unsigned eofs;
+    unsigned wants;
+};
+
+static struct script side[2];
+static struct pump pump;
+static struct pool pool;
+static struct pump_end end;
+
+static struct script *script(struct leg *leg)
+{
+    return (struct script *)leg;
+}
+
+static int script_recv(struct leg *leg, uint8_t *buf, struct frame *ret_frame)
+{
+    struct script *s = script(leg);
+    uint16_t len = s->endless ? FRAME_BODY_MAX : s->in[s->got].len;
+    if (!s->endless && s->got == s->put)
+        return s->then;
+    *ret_frame = (struct frame){.type = s->endless ? FRAME_DATA : s->in[s->got].type,
+                                .len = len,
+                                .body = buf + FRAME_HEADER};
+    if (!s->endless)
+        memcpy(buf + FRAME_HEADER, s->in[s->got++].body, len);
+    s->taken += len;
+    return 0;
+}
+
+static int script_send_data(struct leg *leg, uint8_t *data, size_t len)
+{
+    struct script *s = script(leg);
+    size_t n = len < s->room ? len : s->room;
+    if (s->send_error)
+        return s->send_error;
+    if (s->piece && n > s->piece)
+        n = s->piece;
+    if (n == 0)
+        return -EAGAIN;
+    for (size_t i = 0; i < n && s->out_len < sizeof(s->out); i++)
+        s->out[s->out_len++] = data[i];
+    s->room -= n;
+    return (int)n;
+}
+
+static int script_send_eof(struct leg *leg)
+{
+    if (script(leg)->room == 0)
+        return -EAGAIN;
+    script(leg)->eofs++;
+    return 0;
+}
+
+static void script_want(struct leg *leg, unsigned events)
+{
+    script(leg)->wants = events;
+}
+
+static const struct leg_ops ops = {
+    .kind = "script",
+    .recv = script_recv,
+    .send_data = script_send_data,
+    .send_eof = script_send_eof,
+    .want = script_want,
+};
+
+static void put(unsigned i, uint8_t type, const char *body)
+{
+    struct script *s = &side[i];
+    assert_true(s->put < FRAMES);
+    s->in[s->put].type = type;
+    s->in[s->put].len = (uint16_t)strlen(body);
+    memcpy(s->in[s->put++].body, body, strlen(body));
+}
+
+static int setup(void **state)
+{
+    memset(side, 0, sizeof(side));
+    memset(&end, 0, sizeof(end));
+    for (unsigned i = 0; i < 2; i++) {
+        side[i].leg.ops = &ops;
+        side[i].then = -EAGAIN;
+        side[i].room = SIZE_MAX;
+    }
+    pool_init(&pool);
+    pump_start(&pump, &side[0].leg, &side[1].leg, &pool, NOW);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    pump_stop(&pump);
+    assert_int_equal(pool.out, 0);
+    pool_done(&pool);
+    return 0;
+}
+
+static int event(unsigned i, unsigned events)
+{
+    return pump_event(&pump, i, events, NOW, &end);
+}
+
+static void assert_over(int rc, enum close_reason reason, unsigned who)
+{
+    assert_int_equal(rc, 1);
+    assert_string_equal(close_reason_name(end.reason), close_reason_name(reason));
+    assert_int_equal(end.side, who);
+}
+
+static void passes_bytes_on(void **state)
+{
+    put(0, FRAME_DATA, "one ");
+    put(0, FRAME_DATA, "two");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[1].out_len, 7);
+    assert_memory_equal(side[1].out, "one two", 7);
+    put(1, FRAME_DATA, "back");
+    assert_int_equal(event(1, LEG_READABLE), 0);
+    assert_memory_equal(side[0].out, "back", 4);
+    assert_int_equal(pump.flow[0].bytes, 7);
+    assert_int_equal(pump.flow[1].bytes, 4);
+    assert_int_equal(pool.out, 0); /* nothing held: no buffer */
+    assert_int_equal(side[0].wants, LEG_READABLE);
+}
+
+static void takes_pieces(void **state)
+{
+    side[1].piece = 3;
+    put(0, FRAME_DATA, "abcdefgh");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_memory_equal(side[1].out, "abcdefgh", 8);
+}
+
+static void reads_nothing_while_the_receiver_is_full(void **state)
+{
+    side[0].endless = true;
+    side[1].room = 100;
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[0].taken, FRAME_BODY_MAX); /* one frame and no more */
+    assert_int_equal(pool.out, 1);
+    assert_int_equal(side[0].wants, 0);
+    assert_int_equal(side[1].wants, LEG_READABLE | LEG_WRITABLE);
+    assert_int_equal(event(0, LEG_READABLE), 0); /* a late event changes nothing */
+    assert_int_equal(side[0].taken, FRAME_BODY_MAX);
+    side[1].room = FRAME_BODY_MAX;
+    assert_int_equal(event(1, LEG_WRITABLE), 0);
+    assert_int_equal(pool.out, 0);
+    assert_int_equal(side[0].wants, LEG_READABLE);
+    assert_int_equal(side[1].wants, LEG_READABLE);
+}
+
+static void one_turn_is_bounded(void **state)
+{
+    side[0].endless = true;
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_in_range(side[0].taken, PUMP_BUDGET - FRAME_MAX, PUMP_BUDGET + FRAME_MAX);
+    assert_int_equal(pool.out, 0);
+}
+
+static void half_close_one_way_then_the_other(void **state)
+{
+    put(0, FRAME_DATA, "last");
+    put(0, FRAME_EOF, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[1].eofs, 1);
+    assert_memory_equal(side[1].out, "last", 4);
+    put(1, FRAME_DATA, "goes on");
+    assert_int_equal(event(1, LEG_READABLE), 0);
+    assert_memory_equal(side[0].out, "goes on", 7);
+    put(1, FRAME_EOF, "");
+    assert_over(event(1, LEG_READABLE), CLOSE_DONE, PUMP_BOTH);
+    assert_int_equal(side[0].eofs, 1);
+    assert_int_equal(side[1].eofs, 1);
+}
+
+static void eof_waits_for_the_bytes_before_it(void **state)
+{
+    side[1].room = 2;
+    put(0, FRAME_DATA, "data");
+    put(0, FRAME_EOF, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[1].eofs, 0);
+    side[1].room = 2;
+    assert_int_equal(event(1, LEG_WRITABLE), 0);
+    assert_int_equal(side[1].eofs, 0); /* not read yet */
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[1].eofs, 0); /* the leg is full */
+    assert_int_equal(side[1].wants, LEG_READABLE | LEG_WRITABLE);
+    side[1].room = 1;
+    assert_int_equal(event(1, LEG_WRITABLE), 0);
+    assert_int_equal(side[1].eofs, 1);
+    assert_memory_equal(side[1].out, "data", 4);
+}
+
+static void nothing_but_abort_after_eof(void **state)
+{
+    put(0, FRAME_EOF, "");
+    put(0, FRAME_DATA, "more");
+    assert_over(event(0, LEG_READABLE), CLOSE_PHASE, 0);
+}
+
+static void second_eof(void **state)
+{
+    put(0, FRAME_EOF, "");
+    put(0, FRAME_EOF, "");
+    assert_over(event(0, LEG_READABLE), CLOSE_PHASE, 0);
+}
+
+static void abort_after_eof(void **state)
+{
+    put(0, FRAME_EOF, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    put(0, FRAME_ABORT, "\x08\x1b\x12\x03why");
+    assert_over(event(0, LEG_READABLE), CLOSE_ABORTED, 0);
+    assert_string_equal(end.abort.text, "why");
+    assert_int_equal(end.abort.code, CLOSE_ABORTED);
+}
+
+static void no_reading_after_the_end_of_the_stream(void **state)
+{
+    put(0, FRAME_EOF, "");
+    side[0].then = -FL_EEOF;
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[0].wants, 0);
+}
+
+static void malformed_abort(void **state)
+{
+    put(1, FRAME_ABORT, "\xff\xff");
+    assert_over(event(1, LEG_READABLE), CLOSE_FRAME, 1);
+}
+
+static void illegal_frames(void **state)
+{
+    put(1, FRAME_PING, "");
+    assert_over(event(1, LEG_READABLE), CLOSE_PHASE, 1);
+}
+
+static void unknown_frame_is_ignored(void **state)
+{
+    put(0, 0x3f, "future");
+    put(0, FRAME_DATA, "x");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[1].out_len, 1);
+}
+
+static void end_without_eof(void **state)
+{
+    side[1].then = -FL_ETRUNCATED;
+    assert_over(event(1, LEG_READABLE), CLOSE_GONE, 1);
+}
+
+static void reset_while_reading(void **state)
+{
+    side[0].then = -FL_EPEER;
+    assert_over(event(0, LEG_READABLE), CLOSE_RESET, 0);
+}
+
+static void broken_record(void **state)
+{
+    side[0].then = -FL_ETLS;
+    assert_over(event(0, LEG_READABLE), CLOSE_RESET, 0);
+}
+
+static void reset_while_writing(void **state)
+{
+    side[1].send_error = -FL_EPEER;
+    put(0, FRAME_DATA, "x");
+    assert_over(event(0, LEG_READABLE), CLOSE_RESET, 1); /* the receiver's doing */
+}
+
+static void failed_leg(void **state)
+{
+    side[1].leg.error = -FL_EPEER;
+    assert_over(event(1, LEG_FAILED), CLOSE_RESET, 1);
+}
+
+static void stalls(void **state)
+{
+    const uint64_t stall = 10 * CLOCK_SEC;
+    side[1].room = 0;
+    put(0, FRAME_DATA, "x");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(pump_tick(&pump, NOW + stall - 1, 0, stall, &end), 0);
+    assert_int_equal(pump_tick(&pump, NOW + stall, 0, 0, &end), 0); /* no limit */
+    assert_over(pump_tick(&pump, NOW + stall, 0, stall, &end), CLOSE_STALL, 1);
+}
+
+static void progress_is_no_stall(void **state)
+{
+    const uint64_t stall = 10 * CLOCK_SEC;
+    side[1].room = 1;
+    put(0, FRAME_DATA, "xyz");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    side[1].room = 1;
+    assert_int_equal(pump_event(&pump, 1, LEG_WRITABLE, NOW + 9 * CLOCK_SEC, &end), 0);
+    assert_int_equal(pump_tick(&pump, NOW + stall + 1, 0, stall, &end), 0);
+    assert_over(pump_tick(&pump, NOW + 9 * CLOCK_SEC + stall, 0, stall, &end), CLOSE_STALL, 1);
+}
+
+static void idles(void **state)
+{
+    const uint64_t idle = 5 * CLOCK_SEC;
+    put(0, FRAME_DATA, "x");
+    assert_int_equal(pump_event(&pump, 0, LEG_READABLE, NOW + CLOCK_SEC, &end), 0);
+    assert_int_equal(pump_tick(&pump, NOW + idle, idle, 0, &end), 0);
+    assert_int_equal(pump_tick(&pump, NOW + 99 * idle, 0, 0, &end), 0); /* no limit */
+    assert_over(pump_tick(&pump, NOW + CLOCK_SEC + idle, idle, 0, &end), CLOSE_IDLE, PUMP_BOTH);
+}
+
+static void ignored_frames_are_no_activity(void **state)
+{
+    const uint64_t idle = 5 * CLOCK_SEC;
+    put(0, 0x3f, "");
+    assert_int_equal(pump_event(&pump, 0, LEG_READABLE, NOW + 4 * CLOCK_SEC, &end), 0);
+    assert_over(pump_tick(&pump, NOW + idle, idle, 0, &end), CLOSE_IDLE, PUMP_BOTH);
+}
+
+#define PUMP_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PUMP_TEST(passes_bytes_on),
+        PUMP_TEST(takes_pieces),
+        PUMP_TEST(reads_nothing_while_the_receiver_is_full),
+        PUMP_TEST(one_turn_is_bounded),
+        PUMP_TEST(half_close_one_way_then_the_other),
+        PUMP_TEST(eof_waits_for_the_bytes_before_it),
+        PUMP_TEST(nothing_but_abort_after_eof),
+        PUMP_TEST(second_eof),
+        PUMP_TEST(abort_after_eof),
+        PUMP_TEST(no_reading_after_the_end_of_the_stream),
+        PUMP_TEST(malformed_abort),
+        PUMP_TEST(illegal_frames),
+        PUMP_TEST(unknown_frame_is_ignored),
+        PUMP_TEST(end_without_eof),
+        PUMP_TEST(reset_while_reading),
+        PUMP_TEST(broken_record),
+        PUMP_TEST(reset_while_writing),
+        PUMP_TEST(failed_leg),
+        PUMP_TEST(stalls),
+        PUMP_TEST(progress_is_no_stall),
+        PUMP_TEST(idles),
+        PUMP_TEST(ignored_frames_are_no_activity),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
