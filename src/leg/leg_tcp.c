@@ -455,11 +455,18 @@ static int drain(struct leg_tcp *leg)
     return 0;
 }
 
+static void on_linger_over(uv_timer_t *timer);
+
+/* linger - after a graceful close. What the socket takes starts the peer's time anew, so that a
+ * slow reader still gets all of it. */
 static void linger(struct leg_tcp *leg)
 {
+    uint64_t before = leg->base.tx_bytes;
     int sent = bye(leg);
     int heard = drain(leg);
 
+    if (leg->base.tx_bytes != before)
+        (void)uv_timer_start(&leg->turn->timer, on_linger_over, LINGER_MS, 0);
     if ((sent < 0 && sent != -EAGAIN) || (heard < 0 && heard != -EAGAIN))
         destroy(leg, true);
     else if (sent == 0 && heard == 0)

@@ -417,6 +417,32 @@ static void graceful_close_of_a_deaf_peer(void **state)
     net_done(&net);
 }
 
+/* A reader that takes a little now and then needs more than five seconds for what was accepted, and
+ * gets all. */
+static void graceful_close_to_a_slow_reader(void **state)
+{
+    static uint8_t frame[FRAME_MAX];
+    size_t sent = 0;
+    struct net net;
+    int n;
+
+    net_open(&net, LEG_TCP_PLAIN);
+    while ((n = leg_send_data(net.dialler.leg, frame + FRAME_HEADER, FRAME_BODY_MAX)) > 0)
+        sent += (size_t)n;
+    leg_close(net.dialler.leg, LEG_GRACEFUL);
+    net.dialler.leg = NULL;
+    for (unsigned i = 1; i <= 4; i++) { /* a good part of it, in 8 s */
+        run_for(&net.loop, 2 * CLOCK_SEC);
+        while (net.answerer.bytes < sent * i / 5 && take(&net.answerer) == 0)
+            turn(&net.loop);
+    }
+    leg_want(net.answerer.leg, LEG_READABLE);
+    UNTIL(&net.loop, net.answerer.eofs || (net.answerer.seen & LEG_FAILED));
+    assert_int_equal(net.answerer.bytes, sent);
+    assert_int_equal(net.answerer.eofs, 1);
+    net_done(&net);
+}
+
 static void reset(enum leg_tcp_mode mode, bool reading)
 {
     struct net net;
@@ -1128,6 +1154,7 @@ int main(void)
         cmocka_unit_test(graceful_close_plain),
         cmocka_unit_test(graceful_close_after_eof),
         cmocka_unit_test(graceful_close_of_a_deaf_peer),
+        cmocka_unit_test(graceful_close_to_a_slow_reader),
         cmocka_unit_test(reset_is_seen),
         cmocka_unit_test(reset_is_seen_without_wants),
         cmocka_unit_test(data_before_a_reset),
