@@ -303,7 +303,8 @@ static int serve(struct server *server, const struct proxy_config *config)
     }
     stop_workers(server);
     if (rc == 0)
-        report_log(&server->proxy, clock_now()); /* of the workers' counters, which stand still now */
+        report_log(&server->proxy,
+                   clock_now()); /* of the workers' counters, which stand still now */
     free(server->shell);
     proxy_done(&server->proxy);
     return rc;

@@ -1,6 +1,7 @@
 """The real proxy against scripted endpoints: sessions, strangers, keys, floods, bad files."""
 
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -347,6 +348,29 @@ def test_stop_tells_everybody(pair):
     assert rig.proxy.wait(8) == 0
     assert time.monotonic() - start < 6 * fairlead.SLOW
     silent.close()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_never_dials_and_never_writes(rig, world):
+    """What the kernel sees from the start to the end of a proxy with work: no socket of its own, no connect, nothing opened for writing."""
+    trace = world.folder / "trace"
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", trace, "-e", "trace=%file,%network", "-p", str(rig.proxy.pid)],
+                              stderr=subprocess.DEVNULL)
+    fairlead.until("strace", lambda: trace.exists())
+    time.sleep(0.3)
+    alice, bob = rig.register("alice"), rig.register("bob")
+    cons = rig.register("cons")
+    assert rig.party(f"recv {cons} 6000").startswith("REPORT")
+    a, b = rig.session(alice, bob)
+    assert rig.party(f"flow {a} {b} 2000000") == "ok"
+    rig.counters()
+    rig.proxy.process.send_signal(signal.SIGTERM)
+    assert rig.proxy.wait(10) == 0
+    tracer.wait(10)
+    calls = trace.read_text()
+    assert "accept4(" in calls  # it did look
+    for word in ("connect(", "socket(", "bind(", "O_WRONLY", "O_RDWR", "O_CREAT", "creat(", "unlink", "rename", "mkdir", "execve("):
+        assert word not in calls, [line for line in calls.splitlines() if word in line][:3]
 
 
 def run_proxy(*args):
