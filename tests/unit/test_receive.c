@@ -348,8 +348,7 @@ static void stop_removes_parts(void **state)
             index_close(rig.index);
             rig.index = NULL;
         }
-        rig_file(rig.from, "big", 12000000, 1);
-        rig.cut_after = cut_half;
+        rig_file(rig.from, "big", 60000000, 1);
         rig.no_redial = true;
         rig_receive(&rig);
         rig_dial(&rig);
