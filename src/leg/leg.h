@@ -1,10 +1,10 @@
-/* leg.h - one hop: endpoint <-> proxy, or endpoint <-> endpoint. The interface that TCP, QUIC and the
- * in-memory leg of the simulator all fit.
+/* leg.h - one hop: endpoint <-> proxy, or endpoint <-> endpoint. The interface that TCP, QUIC and
+ * the in-memory leg of the simulator all fit.
  *
- * A leg carries frames. What a session carries are DATA and EOF frames, and those mean the same on every
- * kind and in every mode: on a wrapped TCP leg a DATA frame is one outer TLS record, on a plain leg (a
- * direct leg, or a raw one) its bytes travel bare and EOF is a FIN. So neither the proxy's pump nor a
- * tunnel knows which kind it has.
+ * A leg carries frames. What a session carries are DATA and EOF frames, and those mean the same on
+ * every kind and in every mode: on a wrapped TCP leg a DATA frame is one outer TLS record, on a
+ * plain leg (a direct leg, or a raw one) its bytes travel bare and EOF is a FIN. So neither the
+ * proxy's pump nor a tunnel knows which kind it has.
  *
  * Receive and transmit halves are separate state machines; half-close is a state, not a flag.
  * A leg belongs to one thread at a time. Its callbacks never run inside a call into it.
@@ -18,14 +18,16 @@
 
 #include "wire/frame.h"
 
-#define LEG_BUFFER      (FRAME_MAX + 512) /* what leg_recv() needs: one frame and the record's padding */
-#define LEG_ADDRESS_MAX 72                /* "[v6 address]:port" and NUL */
+#define LEG_BUFFER (FRAME_MAX + 512) /* what leg_recv() needs: one frame and the record's padding  \
+                                      */
+#define LEG_ADDRESS_MAX 72           /* "[v6 address]:port" and NUL */
 
 enum leg_event {
     LEG_OPENED = 1,   /* connected and encrypted; once */
     LEG_READABLE = 2, /* leg_recv() may give something */
     LEG_WRITABLE = 4, /* leg_send() will take something */
-    LEG_FAILED = 8,   /* over; leg_error() tells why; nothing follows. Also for a failed dial or handshake */
+    LEG_FAILED =
+        8, /* over; leg_error() tells why; nothing follows. Also for a failed dial or handshake */
 };
 
 enum leg_close {
@@ -35,8 +37,8 @@ enum leg_close {
 
 struct leg;
 
-/* leg_handler - called from the loop (or the simulator) with a set of enum leg_event. It may call anything on
- * the leg, leg_close() included. */
+/* leg_handler - called from the loop (or the simulator) with a set of enum leg_event. It may call
+ * anything on the leg, leg_close() included. */
 typedef void leg_handler(void *ctx, struct leg *leg, unsigned events);
 
 /* One table per kind. The leg_x() functions below document each; nobody else calls through it. */
@@ -64,26 +66,28 @@ struct leg {
     char peer[LEG_ADDRESS_MAX]; /* address of the other end, for people */
 };
 
-/* leg_recv - the next frame. @buf holds LEG_BUFFER bytes; ret_frame->body points into it, four bytes or more after
- * its start, so that a DATA body can be handed to leg_send_data() of another leg as it is.
- * Returns 0; -EAGAIN nothing now; or the leg is over: -FL_EFRAME, -FL_EPEER (reset), -FL_ETRUNCATED (end
- * without EOF frame or FIN where one was due), -FL_ETLS. The end of a plain leg's stream comes as an EOF frame; after EOF: -FL_EEOF. */
+/* leg_recv - the next frame. @buf holds LEG_BUFFER bytes; ret_frame->body points into it, four
+ * bytes or more after its start, so that a DATA body can be handed to leg_send_data() of another
+ * leg as it is. Returns 0; -EAGAIN nothing now; or the leg is over: -FL_EFRAME, -FL_EPEER (reset),
+ * -FL_ETRUNCATED (end without EOF frame or FIN where one was due), -FL_ETLS. The end of a plain
+ * leg's stream comes as an EOF frame; after EOF: -FL_EEOF. */
 static inline int leg_recv(struct leg *leg, uint8_t buf[static LEG_BUFFER], struct frame *ret_frame)
 {
     return leg->ops->recv(leg, buf, ret_frame);
 }
 
-/* leg_send - one whole frame that is not DATA or EOF. Returns 0: accepted, it will be delivered unless the leg fails;
- * -EAGAIN: not accepted, wait for LEG_WRITABLE; -FL_ECLOSED after leg_send_eof(); other: the leg is over.
- * On a plain leg only DATA and EOF exist: -FL_EBUG. */
-static inline int leg_send(struct leg *leg, uint8_t type, uint8_t flags, const void *body, size_t len)
+/* leg_send - one whole frame that is not DATA or EOF. Returns 0: accepted, it will be delivered
+ * unless the leg fails; -EAGAIN: not accepted, wait for LEG_WRITABLE; -FL_ECLOSED after
+ * leg_send_eof(); other: the leg is over. On a plain leg only DATA and EOF exist: -FL_EBUG. */
+static inline int leg_send(struct leg *leg, uint8_t type, uint8_t flags, const void *body,
+                           size_t len)
 {
     return leg->ops->send(leg, type, flags, body, len);
 }
 
-/* leg_send_data - @len bytes (1..FRAME_BODY_MAX) of a session's stream. The FRAME_HEADER bytes before @data must be
- * writable: the header is put there. Returns the number of bytes accepted, > 0 and on a plain leg maybe fewer than @len;
- * -EAGAIN; or the leg is over. */
+/* leg_send_data - @len bytes (1..FRAME_BODY_MAX) of a session's stream. The FRAME_HEADER bytes
+ * before @data must be writable: the header is put there. Returns the number of bytes accepted, > 0
+ * and on a plain leg maybe fewer than @len; -EAGAIN; or the leg is over. */
 static inline int leg_send_data(struct leg *leg, uint8_t *data, size_t len)
 {
     return leg->ops->send_data(leg, data, len);
@@ -95,28 +99,29 @@ static inline int leg_send_eof(struct leg *leg)
     return leg->ops->send_eof(leg);
 }
 
-/* leg_want - which of LEG_READABLE and LEG_WRITABLE to be told of, level-triggered. Replaces the former set. */
+/* leg_want - which of LEG_READABLE and LEG_WRITABLE to be told of, level-triggered. Replaces the
+ * former set. */
 static inline void leg_want(struct leg *leg, unsigned events)
 {
     leg->ops->want(leg, events);
 }
 
-/* leg_close - no callback after this call; the memory goes at the end of the loop's turn (GRACEFUL: when delivered).
- * The pointer is dead for the caller. */
+/* leg_close - no callback after this call; the memory goes at the end of the loop's turn (GRACEFUL:
+ * when delivered). The pointer is dead for the caller. */
 static inline void leg_close(struct leg *leg, enum leg_close how)
 {
     leg->ops->close(leg, how);
 }
 
-/* leg_exporter - 32 bytes bound to this leg's encryption (label in identity/hello.h), the same at both ends and on no other
- * leg. -FL_ETLS on a plain leg, which has none. */
+/* leg_exporter - 32 bytes bound to this leg's encryption (label in identity/hello.h), the same at
+ * both ends and on no other leg. -FL_ETLS on a plain leg, which has none. */
 static inline int leg_exporter(struct leg *leg, uint8_t context, uint8_t ret_out[static 32])
 {
     return leg->ops->exporter(leg, context, ret_out);
 }
 
-/* leg_detach / leg_attach - move an open leg to another thread's loop: detach on the old thread, attach on the new
- * one, handler and wants are to be set again. Returns 0 or -ENOTSUP. */
+/* leg_detach / leg_attach - move an open leg to another thread's loop: detach on the old thread,
+ * attach on the new one, handler and wants are to be set again. Returns 0 or -ENOTSUP. */
 static inline int leg_detach(struct leg *leg)
 {
     return leg->ops->detach ? leg->ops->detach(leg) : -95;
