@@ -31,6 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("FAIRLEAD_BUILD", ROOT / "build")).resolve()
 LOGS = pathlib.Path(os.environ.get("FAIRLEAD_LOGS", BUILD / "test-logs"))
 SLOW = float(os.environ.get("FAIRLEAD_SLOW", "1"))  # stretches every time-out, for sanitizers and busy machines
+FREE_PORT = [10000 + os.getpid() * 97 % 21000]  # the last one given
 ENDED = ("done", "partial", "failed", "stopped")
 
 
@@ -38,11 +39,14 @@ class Failure(AssertionError):
     """A program did not do what a test waited for."""
 
 
-def free_port():
-    """A TCP port that was free on loopback a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+def free_port(below=31000):
+    """A TCP port that was free on loopback a moment ago. It lies below the range from which the kernel takes the ports of
+    outgoing connections, and tests that run side by side look from different starts."""
+    while True:
+        FREE_PORT[0] = FREE_PORT[0] + 1 if FREE_PORT[0] + 1 < below else 10000
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", FREE_PORT[0]))
+            return FREE_PORT[0]
 
 
 def program(name):
