@@ -26,7 +26,7 @@
 #include "tunnel/hail.h"
 
 #define FRAMES_PER_TURN 16
-#define DEADLINE        (120 * CLOCK_SEC)
+#define DEADLINE        (60 * CLOCK_SEC)
 
 static void die(const char *what, int code)
 {
