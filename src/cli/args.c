@@ -183,6 +183,9 @@ static int read_words(struct parser *parser, int *at)
         if (!begins)
             return unknown_command(parser, n - 1, words);
         args->words = n;
+        args->first = *at;
+        if (args->command && !args->command->run)
+            return wrong(parser, "not in this version:", "", args->command->words, NULL);
         if (args->command) {
             *at += n;
             return 0;
@@ -218,6 +221,8 @@ static int read_all(struct parser *parser)
             r = read_option(parser, &at);
         } else if (options && word[0] == '-' && word[1] != '\0') {
             r = wrong(parser, "unknown option", "", word, NULL);
+        } else if (parser->args->words == 0 && strcmp(word, "help") == 0) {
+            parser->args->help = true;
         } else if (!parser->args->command && parser->args->words == 0) {
             r = read_words(parser, &at);
             at--;
@@ -239,8 +244,6 @@ static int check_complete(struct parser *parser)
                        args->words ? "the command is not complete" : "no command given");
         return -FL_EUSAGE;
     }
-    if (!command->run)
-        return wrong(parser, "not in this version:", "", command->words, NULL);
     if (command->operand && !args->operand)
         return wrong(parser, "missing:", "", command->operand, NULL);
     for (const struct option_def *o = command->options; o && o->name; o++) {

@@ -44,6 +44,7 @@ struct args {
     struct arg *given;             /* owned; in the order of the command line */
     size_t count;                  /* of @given */
     int words;                     /* words of the command line that were recognised */
+    int first;                     /* where in argv they stand */
     bool help;                     /* --help, -h or --version was among them */
 };
 

@@ -192,11 +192,12 @@ static int run(struct cli *cli)
 }
 
 /* answer_help - `fairlead help job create` is `fairlead job create --help`. */
-static int answer_help(const struct cli *cli, int count, char *const *words)
+static int answer_help(const struct cli *cli, char *const *argv)
 {
-    const char *command = cli->args.command ? cli->args.command->words : NULL;
+    const struct args *args = &cli->args;
+    const char *command = args->command ? args->command->words : NULL;
 
-    return help_print(stdout, command, count, words) ? CLI_OK : CLI_USAGE;
+    return help_print(stdout, command, args->words, argv + args->first) ? CLI_OK : CLI_USAGE;
 }
 
 /* wrong_usage - @message, and where to read on. */
@@ -225,12 +226,9 @@ int cli_main(int argc, char **argv)
         (void)setlocale(LC_CTYPE, "C.UTF-8");
     argc--;
     argv++;
-    if (argc == 0 || strcmp(argv[0], "help") == 0) {
-        bool found = help_print(argc ? stdout : stderr, NULL, argc ? argc - 1 : 0, argv + 1);
-
-        if (!found)
-            return cli_fail(CLI_USAGE, "no help on that; see fairlead help");
-        return argc ? CLI_OK : CLI_USAGE;
+    if (argc == 0) {
+        (void)help_print(stderr, NULL, 0, argv);
+        return CLI_USAGE;
     }
     status = args_parse(commands, argc, argv, &cli.args, message, sizeof(message));
     cli.json = args_value(&cli.args, "json") != NULL;
@@ -241,7 +239,7 @@ int cli_main(int argc, char **argv)
     else if (args_value(&cli.args, "version"))
         status = printf("fairlead %s\n", FAIRLEAD_VERSION) < 0;
     else if (cli.args.help)
-        status = answer_help(&cli, argc, argv);
+        status = answer_help(&cli, argv);
     else
         status = run(&cli);
     args_done(&cli.args);

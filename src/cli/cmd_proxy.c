@@ -119,14 +119,17 @@ int cmd_proxy_list(struct cli *cli)
 
 static void print_report(const json_t *report)
 {
-    static const char *const counts[] = {"endpoints", "sessions", "sessions_total", "accepted",
-                                         "refused"};
+    static const char *const counts[][2] = {{"endpoints", "endpoints"},
+                                            {"sessions", "sessions"},
+                                            {"of all time", "sessions_total"},
+                                            {"accepted", "accepted"},
+                                            {"refused", "refused"}};
     char text[OUTPUT_SIZE_MAX];
     const char *name;
     json_t *count;
 
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
-        (void)printf("%-14s%" PRIu64 "\n", counts[i], json_count(report, counts[i]));
+        (void)printf("%-14s%" PRIu64 "\n", counts[i][0], json_count(report, counts[i][1]));
     cli_pair("bytes", output_size(text, json_count(report, "bytes")));
     cli_pair("memory", output_size(text, json_count(report, "memory")));
     cli_pair("up for", output_span(text, json_count(report, "uptime")));

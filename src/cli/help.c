@@ -5,8 +5,6 @@
 
 #include "cli/cli.h"
 
-#define TYPED_MAX 8
-
 static const char intro[] =
     "fairlead orders work from a Fairlead console: which proxies and agents there are, what data\n"
     "moves between them, and how far it is.\n\n"
@@ -77,37 +75,13 @@ static void print_line(FILE *file, const struct command *command)
     (void)fprintf(file, "  %-30s %s\n", usage, command->summary);
 }
 
-/* only_words - those of @typed before the first option; global options before the command are
- * skipped with their values. */
-static int only_words(int count, char *const *typed, char *words[TYPED_MAX])
-{
-    int n = 0;
-
-    for (int i = 0; i < count && n < TYPED_MAX; i++) {
-        const struct option_def *o = global_options;
-
-        if (typed[i][0] != '-') {
-            words[n++] = typed[i];
-            continue;
-        }
-        if (n > 0)
-            break;
-        while (o->name && strcmp(o->name, typed[i] + (typed[i][1] == '-' ? 2 : 1)) != 0)
-            o++;
-        i += o->name && o->value ? 1 : 0;
-    }
-    return n;
-}
-
 bool help_print(FILE *file, const char *words, int count, char *const *typed)
 {
-    char *given[TYPED_MAX];
-    int n = words ? 0 : only_words(count, typed, given);
     const struct command *found = NULL;
     int matches = 0;
 
     for (const struct command *c = commands; c->words; c++) {
-        if (c->run && (words ? strcmp(c->words, words) == 0 : args_starts(c, n, given))) {
+        if (c->run && (words ? strcmp(c->words, words) == 0 : args_starts(c, count, typed))) {
             found = c;
             matches++;
         }
@@ -116,13 +90,13 @@ bool help_print(FILE *file, const char *words, int count, char *const *typed)
         print_command(file, found);
         return true;
     }
-    if (n == 0)
+    if (count == 0)
         (void)fputs(intro, file);
     for (const struct command *c = commands; c->words; c++) {
-        if (c->run && args_starts(c, n, given))
+        if (c->run && args_starts(c, count, typed))
             print_line(file, c);
     }
-    if (n == 0)
+    if (count == 0)
         (void)fputs(outro, file);
     else if (matches > 1 && found->text)
         (void)fprintf(file, "\nFor one of them: fairlead %s --help\n", found->words);
