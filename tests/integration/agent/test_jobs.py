@@ -84,23 +84,23 @@ def test_pause_resume_stop(world):
     console = pair(world)
     source, target = world.path("source"), world.path("target")
     source.mkdir()
-    trees.random_file(source / "file", 200 * MB)
+    trees.random_file(source / "file", 500 * MB)
     job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
-    job.wait_bytes(10 * MB)
+    fairlead.until("the first bytes", lambda: on_disk(target) > 10 * MB, every=0.01)
     job.do("pause")
     paused = job.wait(("paused",))
-    assert paused["bytes_done"] < 200 * MB, "it was over before the pause"
+    assert paused["bytes_done"] < 500 * MB, "it was over before the pause"
     size = on_disk(target)
     fairlead.time.sleep(1)
     assert on_disk(target) <= size + 16 * MB
     job.do("resume")
     run = job.wait()
     assert trees.differences(source, target) == []
-    assert run["bytes_moved"] <= 200 * MB + 16 * MB
+    assert run["bytes_moved"] <= 500 * MB + 16 * MB
 
     shutil.rmtree(target)
     second = console.job("distribution", "k", [f"a:{source}"], [f"b:{target}"])
-    second.wait_bytes(10 * MB)
+    fairlead.until("the first bytes again", lambda: on_disk(target) > 10 * MB, every=0.01)
     second.do("stop")
     second.wait(("stopped",))
     fairlead.until("the temporary files to go", lambda: not fairlead.parts(target))  # the run is stopped once that is ordered
