@@ -1,5 +1,6 @@
 """Folders for tests: made with everything that is hard about folders, and compared in all that must arrive."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -109,3 +110,12 @@ def leftovers(*roots):
 def disk_use(path):
     """Bytes on disk of one file."""
     return os.lstat(path).st_blocks * 512
+
+
+def on_disk(folder):
+    """Bytes that lie below @folder, temporary files included; files may come and go meanwhile."""
+    total = 0
+    for path in pathlib.Path(folder).rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += 0 if path.is_dir() else disk_use(path)
+    return total

@@ -86,13 +86,13 @@ def test_pause_resume_stop(world):
     source.mkdir()
     trees.random_file(source / "file", 500 * MB)
     job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
-    fairlead.until("the first bytes", lambda: on_disk(target) > 10 * MB, every=0.01)
+    fairlead.until("the first bytes", lambda: trees.on_disk(target) > 10 * MB, every=0.01)
     job.do("pause")
     paused = job.wait(("paused",))
     assert paused["bytes_done"] < 500 * MB, "it was over before the pause"
-    size = on_disk(target)
+    size = trees.on_disk(target)
     fairlead.time.sleep(1)
-    assert on_disk(target) <= size + 16 * MB
+    assert trees.on_disk(target) <= size + 16 * MB
     job.do("resume")
     run = job.wait()
     assert trees.differences(source, target) == []
@@ -100,14 +100,10 @@ def test_pause_resume_stop(world):
 
     shutil.rmtree(target)
     second = console.job("distribution", "k", [f"a:{source}"], [f"b:{target}"])
-    fairlead.until("the first bytes again", lambda: on_disk(target) > 10 * MB, every=0.01)
+    fairlead.until("the first bytes again", lambda: trees.on_disk(target) > 10 * MB, every=0.01)
     second.do("stop")
     second.wait(("stopped",))
     fairlead.until("the temporary files to go", lambda: not fairlead.parts(target))  # the run is stopped once that is ordered
-
-
-def on_disk(folder):
-    return sum(p.lstat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
 
 
 def test_missing_source(world):

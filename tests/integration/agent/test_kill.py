@@ -8,10 +8,6 @@ MB = 1 << 20
 SIZE = 250 * MB
 
 
-def on_disk(folder):
-    return sum(p.lstat().st_blocks * 512 for p in folder.rglob("*") if p.is_file()) if folder.exists() else 0
-
-
 def prepare(world, direct):
     console = world.console()
     programs = {"console": console, "proxy": world.proxy("dmz")}
@@ -30,9 +26,9 @@ def prepare(world, direct):
 def test_kill(world, direct, who):
     console, programs, source, target = prepare(world, direct)
     job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
-    fairlead.until("a quarter of it", lambda: on_disk(target) > SIZE // 4, 30, 0.01)
+    fairlead.until("a quarter of it", lambda: trees.on_disk(target) > SIZE // 4, 30, 0.01)
     programs[who].kill()
-    assert on_disk(target) < SIZE, "it was over before the kill"
+    assert trees.on_disk(target) < SIZE, "it was over before the kill"
     programs[who].restart()
     run = job.wait(timeout=90)
     assert trees.differences(source, target) == []
@@ -53,7 +49,7 @@ def test_goes_on_without_the_console(world):
     """The console stays away: agents finish, and tell it when it is there again."""
     console, programs, source, target = prepare(world, "never")
     job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
-    fairlead.until("a quarter of it", lambda: on_disk(target) > SIZE // 4, 30, 0.01)
+    fairlead.until("a quarter of it", lambda: trees.on_disk(target) > SIZE // 4, 30, 0.01)
     console.kill()
     programs["target"].kill()
     programs["target"].restart()
@@ -68,7 +64,7 @@ def test_again_and_again(world):
     console, programs, source, target = prepare(world, "never")
     job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
     for share in range(1, 5):
-        fairlead.until("some progress", lambda: on_disk(target) > SIZE * share // 6, 60, 0.01)
+        fairlead.until("some progress", lambda: trees.on_disk(target) > SIZE * share // 6, 60, 0.01)
         programs["target"].kill()
         programs["target"].restart()
     job.wait(timeout=90)

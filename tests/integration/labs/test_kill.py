@@ -36,14 +36,14 @@ def test_kill_one(homes, who):
     trees.random_file(source / "big", SIZE)
     trees.small_files(source / "small", 1000)
     job = homes.hq.job("distribution", "kill", [f"home-a:{source}"], [f"home-b:{target}"])
-    fairlead.until("a third of the data", lambda: on_disk(target) > SIZE // 3, every=0.01)
+    fairlead.until("a third of the data", lambda: trees.on_disk(target) > SIZE // 3, every=0.01)
     victim = victims(homes)[who]
     passed = counted(homes.dmz) if who == "proxy" else 0
-    before = on_disk(target)
+    before = trees.on_disk(target)
     victim.kill()
     if who == "proxy":  # what went through after the question and before the kill
-        passed += max(0, on_disk(target) - before)
-    assert on_disk(target) < SIZE, "the transfer was over before the kill"
+        passed += max(0, trees.on_disk(target) - before)
+    assert trees.on_disk(target) < SIZE, "the transfer was over before the kill"
     victim.restart()
     run = job.wait(timeout=90)
     assert trees.differences(source, target) == []
@@ -60,7 +60,7 @@ def test_kill_all_at_once(homes):
     source.mkdir()
     trees.random_file(source / "big", SIZE)
     job = homes.hq.job("distribution", "power", [f"home-a:{source}"], [f"home-b:{target}"])
-    fairlead.until("a third of the data", lambda: on_disk(target) > SIZE // 3, every=0.01)
+    fairlead.until("a third of the data", lambda: trees.on_disk(target) > SIZE // 3, every=0.01)
     for program in victims(homes).values():
         program.kill()
     for program in victims(homes).values():
@@ -76,15 +76,10 @@ def test_job_done_while_the_console_is_away(homes):
     source.mkdir()
     trees.random_file(source / "big", SIZE)
     job = homes.hq.job("distribution", "alone", [f"home-a:{source}"], [f"home-b:{target}"])
-    fairlead.until("some data", lambda: on_disk(target) > SIZE // 10, every=0.01)
+    fairlead.until("some data", lambda: trees.on_disk(target) > SIZE // 10, every=0.01)
     homes.hq.kill()
     fairlead.until("the file to be whole", lambda: (target / "big").exists(), 60)
     time.sleep(0.5)
     homes.hq.restart().ready()
     job.wait(timeout=60)
     assert trees.differences(source, target) == []
-
-
-def on_disk(folder):
-    """Bytes that have arrived below @folder, temporary files included."""
-    return sum(trees.disk_use(path) for path in folder.rglob("*")) if folder.exists() else 0
