@@ -60,8 +60,9 @@ struct receive_ops {
 
 /* receive_new - for @flow into the folder @root (absolute, any bytes, made if missing), or into
  * @subfolder below it (relative; length 0: none). All is copied. @index must outlive this; may be
- * NULL: then a crash, or a stop without a tunnel, leaves temporary files. A target that cannot be made or written is told by
- * finished(FAILED) once a tunnel has opened. Returns 0, -FL_ENAME, -ENOMEM. */
+ * NULL: then a crash, or a stop without a tunnel, leaves temporary files. A target that cannot be
+ * made or written is told by finished(FAILED) once a tunnel has opened. Returns 0, -FL_ENAME,
+ * -ENOMEM. */
 int receive_new(uv_loop_t *loop, const struct fl_id *flow, const void *root, size_t root_len,
                 const void *subfolder, size_t subfolder_len, struct index *index,
                 const struct receive_ops *ops, void *ctx, struct receive **ret_receive);

@@ -18,8 +18,7 @@
 #include "base/error.h"
 #include "wire/message.h"
 
-#define FOLDERS_OPEN 48   /* descriptors kept on the way down; farther up folders are opened again \
-                           */
+#define FOLDERS_OPEN 48   /* descriptors kept on the way down; others are opened again */
 #define ERROR_WIRE   4400 /* one LIST_ERROR frame at its longest */
 #define STEP_ENTRIES 2000 /* looked at in one step, also when none of them is listed */
 

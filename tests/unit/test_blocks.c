@@ -2,7 +2,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +77,8 @@ static void file_hashes(void **state)
     assert_memory_not_equal(a, b, 32);
     assert_false(zero);
     /* Past the end: told, and the next hash is not spoilt. */
-    assert_int_equal(blocks_hash_file(&hasher, fileno(file), 4 << 20, 3 << 20, false, b, &zero), -FL_ECHANGED);
+    assert_int_equal(blocks_hash_file(&hasher, fileno(file), 4 << 20, 3 << 20, false, b, &zero),
+                     -FL_ECHANGED);
     assert_int_equal(blocks_hash_file(&hasher, fileno(file), 1 << 20, 3 << 20, false, b, &zero), 0);
     assert_memory_equal(a, b, 32);
     blocks_hasher_done(&hasher);
@@ -145,8 +148,10 @@ static void window_ranges(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes),        cmocka_unit_test(lengths),             cmocka_unit_test(zeros),         cmocka_unit_test(file_hashes),
-        cmocka_unit_test(window_bytes), cmocka_unit_test(window_large_blocks), cmocka_unit_test(window_ranges),
+        cmocka_unit_test(sizes),         cmocka_unit_test(lengths),
+        cmocka_unit_test(zeros),         cmocka_unit_test(file_hashes),
+        cmocka_unit_test(window_bytes),  cmocka_unit_test(window_large_blocks),
+        cmocka_unit_test(window_ranges),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +34,12 @@ static int tear_down(void **state)
 
 static struct index_key key(const char *path)
 {
-    return (struct index_key){.path = path, .path_len = strlen(path), .size = 100, .mtime_ns = -5, .ctime_ns = 7, .inode = UINT64_MAX};
+    return (struct index_key){.path = path,
+                              .path_len = strlen(path),
+                              .size = 100,
+                              .mtime_ns = -5,
+                              .ctime_ns = 7,
+                              .inode = UINT64_MAX};
 }
 
 static void hashes(void **state)
@@ -91,7 +98,8 @@ static void parts(void **state)
     assert_int_equal(index_parts_flows(at, flows, 1), 1);
     assert_int_equal(index_parts_clean(at, &one), 1);
     assert_int_equal(access(mine, F_OK), -1);
-    assert_int_equal(access(innocent, F_OK), 0); /* not of the form of a temporary file: never removed */
+    assert_int_equal(access(innocent, F_OK),
+                     0); /* not of the form of a temporary file: never removed */
     assert_int_equal(access(other, F_OK), 0);
     assert_int_equal(index_parts_forget(at, &two, list, 1), 0);
     assert_int_equal(index_parts_clean(at, &two), 0);

@@ -1,4 +1,5 @@
-/* A hostile source against the target: whatever it says, nothing outside the target folder is touched, and a broken rule ends the tunnel. */
+/* A hostile source against the target: whatever it says, nothing outside the target folder is
+ * touched, and a broken rule ends the tunnel. */
 #include "transfer_rig.h"
 
 #include <gnutls/crypto.h>
@@ -14,10 +15,10 @@ struct hostile {
     void (*on_want)(struct hostile *h, const fl_WantRange *range);
     void (*on_hashes)(struct hostile *h, uint32_t index);
     uint32_t listed;
-    uint64_t wanted;          /* bytes asked for and not answered */
+    uint64_t wanted; /* bytes asked for and not answered */
     unsigned wants, asks;
     bool done;
-    enum tunnel_close why;    /* as the source is told */
+    enum tunnel_close why; /* as the source is told */
     bool closed;
 };
 
@@ -75,7 +76,8 @@ static const struct tunnel_ops source_ops = {
     .closed = source_closed,
 };
 
-static void list(struct hostile *h, uint32_t index, int type, const char *path, size_t len, uint64_t size, const char *target)
+static void list(struct hostile *h, uint32_t index, int type, const char *path, size_t len,
+                 uint64_t size, const char *target)
 {
     static fl_Entry entry;
     uint8_t frame[FRAME_MAX];
@@ -113,7 +115,8 @@ static void list_end(struct hostile *h)
 }
 
 /* block - @data with its hash, or a wrong one. */
-static void block(struct hostile *h, uint32_t index, uint32_t number, uint32_t length, const uint8_t *data, size_t len, bool right)
+static void block(struct hostile *h, uint32_t index, uint32_t number, uint32_t length,
+                  const uint8_t *data, size_t len, bool right)
 {
     uint8_t frame[FRAME_MAX];
     fl_BlockHead head = {.index = index, .block = number, .length = length};
@@ -195,13 +198,23 @@ static void bad_names(void **state)
     h.on_start = bad_names_start;
     h.on_want = good_block;
     run(&h);
-    /* The order of names is part of the protocol, so this list is cut at the first that breaks it. */
+    /* The order of names is part of the protocol, so this list is cut at the first that breaks it.
+     */
     assert_true(h.rig.finished || h.why == TUNNEL_CLOSE_PROTOCOL);
     end(&h);
 }
 
-static const char *const refused[] = {"../evil", "/tmp/fl-evil", "a//b", "a/..", "a/../../evil", "",
-                                      "a/./b", "..", ".", "a/", ".fairlead-0123456789abcdef.part"};
+static const char *const refused[] = {"../evil",
+                                      "/tmp/fl-evil",
+                                      "a//b",
+                                      "a/..",
+                                      "a/../../evil",
+                                      "",
+                                      "a/./b",
+                                      "..",
+                                      ".",
+                                      "a/",
+                                      ".fairlead-0123456789abcdef.part"};
 static const char *one_name;
 
 static void one_name_start(struct hostile *h)
@@ -337,9 +350,9 @@ static void after_end_start(struct hostile *h)
 }
 
 static void (*const broken[])(struct hostile *h) = {
-    twice_start,        skipped_start,        unsorted_start,      bad_type_start,  garbage_start,
-    wrong_count_start,  unasked_start,        unasked_data_start,  unasked_hashes_start,
-    unasked_change_start, after_end_start,
+    twice_start,          skipped_start,        unsorted_start,  bad_type_start,
+    garbage_start,        wrong_count_start,    unasked_start,   unasked_data_start,
+    unasked_hashes_start, unasked_change_start, after_end_start,
 };
 
 static void broken_lists(void **state)
@@ -383,7 +396,8 @@ static void too_much(struct hostile *h, const fl_WantRange *range)
     block(h, range->index, 0, 4, (const uint8_t *)"longer", 6, true);
 }
 
-static void (*const broken_answers[])(struct hostile *h, const fl_WantRange *range) = {wrong_block, wrong_index, wrong_length, too_much};
+static void (*const broken_answers[])(struct hostile *h, const fl_WantRange *range) = {
+    wrong_block, wrong_index, wrong_length, too_much};
 
 static void broken_blocks(void **state)
 {
@@ -509,9 +523,11 @@ static void large_claims(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_names),       cmocka_unit_test(each_bad_name),   cmocka_unit_test(through_links),
-        cmocka_unit_test(broken_lists),    cmocka_unit_test(broken_blocks),   cmocka_unit_test(hash_wrong_twice),
-        cmocka_unit_test(hash_wrong_once), cmocka_unit_test(endless_changes), cmocka_unit_test(large_claims),
+        cmocka_unit_test(bad_names),       cmocka_unit_test(each_bad_name),
+        cmocka_unit_test(through_links),   cmocka_unit_test(broken_lists),
+        cmocka_unit_test(broken_blocks),   cmocka_unit_test(hash_wrong_twice),
+        cmocka_unit_test(hash_wrong_once), cmocka_unit_test(endless_changes),
+        cmocka_unit_test(large_claims),
     };
 
     cmocka_set_test_filter(getenv("TEST_FILTER"));

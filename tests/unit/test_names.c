@@ -2,7 +2,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
+
 #include <string.h>
 
 #include "agent/names.h"
@@ -35,8 +37,9 @@ static void allowed(void **state)
 
 static void refused(void **state)
 {
-    static const char *const bad[] = {"",     ".",    "..",   "/",    "/a",      "a/",   "a//b", "./a",
-                                      "../a", "a/..", "a/.",  "a/../b", "a/./b", "//",   "../..", "a/b/.."};
+    static const char *const bad[] = {"",      ".",   "..",    "/",     "/a",  "a/",
+                                      "a//b",  "./a", "../a",  "a/..",  "a/.", "a/../b",
+                                      "a/./b", "//",  "../..", "a/b/.."};
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(check(bad[i]), -FL_ENAME);

@@ -100,7 +100,8 @@ static double cpu(void)
     struct rusage use;
 
     (void)getrusage(RUSAGE_SELF, &use);
-    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) + (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 }
 
 static void many_small_files(void **state)
@@ -123,7 +124,8 @@ static void many_small_files(void **state)
     begin = clock_now();
     used = cpu();
     rig_move(&rig);
-    print_message("%u small files: %.2f s, CPU %.2f s\n", files, (double)(clock_now() - begin) / 1e6, cpu() - used);
+    print_message("%u small files: %.2f s, CPU %.2f s\n", files,
+                  (double)(clock_now() - begin) / 1e6, cpu() - used);
     assert_int_equal(rig.end, RECEIVE_DONE);
     assert_int_equal(rig.progress.files_done, files);
     assert_true(rig_equal(rig.from, rig.to));
@@ -146,12 +148,12 @@ static void one_big_file(void **state)
     used = cpu();
     rig_move(&rig);
     s = (double)(clock_now() - begin) / 1e6;
-    print_message("%zu MB: %.2f s, %.1f Gbit/s, CPU %.2f s\n", size / 1000000, s, (double)size * 8 / s / 1e9, cpu() - used);
+    print_message("%zu MB: %.2f s, %.1f Gbit/s, CPU %.2f s\n", size / 1000000, s,
+                  (double)size * 8 / s / 1e9, cpu() - used);
     assert_int_equal(rig.end, RECEIVE_DONE);
     assert_true(rig_equal(rig.from, rig.to));
     rig_done(&rig);
 }
-
 
 /* ---- what is here already ---- */
 
@@ -298,8 +300,10 @@ static void cut_at_random(void **state)
         assert_int_equal(rig.errors, 0);
         assert_true(rig_equal(rig.from, rig.to));
         assert_false(rig_has_parts(rig.to));
-        /* Each cut loses at most the block on its way, and what the tunnel had taken and not delivered. */
-        assert_true(rig.progress.bytes_moved <= rig.progress.bytes_total + rig.tunnels * UINT64_C(131072));
+        /* Each cut loses at most the block on its way, and what the tunnel had taken and not
+         * delivered. */
+        assert_true(rig.progress.bytes_moved <=
+                    rig.progress.bytes_total + rig.tunnels * UINT64_C(131072));
         assert_int_equal(rig.progress.files_same, 0);
         assert_int_equal(rig.progress.files_done, 202);
         rig_done(&rig);
@@ -360,6 +364,43 @@ static void stop_removes_parts(void **state)
         rig_wait(&rig);
         assert_int_equal(rig.end, RECEIVE_STOPPED);
         assert_false(rig_has_parts(rig.to));
+        rig_done(&rig);
+    }
+}
+
+/* Stopped, paused or freed at any moment: nothing of the flow is left behind, nothing is used after
+ * it is gone. */
+static void stop_at_random(void **state)
+{
+    for (unsigned seed = 1; seed <= (large() ? 100u : 10u); seed++) {
+        struct rig rig;
+        char name[32];
+        unsigned turns;
+
+        srand(seed);
+        rig_begin(&rig);
+        rig_file(rig.from, "big", 10000000, seed);
+        for (unsigned i = 0; i < 300; i++) {
+            (void)snprintf(name, sizeof(name), "small%u", i);
+            rig_file(rig.from, name, (size_t)rand() % 9000, i);
+        }
+        rig_file(rig.from, "zbig", 10000000, seed + 1);
+        rig_receive(&rig);
+        rig.no_redial = true;
+        rig_dial(&rig);
+        turns = (unsigned)rand() % 400;
+        for (unsigned i = 0; i < turns && !rig.finished; i++)
+            (void)uv_run(&rig.loop, UV_RUN_ONCE);
+        if (seed % 3 == 0) {
+            receive_pause(rig.receive);
+            for (unsigned i = 0; i < seed % 4 && !rig.finished; i++)
+                (void)uv_run(&rig.loop, UV_RUN_ONCE);
+        }
+        if (seed % 5 != 0) {
+            receive_stop(rig.receive);
+            rig_wait(&rig);
+            assert_false(rig_has_parts(rig.to));
+        }
         rig_done(&rig);
     }
 }
@@ -553,6 +594,7 @@ int main(void)
         cmocka_unit_test(cut_at_random),
         cmocka_unit_test(after_a_crash),
         cmocka_unit_test(stop_removes_parts),
+        cmocka_unit_test(stop_at_random),
         cmocka_unit_test(clean_after_a_crash),
         cmocka_unit_test(pause_and_resume),
         cmocka_unit_test(changes_while_read),
@@ -561,7 +603,8 @@ int main(void)
         cmocka_unit_test(disk_full),
     };
 
-    own_mounts = unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    own_mounts =
+        unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
     cmocka_set_test_filter(getenv("TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,7 @@ struct asker {
     struct tunnel *tunnel;
     unsigned entries, errors, blocks, changed, file_errors, hashes;
     bool list_end;
-    bool closed;              /* our end was told */
+    bool closed; /* our end was told */
     bool sender_closed;
     struct send_stats stats;
     void (*on_list_end)(struct asker *a);
@@ -26,7 +26,8 @@ static int count_entries(const struct frame *frame)
     int count = 0;
 
     while (at < frame->len) {
-        int n = message_decode_delimited(fl_Entry_fields, frame->body + at, frame->len - at, &entry);
+        int n =
+            message_decode_delimited(fl_Entry_fields, frame->body + at, frame->len - at, &entry);
 
         assert_true(n > 0);
         at += (size_t)n;
@@ -84,7 +85,8 @@ static void closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, cons
     a->tunnel = NULL;
 }
 
-static const struct tunnel_ops ops = {.opened = opened, .message = message, .writable = writable, .closed = closed};
+static const struct tunnel_ops ops = {
+    .opened = opened, .message = message, .writable = writable, .closed = closed};
 
 static void sender_closed(void *ctx, struct send *send, const struct send_stats *stats)
 {
@@ -167,7 +169,8 @@ static void missing_folder(void **state)
 
 static void want(struct asker *a, uint32_t index, uint32_t first, uint32_t count)
 {
-    fl_Want wanted = {.ranges_count = 1, .ranges = {{.index = index, .first = first, .count = count}}};
+    fl_Want wanted = {.ranges_count = 1,
+                      .ranges = {{.index = index, .first = first, .count = count}}};
 
     (void)tunnel_send_message(a->tunnel, FRAME_WANT, fl_Want_fields, &wanted);
 }
@@ -209,8 +212,9 @@ static void start_again(struct asker *a)
     (void)tunnel_send_message(a->tunnel, FRAME_START, fl_Start_fields, &again);
 }
 
-static void (*const broken[])(struct asker *a) = {want_unknown, want_far,    want_beyond,    want_many,
-                                                  want_none,    want_folder, hashes_unknown, start_again};
+static void (*const broken[])(struct asker *a) = {want_unknown,   want_far,   want_beyond,
+                                                  want_many,      want_none,  want_folder,
+                                                  hashes_unknown, start_again};
 
 static void broken_wants(void **state)
 {
@@ -326,8 +330,13 @@ static void close_before_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lists),   cmocka_unit_test(missing_folder),   cmocka_unit_test(broken_wants),      cmocka_unit_test(endless_wants),
-        cmocka_unit_test(changed), cmocka_unit_test(replaced_by_link), cmocka_unit_test(close_before_open),
+        cmocka_unit_test(lists),
+        cmocka_unit_test(missing_folder),
+        cmocka_unit_test(broken_wants),
+        cmocka_unit_test(endless_wants),
+        cmocka_unit_test(changed),
+        cmocka_unit_test(replaced_by_link),
+        cmocka_unit_test(close_before_open),
     };
 
     cmocka_set_test_filter(getenv("TEST_FILTER"));

@@ -1,5 +1,5 @@
-/* transfer_rig.h - source and target of a flow in one process: a tunnel in memory that stands for the real one (it has the same
- * functions, so the real one is not linked), and files to move. */
+/* transfer_rig.h - source and target of a flow in one process: a tunnel in memory that stands for
+ * the real one (it has the same functions, so the real one is not linked), and files to move. */
 #ifndef FL_TESTS_TRANSFER_RIG_H
 #define FL_TESTS_TRANSFER_RIG_H
 
@@ -7,7 +7,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,21 +31,21 @@
 struct tunnel {
     struct pair *pair;
     struct tunnel *peer;
-    enum frame_phase phase; /* of what this end receives */
+    enum frame_phase phase;       /* of what this end receives */
     const struct tunnel_ops *ops; /* NULL: its owner has closed it */
     void *ctx;
     uint8_t out[TUNNEL_TX_ROOM];
     size_t len;
     bool paused, want_room, opened, ended;
-    uint64_t sent;          /* bytes that the other end got */
-    uint64_t data;          /* bytes of BLOCK and BLOCK_DATA frames among them */
+    uint64_t sent; /* bytes that the other end got */
+    uint64_t data; /* bytes of BLOCK and BLOCK_DATA frames among them */
     enum tunnel_close why;
 };
 
 struct pair {
     uv_idle_t idle;
     struct tunnel source, target;
-    uint64_t cut_after;     /* bytes to the target; 0: never */
+    uint64_t cut_after; /* bytes to the target; 0: never */
     bool cut;
     bool closing;
 };
@@ -138,6 +140,9 @@ static inline void rig_deliver(struct tunnel *from)
         if (rc == 0)
             rc = to->ops->message(to->ctx, to, &frame);
         if (rc < 0) {
+            if (getenv("RIG_LOG"))
+                print_message("%s refused by %s: %s\n", frame_name(frame.type),
+                              to->phase == PHASE_SOURCE ? "source" : "target", error_text(rc));
             rig_end(to, TUNNEL_CLOSE_PROTOCOL);
             to->why = TUNNEL_CLOSE_PROTOCOL;
         }
@@ -186,16 +191,25 @@ static inline void rig_wake(struct tunnel *t)
         (void)uv_idle_start(&t->pair->idle, rig_turn);
 }
 
-static inline struct pair *rig_pair(uv_loop_t *loop, const struct tunnel_ops *source, void *source_ctx,
-                                    const struct tunnel_ops *target, void *target_ctx)
+static inline struct pair *rig_pair(uv_loop_t *loop, const struct tunnel_ops *source,
+                                    void *source_ctx, const struct tunnel_ops *target,
+                                    void *target_ctx)
 {
     struct pair *pair = calloc(1, sizeof(*pair));
 
     assert_non_null(pair);
     (void)uv_idle_init(loop, &pair->idle);
     pair->idle.data = pair;
-    pair->source = (struct tunnel){.pair = pair, .peer = &pair->target, .phase = PHASE_SOURCE, .ops = source, .ctx = source_ctx};
-    pair->target = (struct tunnel){.pair = pair, .peer = &pair->source, .phase = PHASE_TARGET, .ops = target, .ctx = target_ctx};
+    pair->source = (struct tunnel){.pair = pair,
+                                   .peer = &pair->target,
+                                   .phase = PHASE_SOURCE,
+                                   .ops = source,
+                                   .ctx = source_ctx};
+    pair->target = (struct tunnel){.pair = pair,
+                                   .peer = &pair->source,
+                                   .phase = PHASE_TARGET,
+                                   .ops = target,
+                                   .ctx = target_ctx};
     rig_pairs++;
     (void)uv_idle_start(&pair->idle, rig_turn);
     return pair;
@@ -207,12 +221,12 @@ static inline struct pair *rig_pair(uv_loop_t *loop, const struct tunnel_ops *so
 
 struct rig {
     uv_loop_t loop;
-    char base[256];             /* a folder of its own */
+    char base[256]; /* a folder of its own */
     char from[300], to[300];
     struct fl_id flow;
     struct index *source_index, *index;
     struct receive *receive;
-    struct pair *pair;          /* the last one made */
+    struct pair *pair; /* the last one made */
     bool finished;
     enum receive_end end;
     char text[256];
@@ -224,7 +238,7 @@ struct rig {
         char name[300], code[32];
         bool source;
     } error[RIG_ERRORS];
-    uint64_t data;              /* of ended tunnels, from source to target */
+    uint64_t data;                          /* of ended tunnels, from source to target */
     uint64_t (*cut_after)(struct rig *rig); /* for the next tunnel; NULL: none is cut */
     void (*on_progress)(struct rig *rig);
     bool no_redial;
@@ -243,7 +257,8 @@ static inline void rig_dial(struct rig *rig)
 {
     struct send *send;
 
-    assert_int_equal(send_new(&rig->loop, rig->from, rig->source_index, &rig_send_ops, rig, &send), 0);
+    assert_int_equal(send_new(&rig->loop, rig->from, rig->source_index, &rig_send_ops, rig, &send),
+                     0);
     rig->pair = rig_pair(&rig->loop, &send_tunnel_ops, send, &receive_tunnel_ops, rig->receive);
     rig->tunnels++;
     if (rig->cut_after)
@@ -258,12 +273,14 @@ static inline void rig_progress(void *ctx)
         rig->on_progress(rig);
 }
 
-static inline void rig_file_error(void *ctx, const void *name, size_t len, const char *code, const char *text, bool source)
+static inline void rig_file_error(void *ctx, const void *name, size_t len, const char *code,
+                                  const char *text, bool source)
 {
     struct rig *rig = ctx;
 
     if (rig->errors < RIG_ERRORS) {
-        (void)snprintf(rig->error[rig->errors].name, sizeof(rig->error[0].name), "%.*s", (int)len, (const char *)name);
+        (void)snprintf(rig->error[rig->errors].name, sizeof(rig->error[0].name), "%.*s", (int)len,
+                       (const char *)name);
         (void)snprintf(rig->error[rig->errors].code, sizeof(rig->error[0].code), "%s", code);
         rig->error[rig->errors].source = source;
     }
@@ -299,7 +316,8 @@ static inline void rig_remove(const char *path)
 {
     char command[700];
 
-    (void)snprintf(command, sizeof(command), "chmod -R u+rwx '%s' 2>/dev/null; rm -rf '%s'", path, path);
+    (void)snprintf(command, sizeof(command), "chmod -R u+rwx '%s' 2>/dev/null; rm -rf '%s'", path,
+                   path);
     if (system(command) != 0)
         fail_msg("cannot remove %s", path);
 }
@@ -321,8 +339,9 @@ static inline void rig_begin(struct rig *rig)
 
 static inline void rig_receive(struct rig *rig)
 {
-    assert_int_equal(receive_new(&rig->loop, &rig->flow, rig->to, strlen(rig->to), NULL, 0, rig->index, &rig_receive_ops, rig,
-                                 &rig->receive), 0);
+    assert_int_equal(receive_new(&rig->loop, &rig->flow, rig->to, strlen(rig->to), NULL, 0,
+                                 rig->index, &rig_receive_ops, rig, &rig->receive),
+                     0);
 }
 
 /* rig_drain - let everything that was freed go. */
@@ -423,7 +442,8 @@ static inline bool rig_same_content(int a, int b)
     return n == 0;
 }
 
-/* rig_equal - are the two folders the same in names, kinds, modes, mtimes and content? Says what is not. */
+/* rig_equal - are the two folders the same in names, kinds, modes, mtimes and content? Says what is
+ * not. */
 static inline bool rig_equal_at(int a, int b, const char *what, bool both_ways)
 {
     DIR *dir = fdopendir(dup(a));
@@ -437,13 +457,16 @@ static inline bool rig_equal_at(int a, int b, const char *what, bool both_ways)
 
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
             continue;
-        if (fstatat(a, name, &s, AT_SYMLINK_NOFOLLOW) < 0 || fstatat(b, name, &t, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (fstatat(a, name, &s, AT_SYMLINK_NOFOLLOW) < 0 ||
+            fstatat(b, name, &t, AT_SYMLINK_NOFOLLOW) < 0) {
             print_message("%s/%s: only on one side\n", what, name);
             equal = false;
-        } else if (s.st_mode != t.st_mode || s.st_mtim.tv_sec != t.st_mtim.tv_sec || s.st_mtim.tv_nsec != t.st_mtim.tv_nsec ||
+        } else if (s.st_mode != t.st_mode || s.st_mtim.tv_sec != t.st_mtim.tv_sec ||
+                   s.st_mtim.tv_nsec != t.st_mtim.tv_nsec ||
                    (!S_ISDIR(s.st_mode) && s.st_size != t.st_size)) {
-            print_message("%s/%s: mode %o %o, size %lld %lld, mtime %lld.%ld %lld.%ld\n", what, name, s.st_mode, t.st_mode,
-                          (long long)s.st_size, (long long)t.st_size, (long long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec,
+            print_message("%s/%s: mode %o %o, size %lld %lld, mtime %lld.%ld %lld.%ld\n", what,
+                          name, s.st_mode, t.st_mode, (long long)s.st_size, (long long)t.st_size,
+                          (long long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec,
                           (long long)t.st_mtim.tv_sec, t.st_mtim.tv_nsec);
             equal = false;
         } else if (S_ISLNK(s.st_mode)) {
@@ -481,7 +504,8 @@ static inline bool rig_has_parts(const char *folder)
 {
     char command[400];
 
-    (void)snprintf(command, sizeof(command), "test -n \"$(find '%s' -name '.fairlead-*.part' | head -1)\"", folder);
+    (void)snprintf(command, sizeof(command),
+                   "test -n \"$(find '%s' -name '.fairlead-*.part' | head -1)\"", folder);
     return system(command) == 0;
 }
 
