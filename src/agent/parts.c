@@ -106,7 +106,7 @@ static void record_new(struct parts_lane *lane, struct part_op *ops)
     if (!lane->index)
         return;
     for (struct part_op *op = ops; op; op = op->next) {
-        if (op->part->recorded || op->part->err < 0 || op->kind == PART_DROP)
+        if (op->kind == PART_DROP || op->part->recorded || op->part->err < 0)
             continue;
         op->part->recorded = true;
         fresh[n++] = op->part;
@@ -446,6 +446,18 @@ static int run_empty(struct parts_lane *lane, struct part_op *op)
     return rc;
 }
 
+/* run_drop - a complete part is the commit's, which may be at work on it right now: not a field of
+ * it is touched but the one that only the lane writes. */
+static void run_drop(struct parts_lane *lane, struct part_op *op)
+{
+    if (op->part->complete)
+        return;
+    if (op->remove)
+        part_remove(lane, op->part);
+    else
+        part_close(op->part);
+}
+
 static int run_op(struct parts_lane *lane, struct part_op *op)
 {
     switch (op->kind) {
@@ -456,11 +468,7 @@ static int run_op(struct parts_lane *lane, struct part_op *op)
     case PART_EMPTY:
         return run_empty(lane, op);
     case PART_DROP:
-        if (op->remove && !op->part->complete)
-            part_remove(lane, op->part);
-        else
-            part_close(op->part);
-        return 0;
+        break; /* run_drop() */
     }
     return -FL_EBUG;
 }
@@ -471,7 +479,11 @@ void parts_run(struct parts_lane *lane, struct part_op *ops)
     for (struct part_op *op = ops; op; op = op->next) {
         struct part *part = op->part;
 
-        if (part->err < 0 && op->kind != PART_DROP) {
+        if (op->kind == PART_DROP) {
+            run_drop(lane, op);
+            continue;
+        }
+        if (part->err < 0) {
             op->err = part->err;
             continue;
         }

@@ -332,12 +332,20 @@ static void hash_put(struct hash_batch *batch, const struct hash_item *item, con
         batch->out_len += (size_t)len;
 }
 
+/* still_same - checked before hashes are told, since nothing can be taken back after the last of
+ * them: the target then regards its question as answered. */
+static int still_same(struct hash_batch *batch, struct hash_item *item)
+{
+    return same_version(batch->fd, &item->file, &item->st);
+}
+
 /* hash_some - up to a frame's worth of blocks. */
 static int hash_some(struct hash_batch *batch, struct hash_item *item, bool known, uint64_t *budget)
 {
     uint8_t hashes[HASHES_FRAME * BLOCKS_HASH];
     uint32_t count = blocks_count(item->file.size), n = 0;
     bool zero;
+    int rc;
 
     while (item->next + n < count && n < HASHES_FRAME) {
         uint32_t block = item->next + n, len = blocks_length(item->file.size, block);
@@ -346,12 +354,11 @@ static int hash_some(struct hash_batch *batch, struct hash_item *item, bool know
         if (known) {
             memcpy(hash, batch->hashes + (size_t)block * BLOCKS_HASH, BLOCKS_HASH);
         } else {
-            int rc =
-                blocks_hash_file(&batch->hasher, batch->fd, blocks_offset(item->file.size, block),
-                                 len, batch->sparse, hash, &zero);
+            rc = blocks_hash_file(&batch->hasher, batch->fd, blocks_offset(item->file.size, block),
+                                  len, batch->sparse, hash, &zero);
 
             if (rc < 0)
-                return rc;
+                return rc == -FL_ECHANGED && still_same(batch, item) == 0 ? -EIO : rc;
             *budget = *budget > len ? *budget - len : 0;
             if (batch->hashes)
                 memcpy(batch->hashes + (size_t)block * BLOCKS_HASH, hash, BLOCKS_HASH);
@@ -360,6 +367,9 @@ static int hash_some(struct hash_batch *batch, struct hash_item *item, bool know
         if (*budget == 0 || atomic_load_explicit(batch->stop, memory_order_relaxed))
             break;
     }
+    rc = known ? 0 : still_same(batch, item);
+    if (rc < 0)
+        return rc;
     if (n > 0)
         hash_put(batch, item, hashes, n);
     item->next += n;
@@ -380,6 +390,13 @@ static int hash_open(struct hash_batch *batch, struct hash_item *item)
     return rc;
 }
 
+/* may_go_on - this step has room, time and nobody who waits for its end. */
+static bool may_go_on(const struct hash_batch *batch, uint64_t budget)
+{
+    return budget > 0 && batch->out_len + FRAME_MAX <= HASH_OUT &&
+           !atomic_load_explicit(batch->stop, memory_order_relaxed);
+}
+
 /* hash_file - go on with the current item. Returns 0, also when not finished, or why it failed. */
 static int hash_file(struct hash_batch *batch, struct hash_item *item, uint64_t *budget)
 {
@@ -395,8 +412,7 @@ static int hash_file(struct hash_batch *batch, struct hash_item *item, uint64_t 
     }
     if (known)
         *budget += HASH_STEP; /* costs nothing; but the room in out still ends it */
-    while (rc == 0 && item->next<count && * budget> 0 && batch->out_len + FRAME_MAX <= HASH_OUT &&
-           !atomic_load_explicit(batch->stop, memory_order_relaxed))
+    while (rc == 0 && item->next < count && may_go_on(batch, *budget))
         rc = hash_some(batch, item, known, budget);
     if (known && item->next < count) {
         /* The rest is looked up again by the next step. */
@@ -405,12 +421,7 @@ static int hash_file(struct hash_batch *batch, struct hash_item *item, uint64_t 
     }
     if (rc == 0 && item->next < count)
         return 0;
-    if (batch->fd >= 0 && (rc == 0 || rc == -FL_ECHANGED)) {
-        int now = same_version(batch->fd, &item->file, &item->st);
-
-        rc = rc < 0 && now == 0 ? -EIO : now; /* short although its size says otherwise */
-    }
-    if (rc == 0 && batch->hashes && !known)
+    if (rc == 0 && batch->hashes && !known && stat_ns(&item->st.st_ctim) == batch->key.ctime_ns)
         (void)index_put(batch->index, &batch->key, count, batch->hashes);
     item->done = true;
     return rc;
@@ -421,8 +432,7 @@ void hash_batch_step(struct hash_batch *batch)
     uint64_t budget = HASH_STEP;
 
     batch->out_len = 0;
-    while (batch->at < batch->count && budget > 0 && batch->out_len + FRAME_MAX <= HASH_OUT &&
-           !atomic_load_explicit(batch->stop, memory_order_relaxed)) {
+    while (batch->at < batch->count && may_go_on(batch, budget)) {
         struct hash_item *item = &batch->item[batch->at];
 
         item->err = hash_file(batch, item, &budget);
