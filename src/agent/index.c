@@ -226,17 +226,17 @@ int index_parts_forget(struct index *index, const struct fl_id *flow,
     return parts_change(index, PART_FORGET, flow, parts, count);
 }
 
-/* part_remove - only the last part of the path is checked: the folder was opened without links when
- * the file was made, and a name of this form is never anything but ours. */
+/* part_remove - @path ends in a NUL too. Only the last part of the path is checked: the folder was
+ * opened without links when the file was made, and a name of this form is never anything but ours.
+ */
 static int part_remove(const char *path, size_t len)
 {
-    _cleanup_free_ char *text = strndup(path, len);
     size_t leaf_len;
     const char *leaf = names_leaf(path, len, &leaf_len);
 
-    if (!text || !names_is_part(leaf, leaf_len))
+    if (!names_is_part(leaf, leaf_len))
         return 0;
-    return unlink(text) == 0 ? 1 : 0;
+    return unlink(path) == 0 ? 1 : 0;
 }
 
 /* parts_page - remove up to 256; forgets each. Returns how many were listed, or -FL_ESTORE. */
@@ -255,6 +255,7 @@ static int parts_page(struct index *index, const struct fl_id *flow, int *remove
         if (!copy)
             break;
         memcpy(copy, sqlite3_column_blob(st, 0), len);
+        copy[len] = '\0';
         part[count++] = (struct index_part){.path = copy, .len = len};
     }
     (void)sqlite3_reset(st);
