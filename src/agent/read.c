@@ -163,6 +163,7 @@ static void put_zero(struct read_item *item, uint8_t *out)
     frame_put(out, FRAME_BLOCK, 0, (size_t)n);
     item->out_len = FRAME_HEADER + (size_t)n;
     item->data_len = 0;
+    item->zero = true;
 }
 
 static int read_head_item(struct read_batch *batch, struct read_item *item, int fd, bool sparse,
@@ -198,6 +199,20 @@ static int read_head_item(struct read_batch *batch, struct read_item *item, int 
     return 0;
 }
 
+/* read_next_item - a later piece; of a hole there is none, its head has said all. */
+static int read_next_item(struct read_item *item, int fd, bool sparse, struct layout *layout)
+{
+    uint64_t offset = blocks_offset(item->file.size, item->block);
+
+    if (sparse && blocks_is_hole(fd, offset, blocks_length(item->file.size, item->block))) {
+        item->zero = true;
+        item->out_len = 0;
+        item->data_len = 0;
+        return 0;
+    }
+    return read_parts(fd, layout, offset + item->from);
+}
+
 static int read_item(struct read_batch *batch, struct read_item *item, int fd)
 {
     struct layout layout;
@@ -208,10 +223,8 @@ static int read_item(struct read_batch *batch, struct read_item *item, int fd)
     lay_out(item, batch->out + item->out_at, &layout);
     item->out_len = layout.len;
     item->data_len = item->len;
-    if (item->from == 0)
-        rc = read_head_item(batch, item, fd, is_sparse(&item->st), &layout);
-    else
-        rc = read_parts(fd, &layout, blocks_offset(item->file.size, item->block) + item->from);
+    rc = item->from == 0 ? read_head_item(batch, item, fd, is_sparse(&item->st), &layout)
+                         : read_next_item(item, fd, is_sparse(&item->st), &layout);
     if (rc < 0 && rc != -FL_ECHANGED)
         return rc;
     /* Checked again, since what was read may be half old and half new. */
@@ -232,6 +245,7 @@ void read_batch_run(struct read_batch *batch)
         item->out_at = batch->out_len;
         item->out_len = 0;
         item->data_len = 0;
+        item->zero = false;
         if (fd < 0 || open_index != item->file.index) {
             if (fd >= 0)
                 (void)close(fd);

@@ -43,6 +43,7 @@ struct read_item {
     size_t out_at; /* result: where its frames are */
     size_t out_len;
     uint32_t data_len; /* result: bytes of file data in them; 0 for a hole */
+    bool zero;         /* result: the block is a hole; at its head: told so, later: no frames */
     struct stat st;    /* result, when changed */
 };
 

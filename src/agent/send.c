@@ -108,8 +108,10 @@ struct send {
     unsigned reader_first; /* the one whose turn to be sent it is */
     struct range *range;   /* ring of RANGES_MAX; owned */
     unsigned range_first, range_count;
-    uint64_t serial; /* of the last range taken in */
-    uint64_t dead;   /* range that was answered with an error; the rest of it is dropped */
+    uint64_t serial;      /* of the last range taken in */
+    uint64_t zero_serial; /* range and block that was told to be zero: its later pieces */
+    uint32_t zero_block;  /* are not sent, whatever became of them */
+    uint64_t dead;        /* range that was answered with an error; the rest of it is dropped */
 };
 
 static void pump(struct send *send);
@@ -559,14 +561,22 @@ static void read_more(struct send *send)
     }
 }
 
+/* of_zero_block - a later piece of a block whose head has said everything. */
+static bool of_zero_block(const struct send *send, const struct read_item *item)
+{
+    return item->from > 0 && item->serial == send->zero_serial && item->block == send->zero_block;
+}
+
 /* put_item - the frames of one block, or what stands for them. */
 static bool put_item(struct send *send, struct reader *reader)
 {
     struct read_item *item = &reader->batch->item[reader->item];
     uint8_t version = reader->version[reader->item];
 
-    if (item->serial == send->dead)
+    if (item->serial == send->dead || of_zero_block(send, item))
         return true;
+    if (item->zero && item->from > 0)
+        item->err = -EIO; /* a hole now, although its head was not: no data to keep the promise */
     if (item->err < 0 || is_stale(send, item->file.index, version)) {
         if (!put_failure(send, item->file.index, version, item->err, &item->st, false))
             return false;
@@ -576,6 +586,10 @@ static bool put_item(struct send *send, struct reader *reader)
     if (!put_frames(send, reader->batch->out + item->out_at, item->out_len, &reader->sent))
         return false;
     send->stats.bytes_sent += item->data_len;
+    if (item->zero) {
+        send->zero_serial = item->serial;
+        send->zero_block = item->block;
+    }
     return true;
 }
 

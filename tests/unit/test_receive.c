@@ -405,6 +405,49 @@ static void stop_at_random(void **state)
     }
 }
 
+/* Blocks of 4 MiB, which come in pieces; cut in the middle of one, then one byte changed. */
+static uint64_t cut_in_a_block(struct rig *rig)
+{
+    return rig->tunnels == 1 ? 6000000 : 0;
+}
+
+static void large_blocks(void **state)
+{
+    struct rig rig;
+    uint8_t *data = malloc(12000000), *got = malloc(12000000);
+    struct stat st;
+    int fd;
+
+    rig_begin(&rig);
+    rig_bytes(data, 12000000, 1);
+    fd = open(rig_path(rig.from, "huge"), O_RDWR | O_CREAT, 0600);
+    assert_int_equal(ftruncate(fd, 5000000000), 0);
+    assert_int_equal(pwrite(fd, data, 12000000, 2000000000), 12000000);
+    (void)close(fd);
+    rig.cut_after = cut_in_a_block;
+    rig_move(&rig);
+    assert_int_equal(rig.end, RECEIVE_DONE);
+    assert_int_equal(rig.tunnels, 2);
+    assert_true(rig.progress.bytes_moved <= 5 * 4194304); /* four blocks have data; one was cut */
+    fd = open(rig_path(rig.from, "huge"), O_RDWR);
+    assert_int_equal(pwrite(fd, "x", 1, 2000000005), 1);
+    (void)close(fd);
+    memcpy(data + 5, "x", 1);
+    rig_move(&rig);
+    assert_int_equal(rig.end, RECEIVE_DONE);
+    assert_true(rig.data <= 4194304);
+    fd = open(rig_path(rig.to, "huge"), O_RDONLY);
+    assert_int_equal(pread(fd, got, 12000000, 2000000000), 12000000);
+    assert_memory_equal(got, data, 12000000);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 5000000000);
+    assert_true(st.st_blocks * 512 < 20000000);
+    (void)close(fd);
+    free(data);
+    free(got);
+    rig_done(&rig);
+}
+
 /* What a flow left whose program died: cleaned by its id alone. */
 static void clean_after_a_crash(void **state)
 {
@@ -595,6 +638,7 @@ int main(void)
         cmocka_unit_test(after_a_crash),
         cmocka_unit_test(stop_removes_parts),
         cmocka_unit_test(stop_at_random),
+        cmocka_unit_test(large_blocks),
         cmocka_unit_test(clean_after_a_crash),
         cmocka_unit_test(pause_and_resume),
         cmocka_unit_test(changes_while_read),
