@@ -13,6 +13,7 @@
 #define HELLO_EXPORTER_LABEL "EXPORTER-fairlead-v1"
 #define HELLO_EXPORTER_BYTES 32
 #define HELLO_VERSION        1
+#define HELLO_CAP_RAW        1u /* in caps: the sender's leg can go on without its outer TLS */
 
 enum hello_side { HELLO_DIALLER = 0, HELLO_ANSWERER = 1 };
 

@@ -6,6 +6,9 @@
  * plain leg (a direct leg, or a raw one) its bytes travel bare and EOF is a FIN. So neither the
  * proxy's pump nor a tunnel knows which kind it has.
  *
+ * A wrapped leg may turn raw, each direction by itself, when its sender says RAW: everything after
+ * that frame is bare, as on a plain leg.
+ *
  * Receive and transmit halves are separate state machines; half-close is a state, not a flag.
  * A leg belongs to one thread at a time. Its callbacks never run inside a call into it.
  */
@@ -15,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "wire/frame.h"
 
@@ -51,8 +55,11 @@ struct leg_ops {
     void (*want)(struct leg *leg, unsigned events);
     void (*close)(struct leg *leg, enum leg_close how);
     int (*exporter)(struct leg *leg, uint8_t context, uint8_t *ret_out);
-    int (*detach)(struct leg *leg);             /* may be NULL: cannot move */
-    int (*attach)(struct leg *leg, void *loop); /* uv_loop_t * */
+    int (*detach)(struct leg *leg);                                /* may be NULL: cannot move */
+    int (*attach)(struct leg *leg, void *loop);                    /* uv_loop_t * */
+    int (*send_raw)(struct leg *leg);                              /* may be NULL: never raw */
+    ssize_t (*splice_in)(struct leg *leg, int pipe, size_t most);  /* may be NULL: no descriptor */
+    ssize_t (*splice_out)(struct leg *leg, int pipe, size_t most); /* as splice_in */
 };
 
 /* Base of every kind; embedded as the first member. */
@@ -70,7 +77,8 @@ struct leg {
  * bytes or more after its start, so that a DATA body can be handed to leg_send_data() of another
  * leg as it is. Returns 0; -EAGAIN nothing now; or the leg is over: -FL_EFRAME, -FL_EPEER (reset),
  * -FL_ETRUNCATED (end without EOF frame or FIN where one was due), -FL_ETLS. The end of a plain
- * leg's stream comes as an EOF frame; after EOF: -FL_EEOF. */
+ * leg's stream comes as an EOF frame; after EOF: -FL_EEOF. After a RAW frame the same holds as on a
+ * plain leg. */
 static inline int leg_recv(struct leg *leg, uint8_t buf[static LEG_BUFFER], struct frame *ret_frame)
 {
     return leg->ops->recv(leg, buf, ret_frame);
@@ -78,7 +86,8 @@ static inline int leg_recv(struct leg *leg, uint8_t buf[static LEG_BUFFER], stru
 
 /* leg_send - one whole frame that is not DATA or EOF. Returns 0: accepted, it will be delivered
  * unless the leg fails; -EAGAIN: not accepted, wait for LEG_WRITABLE; -FL_ECLOSED after
- * leg_send_eof(); other: the leg is over. On a plain leg only DATA and EOF exist: -FL_EBUG. */
+ * leg_send_eof(); other: the leg is over. On a plain leg, and after leg_send_raw(), only DATA and
+ * EOF exist: -FL_EBUG. */
 static inline int leg_send(struct leg *leg, uint8_t type, uint8_t flags, const void *body,
                            size_t len)
 {
@@ -97,6 +106,34 @@ static inline int leg_send_data(struct leg *leg, uint8_t *data, size_t len)
 static inline int leg_send_eof(struct leg *leg)
 {
     return leg->ops->send_eof(leg);
+}
+
+/* leg_can_raw - may leg_send_raw() be called once the other end agrees? */
+static inline bool leg_can_raw(const struct leg *leg)
+{
+    return leg->ops->send_raw != NULL;
+}
+
+/* leg_send_raw - the last frame of this direction; what is sent after it travels bare, and
+ * leg_send_eof() is a FIN. Nothing more is ever written to the outer TLS, by leg_close() neither.
+ * Returns as leg_send(). */
+static inline int leg_send_raw(struct leg *leg)
+{
+    return leg->ops->send_raw(leg);
+}
+
+/* leg_splice_in, leg_splice_out - from the leg into @pipe, from @pipe into the leg, @most bytes,
+ * within the kernel. Return the number of bytes; 0 for the end of the stream, which leg_recv() then
+ * gives as EOF frame; -EAGAIN: nothing there, or no room, in leg or pipe; -ENOTSUP: this direction
+ * is not bare, or bytes of it wait in the leg: leg_recv() and leg_send_data() serve; or the leg is
+ * over. */
+static inline ssize_t leg_splice_in(struct leg *leg, int pipe, size_t most)
+{
+    return leg->ops->splice_in ? leg->ops->splice_in(leg, pipe, most) : -95;
+}
+static inline ssize_t leg_splice_out(struct leg *leg, int pipe, size_t most)
+{
+    return leg->ops->splice_out ? leg->ops->splice_out(leg, pipe, most) : -95;
 }
 
 /* leg_want - which of LEG_READABLE and LEG_WRITABLE to be told of, level-triggered. Replaces the

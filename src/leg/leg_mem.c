@@ -1,7 +1,7 @@
 /* leg_mem.c - a leg within one process, under a virtual clock.
  *
- * Receive half:   CONNECTING -> OPEN --EOF--> EOF      closed by its owner: CLOSED
- * Transmit half:  CONNECTING -> OPEN --EOF--> SHUT     closed by its owner: CLOSED
+ * Receive half:   CONNECTING -> OPEN [-> RAW] --EOF--> EOF      closed by its owner: CLOSED
+ * Transmit half:  CONNECTING -> OPEN [-> RAW] --EOF--> SHUT     closed by its owner: CLOSED
  * FAILED can follow every state of both halves but CLOSED, and holds both at once.
  *
  * What one end sends waits in the other end's queue until it is due and read; it takes up room
@@ -22,13 +22,22 @@
 #define LINGER (5 * CLOCK_SEC)
 #define NEVER  UINT64_MAX
 
-enum half { HALF_CONNECTING, HALF_OPEN, HALF_ENDED, HALF_FAILED, HALF_CLOSED, HALF_COUNT };
+enum half {
+    HALF_CONNECTING,
+    HALF_OPEN,
+    HALF_RAW,
+    HALF_ENDED,
+    HALF_FAILED,
+    HALF_CLOSED,
+    HALF_COUNT
+};
 
 #define AFTER_ALL (STATE_BIT(HALF_FAILED) | STATE_BIT(HALF_CLOSED))
 
 static const struct state_def rx_defs[] = {
     [HALF_CONNECTING] = {"connecting", STATE_BIT(HALF_OPEN) | AFTER_ALL, 0},
-    [HALF_OPEN] = {"open", STATE_BIT(HALF_ENDED) | AFTER_ALL, 0},
+    [HALF_OPEN] = {"open", STATE_BIT(HALF_RAW) | STATE_BIT(HALF_ENDED) | AFTER_ALL, 0},
+    [HALF_RAW] = {"raw", STATE_BIT(HALF_ENDED) | AFTER_ALL, 0},
     [HALF_ENDED] = {"eof", AFTER_ALL, 0},
     [HALF_FAILED] = {"failed", STATE_BIT(HALF_CLOSED), 0},
     [HALF_CLOSED] = {"closed", 0, 0},
@@ -37,7 +46,8 @@ static const struct state_table rx_table = {"mem.rx", rx_defs, HALF_COUNT};
 
 static const struct state_def tx_defs[] = {
     [HALF_CONNECTING] = {"connecting", STATE_BIT(HALF_OPEN) | AFTER_ALL, 0},
-    [HALF_OPEN] = {"open", STATE_BIT(HALF_ENDED) | AFTER_ALL, 0},
+    [HALF_OPEN] = {"open", STATE_BIT(HALF_RAW) | STATE_BIT(HALF_ENDED) | AFTER_ALL, 0},
+    [HALF_RAW] = {"raw", STATE_BIT(HALF_ENDED) | AFTER_ALL, 0},
     [HALF_ENDED] = {"shut", AFTER_ALL, 0},
     [HALF_FAILED] = {"failed", STATE_BIT(HALF_CLOSED), 0},
     [HALF_CLOSED] = {"closed", 0, 0},
@@ -94,6 +104,17 @@ static struct leg_mem *mem(struct leg *leg)
 static struct leg_mem *other(const struct leg_mem *leg)
 {
     return &leg->pair->end[leg == &leg->pair->end[0]];
+}
+
+static bool flows(unsigned half)
+{
+    return half == HALF_OPEN || half == HALF_RAW;
+}
+
+/* Does @half carry a stream of bare bytes? */
+static bool bare(const struct leg_mem *leg, unsigned half)
+{
+    return leg->pair->options.plain || half == HALF_RAW;
 }
 
 /* ---- what is on the way ---- */
@@ -203,9 +224,7 @@ static void mem_close(struct leg *base, enum leg_close how)
 static int recv_parcel(struct leg_mem *leg, const struct parcel *parcel, uint8_t *buf,
                        struct frame *ret_frame)
 {
-    bool plain = leg->pair->options.plain;
-
-    if (parcel->fin && !plain)
+    if (parcel->fin && !bare(leg, leg->rx))
         return fail(leg, -FL_ETRUNCATED);
     *ret_frame = (struct frame){.type = parcel->fin ? FRAME_EOF : parcel->type,
                                 .flags = parcel->flags,
@@ -216,6 +235,8 @@ static int recv_parcel(struct leg_mem *leg, const struct parcel *parcel, uint8_t
     leg->base.rx_bytes += parcel->size;
     if (ret_frame->type == FRAME_EOF)
         state_move(&rx_table, &leg->rx, HALF_ENDED);
+    else if (ret_frame->type == FRAME_RAW)
+        state_move(&rx_table, &leg->rx, HALF_RAW);
     drop_head(leg);
     return 0;
 }
@@ -227,6 +248,7 @@ static int mem_recv(struct leg *base, uint8_t *buf, struct frame *ret_frame)
 
     switch (leg->rx) {
     case HALF_OPEN:
+    case HALF_RAW:
         parcel = arrived(leg);
         return parcel ? recv_parcel(leg, parcel, buf, ret_frame) : -EAGAIN;
     case HALF_ENDED:
@@ -249,6 +271,7 @@ static int may_send(const struct leg_mem *leg)
 {
     switch (leg->tx) {
     case HALF_OPEN:
+    case HALF_RAW:
         return 0;
     case HALF_ENDED:
         return -FL_ECLOSED;
@@ -280,7 +303,7 @@ static int send_frame(struct leg_mem *leg, uint8_t type, uint8_t flags, const vo
 
 static int mem_send(struct leg *base, uint8_t type, uint8_t flags, const void *body, size_t len)
 {
-    if (mem(base)->pair->options.plain || type == FRAME_DATA || type == FRAME_EOF)
+    if (bare(mem(base), mem(base)->tx) || type == FRAME_DATA || type == FRAME_EOF)
         return -FL_EBUG;
     return send_frame(mem(base), type, flags, body, len);
 }
@@ -293,7 +316,7 @@ static int mem_send_data(struct leg *base, uint8_t *data, size_t len)
 
     if (len == 0 || len > FRAME_BODY_MAX)
         return -FL_EBUG;
-    if (leg->pair->options.plain && most > FRAME_HEADER && most - FRAME_HEADER < len)
+    if (bare(leg, leg->tx) && most > FRAME_HEADER && most - FRAME_HEADER < len)
         len = most - FRAME_HEADER;
     memset(data - FRAME_HEADER, 0, FRAME_HEADER); /* must be writable: sanitizers tell when not */
     rc = send_frame(leg, FRAME_DATA, 0, data, len);
@@ -307,6 +330,16 @@ static int mem_send_eof(struct leg *base)
 
     if (rc == 0)
         state_move(&tx_table, &leg->tx, HALF_ENDED);
+    return rc;
+}
+
+static int mem_send_raw(struct leg *base)
+{
+    struct leg_mem *leg = mem(base);
+    int rc = bare(leg, leg->tx) ? -FL_EBUG : send_frame(leg, FRAME_RAW, 0, NULL, 0);
+
+    if (rc == 0)
+        state_move(&tx_table, &leg->tx, HALF_RAW);
     return rc;
 }
 
@@ -331,7 +364,7 @@ static int mem_detach(struct leg *base)
 {
     struct leg_mem *leg = mem(base);
 
-    if (leg->rx != HALF_OPEN && leg->rx != HALF_ENDED)
+    if (!flows(leg->rx) && leg->rx != HALF_ENDED)
         return -ENOTSUP;
     leg->detached = true;
     leg->wants = 0;
@@ -359,6 +392,7 @@ static const struct leg_ops mem_ops = {
     .exporter = mem_exporter,
     .detach = mem_detach,
     .attach = mem_attach,
+    .send_raw = mem_send_raw,
 };
 
 /* ---- the net ---- */
@@ -497,9 +531,9 @@ static unsigned events_of(const struct leg_mem *leg)
 {
     unsigned events = leg->due;
 
-    if ((leg->wants & LEG_READABLE) && leg->rx == HALF_OPEN && arrived(leg))
+    if ((leg->wants & LEG_READABLE) && flows(leg->rx) && arrived(leg))
         events |= LEG_READABLE;
-    if ((leg->wants & LEG_WRITABLE) && leg->tx == HALF_OPEN && room(leg) >= FRAME_MAX)
+    if ((leg->wants & LEG_WRITABLE) && flows(leg->tx) && room(leg) >= FRAME_MAX)
         events |= LEG_WRITABLE;
     return events;
 }
@@ -510,7 +544,7 @@ static uint64_t next_of(const struct leg_mem *leg)
     uint64_t at = leg->reset_at < leg->linger_until ? leg->reset_at : leg->linger_until;
     uint64_t fin =
         leg->lingers && (!other(leg)->head || other(leg)->head->fin) ? other(leg)->last_due : NEVER;
-    bool reads = leg->rx == HALF_CLOSED || (leg->rx == HALF_OPEN && (leg->wants & LEG_READABLE));
+    bool reads = leg->rx == HALF_CLOSED || (flows(leg->rx) && (leg->wants & LEG_READABLE));
 
     at = fin < at ? fin : at;
     if (leg->rx == HALF_CONNECTING && leg->pair->open_at < at)

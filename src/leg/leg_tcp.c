@@ -4,9 +4,11 @@
  *
  *    CONNECTING --> HANDSHAKE --> OPEN --EOF frame--+
  *         |                        |                v
- *         +---------> PLAIN -------|------FIN----> EOF
- *                       |          |                |
- *                       +----------+----------------+--> DRAINING --FIN--> DRAINED
+ *         |                     RAW frame           |
+ *         |                        v                |
+ *         +--------------------> PLAIN ----FIN---> EOF
+ *                                  |                |
+ *                                  +----------------+--> DRAINING --FIN--> DRAINED
  *
  * Transmit half:
  *
@@ -15,7 +17,9 @@
  *        |          +--> EOF_QUEUED --> SHUT     the EOF frame waits; it is in the socket
  *        |          |        |           |
  *        |          +--------+-----------+-----> BYE (close_notify) --> FIN
- *        +--> PLAIN --shutdown--> SHUT --------------------------------> FIN
+ *        |          +--> RAW_QUEUED              the RAW frame waits; nothing follows it but bare
+ * bytes |                   v
+ *        +---------------> PLAIN --shutdown--> SHUT --------------------> FIN
  *
  * DRAINING and BYE belong to a graceful close: what was accepted is delivered, what comes is thrown
  * away. FAILED can follow every state before them and holds both halves at once.
@@ -30,6 +34,7 @@
  */
 #include "leg/leg_tcp.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -71,7 +76,10 @@ static const struct state_def rx_defs[] = {
     [RX_CONNECTING] = {"connecting",
                        STATE_BIT(RX_HANDSHAKE) | STATE_BIT(RX_PLAIN) | STATE_BIT(RX_FAILED), 0},
     [RX_HANDSHAKE] = {"handshake", STATE_BIT(RX_OPEN) | STATE_BIT(RX_FAILED), 0},
-    [RX_OPEN] = {"open", STATE_BIT(RX_EOF) | STATE_BIT(RX_DRAINING) | STATE_BIT(RX_FAILED), 0},
+    [RX_OPEN] = {"open",
+                 STATE_BIT(RX_PLAIN) | STATE_BIT(RX_EOF) | STATE_BIT(RX_DRAINING) |
+                     STATE_BIT(RX_FAILED),
+                 0},
     [RX_PLAIN] = {"plain", STATE_BIT(RX_EOF) | STATE_BIT(RX_DRAINING) | STATE_BIT(RX_FAILED), 0},
     [RX_EOF] = {"eof", STATE_BIT(RX_DRAINING) | STATE_BIT(RX_FAILED), 0},
     [RX_DRAINING] = {"draining", STATE_BIT(RX_DRAINED), LINGER_MS},
@@ -84,6 +92,7 @@ enum tx_state {
     TX_HANDSHAKE,
     TX_OPEN,
     TX_FLUSHING,
+    TX_RAW_QUEUED,
     TX_PLAIN,
     TX_EOF_QUEUED,
     TX_SHUT,
@@ -96,10 +105,12 @@ static const struct state_def tx_defs[] = {
     [TX_HANDSHAKE] = {"handshake", STATE_BIT(TX_OPEN) | STATE_BIT(TX_PLAIN) | STATE_BIT(TX_FAILED),
                       0},
     [TX_OPEN] = {"open",
-                 STATE_BIT(TX_FLUSHING) | STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_BYE) |
-                     STATE_BIT(TX_FAILED),
+                 STATE_BIT(TX_FLUSHING) | STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_RAW_QUEUED) |
+                     STATE_BIT(TX_BYE) | STATE_BIT(TX_FAILED),
                  0},
     [TX_FLUSHING] = {"flushing", STATE_BIT(TX_OPEN) | STATE_BIT(TX_BYE) | STATE_BIT(TX_FAILED), 0},
+    [TX_RAW_QUEUED] = {"raw queued", STATE_BIT(TX_PLAIN) | STATE_BIT(TX_FIN) | STATE_BIT(TX_FAILED),
+                       0},
     [TX_PLAIN] = {"plain", STATE_BIT(TX_SHUT) | STATE_BIT(TX_FIN) | STATE_BIT(TX_FAILED), 0},
     [TX_EOF_QUEUED] = {"eof queued", STATE_BIT(TX_SHUT) | STATE_BIT(TX_BYE) | STATE_BIT(TX_FAILED),
                        0},
@@ -110,11 +121,13 @@ static const struct state_def tx_defs[] = {
 };
 static const struct state_table tx_table = {"leg.tx", tx_defs, ARRAY_SIZE(tx_defs)};
 
-#define RX_READS  (STATE_BIT(RX_OPEN) | STATE_BIT(RX_PLAIN))
-#define RX_LIVE   (RX_READS | STATE_BIT(RX_EOF))
-#define TX_TAKES  (STATE_BIT(TX_OPEN) | STATE_BIT(TX_PLAIN))
-#define TX_PUSHES (STATE_BIT(TX_FLUSHING) | STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_BYE))
-#define TX_ENDED  (STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_SHUT))
+#define RX_READS (STATE_BIT(RX_OPEN) | STATE_BIT(RX_PLAIN))
+#define RX_LIVE  (RX_READS | STATE_BIT(RX_EOF))
+#define TX_TAKES (STATE_BIT(TX_OPEN) | STATE_BIT(TX_PLAIN))
+#define TX_PUSHES                                                                                  \
+    (STATE_BIT(TX_FLUSHING) | STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_RAW_QUEUED) |                \
+     STATE_BIT(TX_BYE))
+#define TX_ENDED (STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_SHUT))
 
 struct leg_tcp {
     struct leg base;
@@ -126,7 +139,7 @@ struct leg_tcp {
     int fd;                 /* -1 while connecting */
     bool hung;              /* a hang-up was seen without any wants; not watched again */
     uint64_t records;       /* sent under the present key */
-    gnutls_session_t tls;   /* NULL: plain, or nothing has arrived yet */
+    gnutls_session_t tls;   /* NULL: plain, raw both ways, or nothing has arrived yet */
     struct wire wire;       /* between it and the socket */
     gnutls_certificate_credentials_t cred; /* of the answering side */
     uv_loop_t *loop;                       /* NULL while detached */
@@ -174,8 +187,9 @@ static void tell(struct leg_tcp *leg, unsigned events)
 /* buffered - can leg_recv() give something that the socket will not announce? */
 static bool buffered(const struct leg_tcp *leg)
 {
-    return leg->rx == RX_OPEN &&
-           (wire_unread(&leg->wire) > 0 || gnutls_record_check_pending(leg->tls) > 0);
+    return in(leg->rx, RX_READS) &&
+           (wire_unread(&leg->wire) > 0 ||
+            (leg->rx == RX_OPEN && gnutls_record_check_pending(leg->tls) > 0));
 }
 
 static void on_idle(uv_idle_t *idle)
@@ -418,7 +432,7 @@ static int bye(struct leg_tcp *leg)
 
     if (leg->tx == TX_FIN)
         return 0;
-    if (leg->tls && leg->tx != TX_BYE) {
+    if (leg->tls && !leg->wire.sealed && leg->tx != TX_BYE) {
         ret = gnutls_bye(leg->tls, GNUTLS_SHUT_WR); /* into the wire, which has room for an alert */
         if (ret < 0)
             return tls_error(leg, ret);
@@ -618,8 +632,17 @@ static void on_connected(void *ctx, int fd, const char *server_name)
 
 /* ---- events of the socket ---- */
 
-/* push_out - flush, and move on from FLUSHING and EOF_QUEUED, or to FLUSHING. Returns 0 also when
- * the socket is full; or an error, and the leg has failed. */
+/* unwrap - raw both ways: the outer session has no more use. */
+static void unwrap(struct leg_tcp *leg)
+{
+    if (!leg->tls || leg->rx != RX_PLAIN || leg->tx != TX_PLAIN)
+        return;
+    gnutls_deinit(leg->tls);
+    leg->tls = NULL;
+}
+
+/* push_out - flush, and move on from FLUSHING, EOF_QUEUED and RAW_QUEUED, or to FLUSHING. Returns 0
+ * also when the socket is full; or an error, and the leg has failed. */
 static int push_out(struct leg_tcp *leg)
 {
     int ret;
@@ -635,6 +658,9 @@ static int push_out(struct leg_tcp *leg)
         state_move(&tx_table, &leg->tx, TX_OPEN);
     else if (ret == 0 && leg->tx == TX_EOF_QUEUED)
         state_move(&tx_table, &leg->tx, TX_SHUT);
+    else if (ret == 0 && leg->tx == TX_RAW_QUEUED)
+        state_move(&tx_table, &leg->tx, TX_PLAIN);
+    unwrap(leg);
     update(leg);
     return 0;
 }
@@ -686,16 +712,31 @@ static void on_poll(uv_poll_t *uv, int status, int events)
 
 /* ---- the interface ---- */
 
-/* frame_of - one record is exactly one frame; a DATA frame carries something, an EOF nothing. */
+/* frame_of - one record is exactly one frame; a DATA frame carries something, EOF and RAW nothing.
+ */
 static int frame_of(const uint8_t *buf, size_t len, struct frame *ret_frame)
 {
     struct frame frame;
 
     if (frame_parse(buf, len, &frame) != (int)len)
         return -FL_EFRAME;
-    if ((frame.type == FRAME_DATA && frame.len == 0) || (frame.type == FRAME_EOF && frame.len > 0))
+    bool empty = frame.type == FRAME_EOF || frame.type == FRAME_RAW;
+    if (frame.len == 0 ? frame.type == FRAME_DATA : empty)
         return -FL_EFRAME;
     *ret_frame = frame;
+    return 0;
+}
+
+/* take_raw - the outer session of the receive half has ended with this record. GnuTLS reads exactly
+ * one record at a time, so what follows is in the wire or in the socket, unless the peer broke the
+ * rule of one frame a record. */
+static int take_raw(struct leg_tcp *leg)
+{
+    if (gnutls_record_check_pending(leg->tls) > 0)
+        return fail(leg, -FL_EFRAME);
+    state_move(&rx_table, &leg->rx, RX_PLAIN);
+    unwrap(leg);
+    update(leg);
     return 0;
 }
 
@@ -717,17 +758,20 @@ static int recv_wrapped(struct leg_tcp *leg, uint8_t *buf, struct frame *ret_fra
         state_move(&rx_table, &leg->rx, RX_EOF);
         update(leg);
     }
-    return 0;
+    return ret_frame->type == FRAME_RAW ? take_raw(leg) : 0;
 }
 
 static int recv_plain(struct leg_tcp *leg, uint8_t *buf, struct frame *ret_frame)
 {
     uint8_t *body = buf + FRAME_HEADER;
-    ssize_t n = recv(leg->fd, body, FRAME_BODY_MAX, 0);
+    ssize_t n = (ssize_t)wire_take(&leg->wire, body, FRAME_BODY_MAX); /* counted already */
 
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? -EAGAIN : fail(leg, wire_error(errno));
-    leg->base.rx_bytes += (uint64_t)n;
+    if (n == 0) {
+        n = recv(leg->fd, body, FRAME_BODY_MAX, 0);
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR ? -EAGAIN : fail(leg, wire_error(errno));
+        leg->base.rx_bytes += (uint64_t)n;
+    }
     *ret_frame =
         (struct frame){.type = n > 0 ? FRAME_DATA : FRAME_EOF, .len = (uint16_t)n, .body = body};
     if (n == 0) {
@@ -798,7 +842,7 @@ static int tcp_send(struct leg *base, uint8_t type, uint8_t flags, const void *b
 
     if (ret < 0)
         return ret;
-    if (leg->mode == LEG_TCP_PLAIN || len > FRAME_BODY_MAX)
+    if (leg->tx == TX_PLAIN || len > FRAME_BODY_MAX)
         return -FL_EBUG;
     frame_put(scratch, type, flags, len);
     if (len)
@@ -852,6 +896,74 @@ static int tcp_send_eof(struct leg *base)
     if (ret == 0)
         state_move(&tx_table, &leg->tx, TX_EOF_QUEUED);
     return ret;
+}
+
+static int tcp_send_raw(struct leg *base)
+{
+    struct leg_tcp *leg = tcp(base);
+    uint8_t record[FRAME_HEADER];
+    int ret = may_send(leg);
+
+    if (ret < 0)
+        return ret;
+    if (leg->tx == TX_PLAIN)
+        return -FL_EBUG;
+    frame_put(record, FRAME_RAW, 0, 0);
+    ret = send_record(leg, record, sizeof(record));
+    if (ret < 0)
+        return ret;
+    leg->wire.sealed = true;
+    state_move(&tx_table, &leg->tx, TX_RAW_QUEUED);
+    return push_out(leg);
+}
+
+/* spliced - what splice(2) returned, in our words. A kernel or a filter that does not let us is no
+ * reason to end. */
+static ssize_t spliced(struct leg_tcp *leg, ssize_t n)
+{
+    if (n >= 0)
+        return n;
+    switch (errno) {
+    case EAGAIN:
+    case EINTR:
+        return -EAGAIN;
+    case EINVAL:
+    case ENOSYS:
+    case EPERM:
+    case ENOMEM:
+        return -ENOTSUP;
+    default:
+        return fail(leg, wire_error(errno));
+    }
+}
+
+static ssize_t tcp_splice_in(struct leg *base, int pipe, size_t most)
+{
+    struct leg_tcp *leg = tcp(base);
+    ssize_t n;
+
+    if (leg->rx != RX_PLAIN || wire_unread(&leg->wire) > 0)
+        return leg->rx == RX_FAILED ? base->error : -ENOTSUP;
+    n = splice(leg->fd, NULL, pipe, NULL, most, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (n > 0)
+        base->rx_bytes += (uint64_t)n;
+    return spliced(leg, n);
+}
+
+/* No SPLICE_F_MORE: at the tail of a burst it would hold back the last segment for 200 ms. */
+static ssize_t tcp_splice_out(struct leg *base, int pipe, size_t most)
+{
+    struct leg_tcp *leg = tcp(base);
+    ssize_t n;
+
+    if (leg->tx == TX_RAW_QUEUED)
+        return -EAGAIN;
+    if (leg->tx != TX_PLAIN)
+        return leg->tx == TX_FAILED ? base->error : -ENOTSUP;
+    n = splice(pipe, NULL, leg->fd, NULL, most, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    if (n > 0)
+        base->tx_bytes += (uint64_t)n;
+    return spliced(leg, n);
 }
 
 static void tcp_want(struct leg *base, unsigned events)
@@ -924,6 +1036,9 @@ static const struct leg_ops tcp_ops = {
     .exporter = tcp_exporter,
     .detach = tcp_detach,
     .attach = tcp_attach,
+    .send_raw = tcp_send_raw,
+    .splice_in = tcp_splice_in,
+    .splice_out = tcp_splice_out,
 };
 
 static struct leg_tcp *new_leg(uv_loop_t *loop, enum leg_tcp_mode mode, leg_handler *handler,

@@ -70,6 +70,19 @@ static ssize_t fill(struct wire *wire)
     return n;
 }
 
+size_t wire_take(struct wire *wire, void *dst, size_t most)
+{
+    size_t n = most < wire_unread(wire) ? most : wire_unread(wire);
+
+    if (n == 0)
+        return 0;
+    memcpy(dst, wire->in.block + wire->in.start, n);
+    wire->in.start += n;
+    if (wire_unread(wire) == 0)
+        span_release(&wire->in);
+    return n;
+}
+
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
 {
     struct wire *wire = ptr;
@@ -79,13 +92,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
         if (n <= 0)
             return n;
     }
-    if (len > wire_unread(wire))
-        len = wire_unread(wire);
-    memcpy(buf, wire->in.block + wire->in.start, len);
-    wire->in.start += len;
-    if (wire_unread(wire) == 0)
-        span_release(&wire->in);
-    return (ssize_t)len;
+    return (ssize_t)wire_take(wire, buf, len);
 }
 
 /* GnuTLS asks whether a read would block; it must not wait here, whatever @ms says. */
@@ -102,6 +109,8 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const void *data, size_t len)
     struct wire *wire = ptr;
     struct wire_span *out = &wire->out;
 
+    if (wire->sealed) /* one stray record would kill the inner session */
+        return refuse(wire, ESHUTDOWN);
     if (!span_hold(out))
         return refuse(wire, ENOMEM);
     if (len > BLOCK_BYTES - out->end)

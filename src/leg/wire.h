@@ -27,6 +27,7 @@ struct wire_span {
 struct wire {
     int fd;               /* not owned */
     int error;            /* errno that the last failed read met, or WIRE_FIN */
+    bool sealed;          /* the outer session has said its last: nothing more is taken from it */
     bool dry;             /* the last read took all there was: say so once, without asking again */
     uint64_t *rx_bytes;   /* counts what came from the socket */
     uint64_t *tx_bytes;   /* counts what went into it */
@@ -44,6 +45,9 @@ void wire_bind(struct wire *wire, gnutls_session_t session);
 
 /* wire_room - may one more record of a whole frame be written? */
 bool wire_room(const struct wire *wire);
+
+/* wire_take - bytes that were read ahead of the last record and are none of GnuTLS's; 0: none. */
+size_t wire_take(struct wire *wire, void *dst, size_t most);
 
 /* wire_flush - into the socket with what is held. 0: nothing is left; -EAGAIN: the socket is full;
  * else its errno, negative. */

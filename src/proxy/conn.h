@@ -42,6 +42,7 @@ struct conn {
     uint64_t since;           /* when it entered @state */
     uint64_t opened;          /* when it was accepted */
     struct party party;       /* from READY on */
+    uint32_t caps;            /* HELLO_CAP_… that it offered */
     struct out_frame *out;    /* frames that the leg did not take yet, oldest first */
     uint32_t out_bytes;       /* of @out */
     struct control *control;  /* CONTROL */

@@ -291,6 +291,7 @@ static int serve(struct server *server, const struct proxy_config *config)
     int rc = proxy_init(&server->proxy, server->identity, &limits);
     if (rc)
         return rc;
+    server->proxy.raw = config->raw;
     server->proxy.statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     rc = make_workers(server, config);
     if (rc == 0)

@@ -42,6 +42,7 @@ struct session {
     uint64_t expires;            /* of the keys */
     uint64_t started;            /* both joined */
     struct session *prev, *next; /* OFFERED and HALF, oldest first */
+    bool raw;                    /* LIVE: agreed, JOINED says so */
     unsigned greeted;            /* LIVE: set of sides (bits) that were told; 3: the pump runs */
     struct pump pump;
 };

@@ -19,7 +19,7 @@ int proxy_init(struct proxy *proxy, struct identity *identity, const struct prox
 {
     int rc;
 
-    *proxy = (struct proxy){.limits = *limits, .statm = -1};
+    *proxy = (struct proxy){.limits = *limits, .raw = PROXY_RAW_ALLOWED, .statm = -1};
     atomic_init(&proxy->strangers, 0);
     if (gnutls_rnd(GNUTLS_RND_NONCE, proxy->boot, sizeof(proxy->boot)) < 0)
         return -FL_EKEY;

@@ -18,6 +18,10 @@
 
 #define PROXY_WORKERS_MAX 64
 
+/* May sessions leave the outer TLS, by which an observer of both hops can tell that they belong
+ * together? */
+enum proxy_raw { PROXY_RAW_NEVER, PROXY_RAW_ALLOWED, PROXY_RAW_REQUIRED };
+
 struct proxy_limits {
     uint32_t endpoints;          /* registered control legs */
     uint32_t sessions;           /* offered, waiting and live */
@@ -33,6 +37,7 @@ extern const struct proxy_limits proxy_limits_default;
 struct proxy {
     struct identity *identity;
     struct proxy_limits limits;
+    int raw;          /* enum proxy_raw; ALLOWED unless set before the first connection */
     uint8_t boot[16]; /* of this start */
     struct registry *registry;
     struct pair *pair;

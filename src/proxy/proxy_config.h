@@ -5,8 +5,6 @@
 #include "base/config.h"
 #include "proxy/proxy.h"
 
-enum proxy_raw { PROXY_RAW_NEVER, PROXY_RAW_ALLOWED, PROXY_RAW_REQUIRED };
-
 struct proxy_config {
     struct config_strings listen; /* HOST:PORT to accept endpoints on */
     char *identity;               /* PEM: key and certificate of role proxy */

@@ -5,17 +5,19 @@
 #include "base/state.h"
 
 static const struct state_def rx_defs[] = {
-    [PUMP_RX_OPEN] = {"open", STATE_BIT(PUMP_RX_EOF), 0},
+    [PUMP_RX_OPEN] = {"open", STATE_BIT(PUMP_RX_RAW) | STATE_BIT(PUMP_RX_EOF), 0},
+    [PUMP_RX_RAW] = {"raw", STATE_BIT(PUMP_RX_EOF), 0},
     [PUMP_RX_EOF] = {"eof", STATE_BIT(PUMP_RX_END), 0},
     [PUMP_RX_END] = {"end", 0, 0},
 };
-static const struct state_table rx_table = {"pump.rx", rx_defs, 3};
+static const struct state_table rx_table = {"pump.rx", rx_defs, 4};
 
 static const struct state_def tx_defs[] = {
-    [PUMP_TX_OPEN] = {"open", STATE_BIT(PUMP_TX_DONE), 0},
+    [PUMP_TX_OPEN] = {"open", STATE_BIT(PUMP_TX_RAW) | STATE_BIT(PUMP_TX_DONE), 0},
+    [PUMP_TX_RAW] = {"raw", STATE_BIT(PUMP_TX_DONE), 0},
     [PUMP_TX_DONE] = {"done", 0, 0},
 };
-static const struct state_table tx_table = {"pump.tx", tx_defs, 2};
+static const struct state_table tx_table = {"pump.tx", tx_defs, 3};
 
 static int over(struct pump_end *end, enum close_reason reason, unsigned side)
 {
@@ -36,14 +38,29 @@ static unsigned side_from(const struct pump *pump, const struct pump_flow *flow)
     return flow == &pump->flow[0] ? 0 : 1;
 }
 
+static bool flow_holds(const struct pump_flow *flow)
+{
+    return flow->left > 0 || (flow->pipe && flow->pipe->held > 0);
+}
+
+static bool raw_due(const struct pump_flow *flow)
+{
+    return flow->rx == PUMP_RX_RAW && flow->tx == PUMP_TX_OPEN;
+}
+
+static bool eof_due(const struct pump_flow *flow)
+{
+    return flow->rx >= PUMP_RX_EOF && flow->tx != PUMP_TX_DONE;
+}
+
 static bool flow_has_work(const struct pump_flow *flow)
 {
-    return flow->left > 0 || (flow->rx != PUMP_RX_OPEN && flow->tx == PUMP_TX_OPEN);
+    return flow_holds(flow) || raw_due(flow) || eof_due(flow);
 }
 
 static bool flow_may_read(const struct pump_flow *flow)
 {
-    return flow->left == 0 && flow->rx != PUMP_RX_END;
+    return !flow_holds(flow) && !raw_due(flow) && flow->rx != PUMP_RX_END;
 }
 
 /* The one place that decides what a leg should tell us of: side @i is read for flow[i], written for
@@ -67,8 +84,15 @@ static void flow_release(struct pump *pump, struct pump_flow *flow)
     flow->left = 0;
 }
 
-static void flow_moved(struct pump *pump, struct pump_flow *flow, uint64_t now)
+static void flow_release_pipe(struct pump *pump, struct pump_flow *flow)
 {
+    pipes_give(pump->pipes, flow->pipe);
+    flow->pipe = NULL;
+}
+
+static void flow_moved(struct pump *pump, struct pump_flow *flow, size_t bytes, uint64_t now)
+{
+    flow->bytes += bytes;
     flow->blocked_since = 0;
     pump->active = now;
 }
@@ -94,24 +118,41 @@ static int flow_push(struct pump *pump, struct pump_flow *flow, uint64_t now)
             return -FL_EBUG;
         flow->head += n;
         flow->left -= (uint32_t)n;
-        flow->bytes += (uint32_t)n;
-        flow_moved(pump, flow, now);
+        flow_moved(pump, flow, (size_t)n, now);
     }
     return 0;
 }
 
-/* Pass on the end of the stream once everything before it is gone. Returns as flow_push(). */
-static int flow_push_eof(struct pump *pump, struct pump_flow *flow, uint64_t now)
+/* The same for what the pipe holds. */
+static int flow_push_pipe(struct pump *pump, struct pump_flow *flow, uint64_t now)
 {
-    if (flow->rx == PUMP_RX_OPEN || flow->tx == PUMP_TX_DONE)
+    while (flow->pipe && flow->pipe->held > 0) {
+        ssize_t n = splice_out(flow->to, flow->pipe);
+        if (n == -EAGAIN)
+            flow_blocked(flow, now);
+        if (n < 0)
+            return (int)n;
+        if (n == 0)
+            return -FL_EBUG;
+        flow->spliced += (uint64_t)n;
+        flow_moved(pump, flow, (size_t)n, now);
+    }
+    return 0;
+}
+
+/* Pass on RAW or the end of the stream once everything before it is gone. Returns as flow_push().
+ */
+static int flow_push_mark(struct pump *pump, struct pump_flow *flow, uint64_t now)
+{
+    if (!raw_due(flow) && !eof_due(flow))
         return 0;
-    int rc = leg_send_eof(flow->to);
+    int rc = raw_due(flow) ? leg_send_raw(flow->to) : leg_send_eof(flow->to);
     if (rc == -EAGAIN)
         flow_blocked(flow, now);
     if (rc < 0)
         return rc;
-    state_move(&tx_table, &flow->tx, PUMP_TX_DONE);
-    flow_moved(pump, flow, now);
+    state_move(&tx_table, &flow->tx, raw_due(flow) ? PUMP_TX_RAW : PUMP_TX_DONE);
+    flow_moved(pump, flow, 0, now);
     return 0;
 }
 
@@ -120,6 +161,14 @@ static int take_abort(const struct frame *frame, unsigned side, struct pump_end 
     if (message_decode(fl_Abort_fields, frame, &end->abort))
         return over(end, CLOSE_FRAME, side);
     return over(end, CLOSE_ABORTED, side);
+}
+
+static int take_raw(const struct pump *pump, struct pump_flow *flow, struct pump_end *end)
+{
+    if (!pump->pipes || flow->rx != PUMP_RX_OPEN)
+        return over(end, CLOSE_PHASE, side_from(pump, flow));
+    state_move(&rx_table, &flow->rx, PUMP_RX_RAW);
+    return 0;
 }
 
 /* Take in one frame. Returns 0 or 1 as pump_event(). */
@@ -134,8 +183,10 @@ static int flow_take(struct pump *pump, struct pump_flow *flow, const struct fra
         return 0;
     if (frame->type == FRAME_ABORT)
         return take_abort(frame, side, end);
-    if (flow->rx != PUMP_RX_OPEN) /* DATA or EOF after EOF */
+    if (flow->rx >= PUMP_RX_EOF) /* DATA or EOF after EOF */
         return over(end, CLOSE_PHASE, side);
+    if (frame->type == FRAME_RAW)
+        return take_raw(pump, flow, end);
     if (frame->type == FRAME_EOF) {
         state_move(&rx_table, &flow->rx, PUMP_RX_EOF);
         return 0;
@@ -143,6 +194,19 @@ static int flow_take(struct pump *pump, struct pump_flow *flow, const struct fra
     flow->head = flow->buffer + (frame->body - flow->buffer);
     flow->left = frame->len;
     return 0;
+}
+
+/* Read into a pipe, where that is possible and worth it. Returns the bytes; 0: the end of the
+ * stream; -EAGAIN; -ENOTSUP: read a frame instead; or the sender's leg is over. */
+static ssize_t flow_splice(struct pump *pump, struct pump_flow *flow, size_t budget)
+{
+    if (flow->tx != PUMP_TX_RAW || flow->last < SPLICE_LEAST)
+        return -ENOTSUP;
+    if (!flow->pipe && !(flow->pipe = pipes_take(pump->pipes)))
+        return -ENOTSUP;
+    ssize_t n = splice_in(flow->from, flow->pipe, budget);
+    flow->last = n > 0 ? (uint32_t)n : flow->last;
+    return n;
 }
 
 /* Read one frame into the flow's buffer. Returns 0 (nothing there: *ret_size 0), or 1 as
@@ -154,6 +218,8 @@ static int flow_read(struct pump *pump, struct pump_flow *flow, size_t *ret_size
     unsigned side = side_from(pump, flow);
 
     *ret_size = 0;
+    if (!flow->buffer && !(flow->buffer = pool_take(pump->pool)))
+        return over(end, CLOSE_LOCAL, PUMP_BOTH);
     int rc = leg_recv(flow->from, flow->buffer, &frame);
     if (rc == -EAGAIN)
         return 0;
@@ -164,7 +230,19 @@ static int flow_read(struct pump *pump, struct pump_flow *flow, size_t *ret_size
     if (rc < 0)
         return over_by_error(end, rc, side);
     *ret_size = FRAME_HEADER + (size_t)frame.len;
+    flow->last = frame.len;
     return flow_take(pump, flow, &frame, end);
+}
+
+/* Read by pipe or by frame. Returns as flow_read(). */
+static int flow_fetch(struct pump *pump, struct pump_flow *flow, size_t budget, size_t *ret_size,
+                      struct pump_end *end)
+{
+    ssize_t n = flow_splice(pump, flow, budget);
+    if (n == 0 || n == -ENOTSUP)
+        return flow_read(pump, flow, ret_size, end);
+    *ret_size = n > 0 ? (size_t)n : 0;
+    return n > 0 || n == -EAGAIN ? 0 : over_by_error(end, (int)n, side_from(pump, flow));
 }
 
 /* Write, and then read and write until one side has no more, or @budget bytes came in. */
@@ -175,37 +253,41 @@ static int flow_run(struct pump *pump, struct pump_flow *flow, uint64_t now, siz
     do {
         int rc = flow_push(pump, flow, now);
         if (rc == 0)
-            rc = flow_push_eof(pump, flow, now);
+            rc = flow_push_pipe(pump, flow, now);
+        if (rc == 0)
+            rc = flow_push_mark(pump, flow, now);
         if (rc == -EAGAIN)
             return 0;
         if (rc < 0)
             return over_by_error(end, rc, !side_from(pump, flow));
         if (flow->rx == PUMP_RX_END || budget == 0)
             return 0;
-        if (!flow->buffer && !(flow->buffer = pool_take(pump->pool)))
-            return over(end, CLOSE_LOCAL, PUMP_BOTH);
-        if (flow_read(pump, flow, &size, end))
+        if (flow_fetch(pump, flow, budget, &size, end))
             return 1;
         budget -= size < budget ? size : budget;
     } while (size > 0);
     return 0;
 }
 
-/* A turn of one direction; afterwards the buffer is given back unless it holds something. */
+/* A turn of one direction; afterwards buffer and pipe are given back unless they hold something. */
 static int flow_turn(struct pump *pump, struct pump_flow *flow, uint64_t now, size_t budget,
                      struct pump_end *end)
 {
     int rc = flow_run(pump, flow, now, budget, end);
     if (flow->left == 0)
         flow_release(pump, flow);
+    if (flow->pipe && flow->pipe->held == 0)
+        flow_release_pipe(pump, flow);
     return rc;
 }
 
-void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool, uint64_t now)
+void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool,
+                struct pipes *pipes, uint64_t now)
 {
     *pump = (struct pump){
         .flow = {{.from = a, .to = b}, {.from = b, .to = a}},
         .pool = pool,
+        .pipes = pipes,
         .active = now,
     };
     update_interest(pump);
@@ -242,6 +324,8 @@ int pump_tick(struct pump *pump, uint64_t now, uint64_t idle, uint64_t stall, st
 
 void pump_stop(struct pump *pump)
 {
-    flow_release(pump, &pump->flow[0]);
-    flow_release(pump, &pump->flow[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        flow_release(pump, &pump->flow[i]);
+        flow_release_pipe(pump, &pump->flow[i]);
+    }
 }

@@ -2,16 +2,18 @@
  * holds at most one frame, and while it does, nothing is read from its sender. Knows legs and time,
  * no session, identity or loop.
  *
- *   receive half:  OPEN --EOF--> EOF --nothing more--> END     (after EOF only ABORT may come)
- *   transmit half: OPEN --EOF passed on--> DONE
+ *   receive half:  OPEN [--RAW--> RAW] --EOF--> EOF --nothing more--> END   (after EOF only ABORT
+ * may come) transmit half: OPEN [--RAW passed on--> RAW] --EOF passed on--> DONE
  *
- * The session is over when both directions are DONE.
+ * The session is over when both directions are DONE. In a direction that is RAW on both legs a pipe
+ * may stand in for the frame (pump_splice.h).
  */
 #ifndef FL_PROXY_PUMP_H
 #define FL_PROXY_PUMP_H
 
 #include "leg/leg.h"
 #include "proxy/pool.h"
+#include "proxy/pump_splice.h"
 #include "wire/close_reason.h"
 #include "wire/message.h"
 
@@ -20,8 +22,8 @@
      1024) /* bytes one leg may bring in a turn, so that a fast session leaves room for others */
 #define PUMP_BOTH 2 /* as struct pump_end.side: nobody's or both sides' doing */
 
-enum pump_rx { PUMP_RX_OPEN, PUMP_RX_EOF, PUMP_RX_END };
-enum pump_tx { PUMP_TX_OPEN, PUMP_TX_DONE };
+enum pump_rx { PUMP_RX_OPEN, PUMP_RX_RAW, PUMP_RX_EOF, PUMP_RX_END };
+enum pump_tx { PUMP_TX_OPEN, PUMP_TX_RAW, PUMP_TX_DONE };
 
 /* One direction. */
 struct pump_flow {
@@ -30,7 +32,10 @@ struct pump_flow {
     uint32_t left;          /* bytes of the held frame still to pass on */
     uint8_t *buffer;        /* of the pool, while a frame is held; else NULL */
     uint8_t *head;          /* first byte still to pass on */
+    struct pipe *pipe;      /* while it holds bytes; then no frame is held */
+    uint32_t last;          /* bytes that the last read brought: small ones are not worth a pipe */
     uint64_t bytes;         /* passed on so far */
+    uint64_t spliced;       /* of them within the kernel */
     uint64_t blocked_since; /* when @to stopped taking; 0: it takes */
 };
 
@@ -38,7 +43,8 @@ struct pump {
     struct pump_flow flow[2]; /* [i]: from side i to the other */
     unsigned wanted[2];       /* what leg_want() was last told for side i */
     struct pool *pool;
-    uint64_t active; /* when a byte or an EOF last passed */
+    struct pipes *pipes; /* NULL: RAW was not agreed on */
+    uint64_t active;     /* when a byte or an EOF last passed */
 };
 
 /* Why a pump is over. */
@@ -48,8 +54,10 @@ struct pump_end {
     fl_Abort abort; /* reason ABORTED: what the peer said */
 };
 
-/* pump_start - the legs stay the caller's; both must be open and greeted. Sets their wants. */
-void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool, uint64_t now);
+/* pump_start - the legs stay the caller's; both must be open and greeted. Sets their wants. @pipes:
+ * NULL unless both sides may say RAW. */
+void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool,
+                struct pipes *pipes, uint64_t now);
 
 /* pump_event - @events (enum leg_event) came from the leg of @side. Returns 0: go on; 1: over, *end
  * tells why. */

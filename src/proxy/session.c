@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "identity/hello.h"
 
 /* What the other side is told when the reason lies with one: that one's own faults are not its
  * business. */
@@ -28,6 +29,7 @@ static void log_end(const struct session *session, enum close_reason reason, uns
              LF_STR("caller", id_short(&session->party[0].id, caller)),
              LF_STR("callee", id_short(&session->party[1].id, callee)),
              LF_U64("up", session->pump.flow[0].bytes), LF_U64("down", session->pump.flow[1].bytes),
+             LF_U64("spliced", session->pump.flow[0].spliced + session->pump.flow[1].spliced),
              LF_U64("ms", clock_since(now, session->started) / CLOCK_MS),
              LF_STR("reason", close_reason_name(reason)), LF_STR("side", sides[side]));
 }
@@ -61,7 +63,29 @@ static void greet(struct session *session, unsigned side)
     joined.has_peer = true;
     party_to_wire(&session->party[!side], &joined.peer);
     joined.caller = side == 0;
+    joined.raw = session->raw;
     conn_greet(session->conn[side], &joined);
+}
+
+static bool can_raw(const struct conn *conn)
+{
+    return (conn->caps & HELLO_CAP_RAW) && leg_can_raw(conn->leg);
+}
+
+/* Raw or not? Returns false when the policy demands it and a side cannot. */
+static bool agree_on_raw(struct session *session)
+{
+    int policy = session->home->proxy->raw;
+    session->raw =
+        policy != PROXY_RAW_NEVER && can_raw(session->conn[0]) && can_raw(session->conn[1]);
+    return session->raw || policy != PROXY_RAW_REQUIRED;
+}
+
+static void refuse_raw(struct session *session)
+{
+    struct conn *caller = session->conn[0], *callee = session->conn[1];
+    conn_close(caller, CLOSE_NO_RAW);
+    conn_close(callee, CLOSE_NO_RAW); /* the session goes with it */
 }
 
 void session_begin(struct session *session)
@@ -73,6 +97,10 @@ void session_begin(struct session *session)
             conn_close(session->conn[!i], CLOSE_OTHER_SIDE);
             return;
         }
+    }
+    if (!agree_on_raw(session)) {
+        refuse_raw(session);
+        return;
     }
     counters_add(&worker->counters, COUNTER_SESSIONS, 1);
     struct conn *callee = session->conn[1];
@@ -86,7 +114,8 @@ void session_greeted(struct session *session, unsigned side)
     session->greeted |= 1u << side;
     if (session->greeted == 3)
         pump_start(&session->pump, session->conn[0]->leg, session->conn[1]->leg,
-                   &session->home->pool, worker_now(session->home));
+                   &session->home->pool, session->raw ? &session->home->pipes : NULL,
+                   worker_now(session->home));
 }
 
 static uint64_t session_bytes(const struct session *session)

@@ -35,6 +35,7 @@ void worker_init(struct worker *worker, struct proxy *proxy, const struct worker
         (void)gnutls_rnd(GNUTLS_RND_NONCE, &worker->random, sizeof(worker->random));
     worker->random |= 1; /* xorshift never leaves 0 */
     pool_init(&worker->pool);
+    pipes_init(&worker->pipes);
     pthread_mutex_init(&worker->lock, NULL);
     if (proxy->count == 0)
         proxy->started = worker_now(worker);
@@ -63,6 +64,7 @@ void worker_done(struct worker *worker)
     DL_FOREACH_SAFE (mail, letter, next)
         letter_free(letter);
     pool_done(&worker->pool);
+    pipes_done(&worker->pipes);
     pthread_mutex_destroy(&worker->lock);
 }
 

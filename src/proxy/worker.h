@@ -13,6 +13,7 @@
 #include "proxy/counters.h"
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
+#include "proxy/pump_splice.h"
 
 #define WORKER_TICK_MS 250 /* how often worker_tick() is due: the grain of every deadline */
 
@@ -34,6 +35,7 @@ struct worker {
     struct conn *known;     /* the others */
     struct conn *closed;    /* in one of the lists above still; freed at the end of the turn */
     struct pool pool;
+    struct pipes pipes;
     struct counters counters;
     pthread_mutex_t lock;   /* of the mailbox */
     struct letter *mail;    /* oldest first */

@@ -176,7 +176,7 @@ static void dial_fail(struct dial *dial, const char *fallback)
 
 /* ---- one attempt ---- */
 
-static void attempt_tunnel(struct attempt *a, struct leg *leg)
+static void attempt_tunnel(struct attempt *a, struct leg *leg, bool raw)
 {
     struct dial *dial = a->dial;
     struct endpoint *endpoint = dial->endpoint;
@@ -191,6 +191,7 @@ static void attempt_tunnel(struct attempt *a, struct leg *leg)
         .caller = true,
         .peer = dial->request.peer,
         .session = a->session,
+        .raw = raw,
         .purpose = dial->request.purpose,
         .flow = dial->request.flow,
         .token = dial->token,
@@ -214,7 +215,7 @@ static void on_call_leg(void *ctx, struct leg *leg, unsigned events)
         attempt_fail(a, error_text(leg_error(leg)));
     } else if (events & LEG_OPENED) {
         a->leg = NULL;
-        attempt_tunnel(a, leg);
+        attempt_tunnel(a, leg, false);
     }
     turn_leave(turn);
 }
@@ -236,7 +237,7 @@ static void on_joined(void *ctx, struct join *join, struct leg *leg, int error, 
     struct attempt *a = ctx;
     a->join = NULL;
     if (leg)
-        attempt_tunnel(a, leg);
+        attempt_tunnel(a, leg, join_raw(join));
     else
         attempt_fail(a, text);
 }

@@ -29,7 +29,7 @@ static enum tunnel_close welcome(void *ctx, struct endpoint_incoming *in)
 
 /* The callee's side of a tunnel on @leg. Takes the leg, and one count of *@pending. */
 static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct party *peer,
-                       const struct fl_id *session, const char *via, unsigned *pending)
+                       const struct fl_id *session, bool raw, const char *via, unsigned *pending)
 {
     struct tunnel *tunnel;
     const struct tunnel_params params = {
@@ -41,6 +41,7 @@ static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct 
         .caller = false,
         .peer = *peer,
         .session = *session,
+        .raw = raw,
         .welcome = welcome,
         .welcome_ctx = endpoint,
         .pending = pending,
@@ -65,7 +66,7 @@ void endpoint_answer(struct endpoint *endpoint, struct leg *leg)
         tunnel_evict(&endpoint->strangers, pending);
     (*pending)++;
     (void)snprintf(via, sizeof(via), "direct %s", leg->ops->kind);
-    answer_leg(endpoint, leg, &nobody, &no_session, via, pending);
+    answer_leg(endpoint, leg, &nobody, &no_session, false, via, pending);
 }
 
 static void invited_joined(void *ctx, struct join *join, struct leg *leg, int error,
@@ -77,7 +78,8 @@ static void invited_joined(void *ctx, struct join *join, struct leg *leg, int er
     DL_DELETE(endpoint->invited, invited);
     if (leg) {
         (void)snprintf(via, sizeof(via), "%.80s %s", invited->via, leg->ops->kind);
-        answer_leg(endpoint, leg, &invited->from, &invited->session, via, invited->pending);
+        answer_leg(endpoint, leg, &invited->from, &invited->session, join_raw(join), via,
+                   invited->pending);
     } else {
         (*invited->pending)--;
     }

@@ -35,6 +35,7 @@ int hail_hello(struct leg *leg, const struct identity *identity)
     r = hello_make(identity, HELLO_DIALLER, exporter, &hello);
     if (r < 0)
         return r;
+    hello.caps = leg_can_raw(leg) ? HELLO_CAP_RAW : 0;
     return hail_message(leg, FRAME_HELLO, fl_Hello_fields, &hello);
 }
 

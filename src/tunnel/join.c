@@ -50,6 +50,7 @@ struct join {
     unsigned state;            /* enum join_state */
     uint64_t deadline;
     struct join_request request;
+    bool raw; /* as JOINED said */
     join_done *done;
     void *ctx;
 };
@@ -78,7 +79,7 @@ static void join_fail(struct join *join, int error, const char *text)
     join->done(join->ctx, join, NULL, error, text && text[0] ? text : error_text(error));
 }
 
-static int join_check(const struct join *join, const struct frame *frame)
+static int join_check(struct join *join, const struct frame *frame)
 {
     fl_Joined joined;
     struct party peer;
@@ -90,6 +91,7 @@ static int join_check(const struct join *join, const struct frame *frame)
     if (memcmp(joined.session, join->request.session.b, FL_ID_BYTES) != 0 ||
         joined.caller != join->request.caller)
         return -FL_EPROTO;
+    join->raw = joined.raw && leg_can_raw(join->leg);
     return party_equal(&peer, &join->request.peer) ? 0 : -FL_EIDENTITY;
 }
 
@@ -99,6 +101,11 @@ static void join_hand_on(struct join *join)
     leg_want(leg, 0);
     join_finish(join);
     join->done(join->ctx, join, leg, 0, "");
+}
+
+bool join_raw(const struct join *join)
+{
+    return join->raw;
 }
 
 static void join_on_ack(struct join *join, const struct frame *frame)

@@ -21,6 +21,9 @@ struct join_request {
  * for people. @join is dead after it. */
 typedef void join_done(void *ctx, struct join *join, struct leg *leg, int error, const char *text);
 
+/* join_raw - for use in join_done(): JOINED allows RAW on the leg. */
+bool join_raw(const struct join *join);
+
 /* join_new - @identity is referenced. The answer comes later, within 20 s; join_tick() keeps that
  * deadline. */
 int join_new(struct turn *turn, const struct endpoint_net *net, struct identity *identity,

@@ -73,6 +73,8 @@ static int take_frame(struct stream *stream, const struct frame *frame)
         return take_abort(stream, frame);
     if (frame->type == FRAME_EOF)
         return -FL_EEOF;
+    if (frame->type == FRAME_RAW) /* the leg has taken note; what comes next is DATA again */
+        return stream->raw ? 0 : -FL_EPHASE;
     stream->in = frame->body;
     stream->in_len = frame->len;
     return 0;

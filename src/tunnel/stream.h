@@ -31,6 +31,7 @@ struct stream {
     size_t stage_start, stage_end; /* staged bytes */
     unsigned budget; /* DATA frames that may still be taken this turn; set by the owner */
     uint64_t sent;   /* bytes that the leg took */
+    bool raw;        /* the other side may say RAW */
     bool ended;      /* the leg's EOF is in */
     int error;       /* what the leg failed with while GnuTLS read; 0: nothing */
     char text[STREAM_TEXT_MAX]; /* what an ABORT said, for people */

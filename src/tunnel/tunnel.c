@@ -11,6 +11,9 @@
  * The owner hears of the end when it begins; CLOSING and LINGER are between us and the peer, 5 s at
  * most. A callee is never HELD: it waits in GREETING for the caller's hello.
  *
+ * On a leg that may turn raw, our direction does as soon as our own handshake has ended and all of
+ * it is out: from then on every inner record is of type 23, as outer ones are.
+ *
  * Out: frames are built in the outbox, and stretches of it become TLS records, which stream.c makes
  * into DATA frames. In: plaintext lands in `rx`, and frames are handed out from there.
  */
@@ -89,6 +92,7 @@ struct tunnel {
     bool denied;     /* to be ended at the end of the turn */
     bool paused;
     bool want_room;    /* tunnel_send() said -EAGAIN */
+    bool raw_due;      /* RAW is to be sent */
     uint64_t deadline; /* of this state; 0: none */
 
     struct greeting greeting; /* what this tunnel is; a callee knows it all once OPEN */
@@ -586,23 +590,35 @@ static int make_record(struct tunnel *t, const uint8_t *data, size_t len)
     return 0;
 }
 
+/* The whole handshake stays within the outer records. Returns as send_frames(). */
+static int go_raw(struct tunnel *t)
+{
+    if (!t->raw_due || t->state == TUNNEL_HANDSHAKE)
+        return 0;
+    int r = stream_flush(&t->stream);
+    if (r == 0)
+        r = leg_send_raw(t->leg);
+    if (r == 0)
+        t->raw_due = false;
+    return r;
+}
+
 /* Move frames to the leg. 0: all is gone, or this turn's share of it; -EAGAIN: the leg is full. */
 static int send_frames(struct tunnel *t)
 {
-    for (unsigned i = 0; i < BUDGET; i++) {
+    int r = go_raw(t);
+    for (unsigned i = 0; r == 0 && i < BUDGET; i++) {
         size_t len;
         const uint8_t *data = outbox_head(&t->outbox, &len);
         if (len == 0)
             break;
         if (len > STREAM_RECORD_MAX)
             len = STREAM_RECORD_MAX;
-        int r = stream_takes(&t->stream, len) ? 0 : stream_flush(&t->stream);
+        r = stream_takes(&t->stream, len) ? 0 : stream_flush(&t->stream);
         if (r == 0)
             r = make_record(t, data, len);
-        if (r < 0)
-            return r;
     }
-    return stream_flush(&t->stream);
+    return r < 0 ? r : stream_flush(&t->stream);
 }
 
 static void tell_writable(struct tunnel *t)
@@ -652,7 +668,7 @@ static void update_wants(struct tunnel *t)
 {
     bool reads = t->state != TUNNEL_HELD && (t->state != TUNNEL_OPEN || !t->paused);
     unsigned events = reads && !t->stream.ended ? LEG_READABLE : 0;
-    if (stream_staged(&t->stream) > 0 ||
+    if (stream_staged(&t->stream) > 0 || (t->raw_due && t->state > TUNNEL_HANDSHAKE) ||
         t->state == TUNNEL_CLOSING) /* the end too may wait for room */
         events |= LEG_WRITABLE;
     else if (outbox_held(&t->outbox) > 0 && !t->tls_failed)
@@ -932,6 +948,7 @@ int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunne
     if (r < 0)
         goto fail_tunnel;
     stream_init(&t->stream, leg, t->tls);
+    t->stream.raw = t->raw_due = params->raw;
     t->turn = params->turn;
     t->item.run = tunnel_run;
     t->leg = leg;

@@ -18,6 +18,7 @@ struct tunnel_params {
     struct party peer; /* caller: whom we asked for; callee: whom the proxy named; role PARTY_NONE:
                           not known */
     struct fl_id session; /* as JOINED said; zero on a direct leg */
+    bool raw;             /* as JOINED said: each direction turns raw after its own handshake */
 
     /* caller */
     enum _fl_Purpose purpose;

@@ -115,7 +115,7 @@ static int setup(void **state)
         side[i].room = SIZE_MAX;
     }
     pool_init(&pool);
-    pump_start(&pump, &side[0].leg, &side[1].leg, &pool, NOW);
+    pump_start(&pump, &side[0].leg, &side[1].leg, &pool, NULL, NOW);
     return 0;
 }
 

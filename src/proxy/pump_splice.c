@@ -1,0 +1,88 @@
+#include "proxy/pump_splice.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define KEEP 64 /* pipes kept for the next burst: 128 descriptors a worker */
+
+void pipes_init(struct pipes *pipes)
+{
+    *pipes = (struct pipes){0};
+}
+
+static void pipe_free(struct pipe *pipe)
+{
+    (void)close(pipe->fd[0]);
+    (void)close(pipe->fd[1]);
+    free(pipe);
+}
+
+void pipes_done(struct pipes *pipes)
+{
+    while (pipes->free) {
+        struct pipe *pipe = pipes->free;
+        pipes->free = pipe->next;
+        pipe_free(pipe);
+    }
+    pipes->kept = 0;
+}
+
+/* A user's pipes share 16384 pages unless the administrator allows more (pipe(7)): beyond, they are
+ * small, which is slower but right. */
+static struct pipe *pipe_new(void)
+{
+    struct pipe *pipe = calloc(1, sizeof(*pipe));
+    if (!pipe)
+        return NULL;
+    if (pipe2(pipe->fd, O_NONBLOCK | O_CLOEXEC)) {
+        free(pipe);
+        return NULL;
+    }
+    (void)fcntl(pipe->fd[1], F_SETPIPE_SZ, PIPE_BYTES);
+    return pipe;
+}
+
+struct pipe *pipes_take(struct pipes *pipes)
+{
+    struct pipe *pipe = pipes->free;
+    if (pipe) {
+        pipes->free = pipe->next;
+        pipes->kept--;
+    } else {
+        pipe = pipe_new();
+    }
+    if (pipe)
+        pipes->out++;
+    return pipe;
+}
+
+void pipes_give(struct pipes *pipes, struct pipe *pipe)
+{
+    if (!pipe)
+        return;
+    pipes->out--;
+    if (pipe->held > 0 || pipes->kept >= KEEP) {
+        pipe_free(pipe);
+        return;
+    }
+    pipe->next = pipes->free;
+    pipes->free = pipe;
+    pipes->kept++;
+}
+
+ssize_t splice_in(struct leg *from, struct pipe *pipe, size_t most)
+{
+    ssize_t n = leg_splice_in(from, pipe->fd[1], most < PIPE_BYTES ? most : PIPE_BYTES);
+    if (n > 0)
+        pipe->held += (size_t)n;
+    return n;
+}
+
+ssize_t splice_out(struct leg *to, struct pipe *pipe)
+{
+    ssize_t n = leg_splice_out(to, pipe->fd[0], pipe->held);
+    if (n > 0)
+        pipe->held -= (size_t)n;
+    return n;
+}
