@@ -1,7 +1,8 @@
 /* test_endpoint_uv.c - two endpoints in two processes and a real fairlead-proxy: register, dial
  * through the proxy and directly, move data with hashes.
  *
- * FAIRLEAD_PROXY is the program; FAIRLEAD_BENCH_MB=N moves that much and prints the throughput.
+ * FAIRLEAD_PROXY is the program; FAIRLEAD_BENCH_MB=N moves that much and prints throughput and the
+ * proxy's CPU time, with FAIRLEAD_BENCH_RAW=never within the outer TLS.
  */
 #include <errno.h>
 #include <gnutls/crypto.h>
@@ -312,8 +313,10 @@ static void write_config(void)
     assert_int_equal(authority_issue_web(certs.authority, names, 1, 1, &web), 0);
     (void)snprintf(proxy_address, sizeof(proxy_address), "127.0.0.1:%u", free_port());
     char *both = join_text(key, cert);
-    json_t *config = json_pack("{s:[s], s:s, s:s, s:s}", "listen", proxy_address, "identity", both,
-                               "ca", certs.ca_pem, "tls_certificate", web);
+    const char *raw = getenv("FAIRLEAD_BENCH_RAW");
+    json_t *config =
+        json_pack("{s:[s], s:s, s:s, s:s, s:s}", "listen", proxy_address, "identity", both, "ca",
+                  certs.ca_pem, "tls_certificate", web, "raw", raw ? raw : "required");
     assert_non_null(config);
     int fd = mkstemp(config_path);
     assert_true(fd >= 0);
@@ -373,7 +376,12 @@ static int tear_down(void **state)
     (void)kill(source_pid, SIGKILL);
     (void)waitpid(source_pid, &status, 0);
     (void)kill(proxy_pid, SIGTERM);
-    assert_int_equal(waitpid(proxy_pid, &status, 0), proxy_pid);
+    struct rusage usage;
+    assert_int_equal(wait4(proxy_pid, &status, 0, &usage), proxy_pid);
+    if (getenv("FAIRLEAD_BENCH_MB"))
+        printf("proxy's CPU %.2f u %.2f s\n",
+               (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec * 1e-6,
+               (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6);
     (void)unlink(config_path);
     identity_unref(target);
     identity_unref(source);

@@ -1,6 +1,7 @@
 """Whole jobs on loopback: what arrives, by which path, and what is told about it."""
 
 import os
+import re
 import shutil
 
 import fairlead
@@ -10,13 +11,29 @@ import trees
 MB = 1 << 20
 
 
-def pair(world, direct="never", **keys):
+def pair(world, direct="never", raw=None, **keys):
     console = world.console()
-    world.proxy("dmz")
+    world.proxy("dmz", change=raw and (lambda config: config.update(raw=raw)))
     port = {"port": fairlead.free_port()} if direct == "allowed" else {}
     world.agent("a", via=["dmz"], direct=direct, **port, **keys)
     world.agent("b", via=["dmz"], direct=direct, **keys)
     return console
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("raw", ["never", "allowed", "required"])
+def test_raw(world, raw):
+    """With and without the outer TLS around a session the same arrives; raw ones are moved within the kernel."""
+    console = pair(world, raw=raw)
+    source, target = world.path("source"), world.path("target")
+    trees.odd_tree(source)
+    trees.random_file(source / "big", 40 * MB)
+    console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"]).wait()
+    assert trees.differences(source, target) == []
+    (proxy,) = [one for one in world.programs if isinstance(one, fairlead.Proxy)]
+    ended = lambda: [int(n) for n in re.findall(r"session ended .*spliced=(\d+)", proxy.log()) if int(n) > 20 * MB or raw == "never"]
+    spliced = fairlead.until("the session's record", ended)
+    assert all(n == 0 for n in spliced) == (raw == "never")
 
 
 @pytest.mark.asan
