@@ -22,9 +22,9 @@
 
 #include "wire/frame.h"
 
-#define LEG_BUFFER                                                                                 \
-    (FRAME_MAX + 512)      /* what leg_recv() needs: one frame and the record's padding            \
-                            */
+/* What leg_recv() needs: one frame and the record's padding. */
+#define LEG_BUFFER (FRAME_MAX + 512)
+
 #define LEG_ADDRESS_MAX 72 /* "[v6 address]:port" and NUL */
 
 enum leg_event {

@@ -175,7 +175,7 @@ void world_start_proxy(struct world *world)
     limits.stall = STALL_TIME;
     (void)trust_deny(identity_trust(world->cast->proxy), NULL, 0); /* it stores nothing */
     CHECK(world, proxy_init(&world->proxy, world->cast->proxy, &limits) == 0, "proxy_init");
-    world->proxy.raw = world_draw(world, 2) ? PROXY_RAW_ALLOWED : PROXY_RAW_NEVER;
+    world->proxy.raw = world->seed & 1 ? PROXY_RAW_ALLOWED : PROXY_RAW_NEVER;
     for (unsigned i = 0; i < world->workers; i++)
         worker_init(&world->worker[i], &world->proxy, &env, world_draw(world, UINT64_MAX) | 1);
     memset(world->refused, 0, sizeof(world->refused));
