@@ -158,7 +158,8 @@ static void test_waits_for_registration(void **state)
     assert_int_equal(endpoint_set_proxies(world.endpoints[1], NULL, 0),
                      0); /* the callee comes at once */
     assert_int_equal(endpoint_set_proxies(world.endpoints[1], &proxy, 1), 0);
-    /* The longest pause between two tries that fits: 8 s and a quarter, and then the dial itself. */
+    /* The longest pause between two tries that fits: 8 s and a quarter, and then the dial itself.
+     */
     expect_via("proxy eu mem", 13 * CLOCK_SEC);
 }
 
