@@ -174,12 +174,12 @@ static const char *check_values(const struct agent_config *config, const char **
     if (!is_fingerprint(config->fingerprint)) {
         *ret_value = config->fingerprint;
         *ret_expected = "64 hex digits (SHA-256), colons allowed";
-        return "cert_authority_fingerprint";
+        return "management_server.cert_authority_fingerprint";
     }
     if (config->host && !is_address(config->host)) {
         *ret_value = config->host;
         *ret_expected = "HOST or HOST:PORT";
-        return "host";
+        return "management_server.host";
     }
     if (!config->device_name[0] || strlen(config->device_name) >= AGENT_NAME_MAX) {
         *ret_value = config->device_name;
@@ -223,11 +223,9 @@ int agent_config_check(const char *name, struct agent_config *config, char *mess
         return -ENOMEM;
     }
     key = check_values(config, &value, &expected);
-    if (key) {
-        (void)snprintf(message, cap, "%s: \"%s\": \"%s\": expected %s", name, key,
-                       log_escape(shown, sizeof(shown), value, strlen(value)), expected);
-        return -FL_ECONFIG;
-    }
+    if (key)
+        return config_blame(name, key, message, cap, "\"%s\": expected %s",
+                            log_escape(shown, sizeof(shown), value, strlen(value)), expected);
     if (!config->host && !config->mc_address && !config->proxies.count) {
         (void)snprintf(message, cap,
                        "%s: no way to the console: one of \"management_server.host\", "

@@ -5,6 +5,7 @@
  */
 #include "base/config.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -285,13 +286,28 @@ static const char *nearest_key(const char *word, const struct config_key *keys)
 
 /* ---- checks of strings ---- */
 
+/* v6_ok - an IPv6 address, perhaps with a zone ("fe80::1%eth0"; RFC 4007). */
+static bool v6_ok(const char *host, size_t len)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    const char *zone = memchr(host, '%', len);
+    size_t n = zone ? (size_t)(zone - host) : len;
+
+    if (n >= sizeof(text))
+        return false;
+    memcpy(text, host, n);
+    text[n] = '\0';
+    return inet_pton(AF_INET6, text, &address) == 1;
+}
+
 static bool host_ok(const char *host, size_t len, bool v6)
 {
     for (size_t i = 0; i < len; i++) {
         if (!isalnum((unsigned char)host[i]) && !strchr(v6 ? ":.%-" : ".-_", host[i]))
             return false;
     }
-    return !v6 || (len > 0 && memchr(host, ':', len));
+    return !v6 || v6_ok(host, len);
 }
 
 static int port_of(const char *text, uint16_t *ret_port)
@@ -721,6 +737,40 @@ int config_load(const char *path, const struct config_key *keys, void *dst, char
         return r;
     }
     return config_parse(path, text, len, keys, dst, message, cap);
+}
+
+/* split_key - "a.b.c" into the path of groups and the last name; @words holds their bytes. */
+static const char *split_key(struct reader *reader, char *words)
+{
+    char *dot;
+
+    while ((dot = strchr(words, '.')) && reader->depth < DEPTH_MAX) {
+        *dot = '\0';
+        reader->path[reader->depth++] = words;
+        words = dot + 1;
+    }
+    return words;
+}
+
+int config_blame(const char *path, const char *key, char *message, size_t cap, const char *format,
+                 ...)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    _cleanup_free_ char *text = NULL;
+    _cleanup_free_ char *words = strdup(key);
+    struct reader reader = {.name = path, .message = message, .cap = cap};
+    char what[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(what, sizeof(what), format, args);
+    va_end(args);
+    if (fd < 0 || !words || read_all(fd, &text, &reader.len)) {
+        (void)snprintf(message, cap, "%s: \"%s\": %s", path, key, what);
+        return -FL_ECONFIG;
+    }
+    reader.text = text;
+    return fail(&reader, split_key(&reader, words), "%s", what);
 }
 
 void config_done(const struct config_key *keys, void *dst)

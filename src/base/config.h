@@ -59,6 +59,12 @@ int config_load(const char *path, const struct config_key *keys, void *dst, char
 int config_parse(const char *name, const char *text, size_t len, const struct config_key *keys,
                  void *dst, char *message, size_t cap);
 
+/* config_blame - the one line for a value that is wrong in a way that a table cannot say: as
+ * config_load() words it, with file, line and @key ("group.key"). The file is read again for the
+ * line, which is left out when that fails. Returns -FL_ECONFIG. */
+int config_blame(const char *path, const char *key, char *message, size_t cap, const char *format,
+                 ...) __attribute__((format(printf, 5, 6)));
+
 /* config_done - free what config_load() allocated inside @dst and clear those fields. */
 void config_done(const struct config_key *keys, void *dst);
 

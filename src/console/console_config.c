@@ -96,9 +96,11 @@ int console_config_load(const char *path, struct console_config *config, char *m
         return rc;
     rc = config_load(path, console_config_keys, config, message, cap);
     if (!rc && config->public_address && !console_config_check_public(config->public_address)) {
-        snprintf(message, cap, "%s: \"public_address\": \"%.100s\": expected HOST or HOST:PORT",
-                 path, config->public_address);
-        rc = -FL_ECONFIG;
+        char shown[160];
+        rc =
+            config_blame(path, "public_address", message, cap, "\"%s\": expected HOST or HOST:PORT",
+                         log_escape(shown, sizeof(shown), config->public_address,
+                                    strlen(config->public_address)));
     }
     return rc;
 }

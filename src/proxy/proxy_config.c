@@ -108,7 +108,7 @@ void proxy_config_limits(const struct proxy_config *config, struct proxy_limits 
 
 static int blame(char *message, size_t cap, const char *path, const char *key, int code)
 {
-    (void)snprintf(message, cap, "%s: \"%s\": %s", path, key, error_text(code));
+    (void)config_blame(path, key, message, cap, "%s", error_text(code));
     return code;
 }
 

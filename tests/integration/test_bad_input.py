@@ -1,0 +1,231 @@
+"""Every key of every configuration file given wrongly, and an agent whose disk or folder fails it.
+
+The keys are those that each program's --help lists, so a new key without a row in CASES fails here. What is elsewhere:
+agent/test_start.py (usage, not JSON, unreadable, no token, state folder that is a file or open to others), agent/test_enrol.py
+(wrong fingerprint), console/test_rest.py (port in use, damaged database, unwritable state, full disk, usage),
+cli/test_cli.py (commands, flags, token file, wrong CA, console down, unknown agent), proxy/test_proxy.py (port in use,
+missing files, PEM that is something else).
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+import fairlead
+import pytest
+
+SECRET = "hidden-5f1c-value"
+PEM = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"  # enough to be asked about the other keys
+NUMBER = [("wrong type", "many"), ("wrong type", 1.5), ("wrong type", True), ("wrong type", None), ("out of range", -1), ("out of range", 10**12)]
+WORD = [("wrong type", 7), ("wrong type", ["info"]), ("out of range", "sometimes")]
+STRING = [("wrong type", 7), ("wrong type", {}), ("wrong type", None)]
+GROUP = [("wrong type", "text"), ("wrong type", []), ("wrong type", 7)]
+SECRETS = [("wrong type", [SECRET]), ("wrong type", {"x": SECRET}), ("out of range", SECRET + "!")]
+ADDRESS = [*STRING, ("out of range", "127.0.0.1:99999"), ("out of range", "no port")]
+ADDRESSES = [("wrong type", 5), ("wrong type", [5]), ("out of range", ["127.0.0.1:99999"]), ("out of range", "127.0.0.1")]
+LOG = {"log": GROUP, "log.level": WORD, "log.format": WORD}
+
+# Program, its file, a good content, and for each key what it must not be.
+CASES = {
+    "fairlead-proxy": ("proxy.json", {"listen": "127.0.0.1:0", "identity": PEM, "ca": PEM, "tls_certificate": PEM}, {
+        "listen": [*ADDRESSES, ("out of range", []), ("out of range", ["127.0.0.1:1"] * 17)],
+        "identity": SECRETS, "ca": [*STRING, ("out of range", "/no/such/file")], "tls_certificate": SECRETS,
+        "raw": WORD, "workers": NUMBER,
+        "limits": GROUP, "limits.endpoints": [*NUMBER, ("out of range", 0)], "limits.sessions": [*NUMBER, ("out of range", 0)],
+        "limits.sessions_per_agent": [*NUMBER, ("out of range", 0)], "limits.handshakes": [*NUMBER, ("out of range", 0)],
+        "limits.idle_seconds": NUMBER, "limits.stall_seconds": NUMBER, **LOG,
+    }),
+    "fairlead-agent": ("agent.json", {"management_server": {"host": "127.0.0.1:1", "cert_authority_fingerprint": "ab" * 32}}, {
+        "management_server": GROUP,
+        "management_server.host": [*STRING, ("out of range", "a:b:c:99999"), ("out of range", "h:99999"), ("out of range", "")],
+        "management_server.cert_authority_fingerprint": [*STRING, ("out of range", "ab" * 31), ("out of range", "xy" * 32)],
+        "management_server.bootstrap_token": SECRETS,
+        "mc_proxy": ADDRESSES, "mc_address": ADDRESS,
+        "device_name": [*STRING, ("out of range", ""), ("out of range", "n" * 64)],
+        "tags": [("wrong type", 5), ("wrong type", [5]), ("out of range", [""]), ("out of range", ["t" * 32]), ("out of range", ["t"] * 1000)],
+        "folders_storage_path": [*STRING, ("out of range", "here")],
+        "listening_port": [*NUMBER, ("out of range", 65536)],
+        "direct": WORD, **LOG,
+    }),
+    "fairlead-console": ("console.json", {}, {
+        "ui": ADDRESS, "agents": ADDRESS,
+        "public_address": [*STRING, ("out of range", "http://x"), ("out of range", "h:99999")],
+        "require_approval": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], **LOG,
+    }),
+}
+
+
+def run(argv, **kwargs):
+    return subprocess.run([str(part) for part in argv], capture_output=True, text=True, check=False, timeout=20 * fairlead.SLOW,
+                          stdin=subprocess.DEVNULL, **kwargs)
+
+
+def keys(name):
+    """The keys that --help of a program lists, those of groups as GROUP.KEY."""
+    found, group = [], ""
+    text = run([fairlead.program(name), "--help"]).stdout
+    for indent, key, kind in re.findall(r"^(  |    )([a-z_]+) +(list|string|word|number|object|true\|false|KiB/s) ",
+                                        re.split(r"(?im)^keys of .*$", text)[1], re.M):
+        found.append(f"{group}.{key}" if len(indent) == 4 else key)
+        group = key if len(indent) == 2 and kind == "object" else group
+    return found
+
+
+def put(content, key, value):
+    """@content with @key (of a group: GROUP.KEY) set."""
+    group, _, name = key.rpartition(".")
+    if not group:
+        return {**content, key: value}
+    return {**content, group: {**content.get(group, {}), name: value}}
+
+
+def misspelt(key):
+    """Two letters change places."""
+    group, _, name = key.rpartition(".")
+    at = next((n for n in range(1, len(name) - 1) if name[n] != name[n + 1]), 0)
+    wrong = name[:at] + name[at + 1] + name[at] + name[at + 2:]
+    return f"{group}.{wrong}" if group else wrong
+
+
+def check(program, folder, file, content):
+    """What the program says about the file: status and stderr."""
+    path = folder / file
+    path.write_text(json.dumps(content, indent=1))
+    options = ["--state", folder / "state"] if program != "fairlead-proxy" else []
+    options += ["--check"] if program != "fairlead-console" else []
+    return run([fairlead.program(program), "--config", path, *options])
+
+
+def line_of(path, key):
+    """Where the key stands in the file."""
+    return next(n for n, line in enumerate(path.read_text().splitlines(), 1) if f'"{key}":' in line)
+
+
+def complaint(done, program, path, key, expected):
+    """Is this one line that names program, file, line and key? None, or what is wrong with it."""
+    name = key.rpartition(".")[2]
+    where = f"{program}: {path}:{line_of(path, name)}: "
+    told = done.stderr
+    if done.returncode != 2:
+        return f"status {done.returncode}: {told!r}"
+    if told.count("\n") != 1 or not told.startswith(where) or f'"{key}"' not in told or not re.search(expected, told):
+        return f"not one line {where!r} with {name!r} and {expected!r}: {told!r}"
+    if SECRET in told:
+        return f"a secret is shown: {told!r}"
+    return None
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("program", CASES)
+def test_every_key_has_cases(program):
+    assert sorted(keys(program)) == sorted(CASES[program][2])
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("program, key", [(program, key) for program, case in CASES.items() for key in case[2]])
+def test_wrong_values(tmp_path, program, key):
+    file, good, cases = CASES[program]
+    bad = []
+    for what, value in cases[key]:
+        done = check(program, tmp_path, file, put(good, key, value))
+        wrong = complaint(done, program, tmp_path / file, key, "expected|at least|at most|cannot read the file")
+        bad += [f"{what}, {value!r:.60}: {wrong}"] if wrong else []
+    assert not bad, "\n".join(bad)
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.asan
+@pytest.mark.parametrize("program, key", [(program, key) for program, case in CASES.items() for key in case[2]])
+def test_misspelt(tmp_path, program, key):
+    file, good, _ = CASES[program]
+    done = check(program, tmp_path, file, put(good, misspelt(key), SECRET))
+    wrong = complaint(done, program, tmp_path / file, misspelt(key), rf'did you mean "{key.rpartition(".")[2]}"\?')
+    assert not wrong, wrong
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root to become somebody else")
+@pytest.mark.parametrize("program", CASES)
+def test_unreadable(tmp_path, program):
+    file, good, _ = CASES[program]
+    path = tmp_path / file
+    path.write_text(json.dumps(good))
+    path.chmod(0o600)
+    for folder in (tmp_path, *tmp_path.parents):
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    copy = tmp_path / "program"
+    shutil.copy(fairlead.program(program), copy)
+    options = ["--state", tmp_path / "state"] if program != "fairlead-proxy" else []
+    done = run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copy, "--config", path, *options])
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert str(path) in done.stderr and "Permission denied" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root to become somebody else")
+def test_agent_without_permission(tmp_path):
+    path = tmp_path / "agent.json"
+    path.write_text(json.dumps(CASES["fairlead-agent"][1]))
+    for folder in (tmp_path, *tmp_path.parents):
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    copy = tmp_path / "program"
+    shutil.copy(fairlead.program("fairlead-agent"), copy)
+    done = run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copy, "--config", path, "--state", tmp_path / "state"])
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "Permission denied" in done.stderr and str(tmp_path / "state") in done.stderr
+
+
+@contextlib.contextmanager
+def small_disk(folder, size="256k"):
+    """A file system of few bytes. It is visible to this test's programs and gone at the end."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder):
+    with open(folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a small file system")
+def test_agent_with_a_full_state_folder(world):
+    """It ends with one line that names the folder; with room again the same token still enrols it."""
+    console = world.console()
+    with small_disk(world.path("small")) as disk:
+        fill(disk)
+        agent = fairlead.Agent(world, "alpha", world.agent_config("alpha"), state=disk / "state").start()
+        assert agent.wait() == 1
+        assert "No space left" in agent.log() and str(disk) in agent.log()
+        (disk / "filler").unlink()
+        agent.restart().ready()
+        console.wait_agent("alpha")
+        agent.stop()
+
+
+def test_unreachable_console(world):
+    """The agent tries on, and says at each try in one line where to and why not."""
+    config = {"management_server": {"host": f"127.0.0.1:{fairlead.free_port()}", "cert_authority_fingerprint": "ab" * 32,
+                                    "bootstrap_token": "x"}}
+    console = world.console()
+    made = world.agent_config("alpha")
+    config["management_server"]["bootstrap_token"] = made["management_server"]["bootstrap_token"]
+    config["management_server"]["cert_authority_fingerprint"] = made["management_server"]["cert_authority_fingerprint"]
+    console.stop()
+    agent = fairlead.Agent(world, "alpha", config).start()
+    agent.wait_log(re.escape(config["management_server"]["host"]))
+    time.sleep(3)
+    assert agent.running()
+    told = [line for line in agent.log().splitlines() if config["management_server"]["host"] in line and "refused" in line.lower()]
+    assert len(told) >= 2 and told == [line for line in agent.log().splitlines() if " warn " in line], agent.log()
+    assert all("no way to the console, trying again" in line for line in told)
+    assert pathlib.Path(agent.state).is_dir() and agent.stop() == 0
