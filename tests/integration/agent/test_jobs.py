@@ -175,3 +175,22 @@ def test_away_and_back(world):
     source.restart()
     job.wait()
     assert trees.differences(folder, world.path("target")) == []
+
+
+def test_many_jobs_at_once(world):
+    """Twenty jobs among four agents, ordered in one go: each agent is source and target of several."""
+    console = world.console()
+    world.proxy("dmz")
+    names = ["a", "b", "c", "d"]
+    for name in names:
+        world.agent(name, via=["dmz"], direct="never")
+        world.path(name).mkdir()
+        trees.small_files(world.path(name), 50)
+    jobs = []
+    for number in range(20):
+        source, target = names[number % 4], names[(number + 1 + number // 4 % 3) % 4]
+        folder = world.path(f"target-{number}")
+        jobs.append((source, folder, console.job("distribution", f"j{number}", [f"{source}:{world.path(source)}"], [f"{target}:{folder}"])))
+    for source, folder, job in jobs:
+        job.wait(timeout=90)
+        assert trees.differences(world.path(source), folder) == []
