@@ -116,9 +116,10 @@ static void bound_name(struct listener *listener)
 
 /* ---- accepting ---- */
 
-static int open_reserve(void)
+/* A second name of the socket: unlike opening a path, this works in a sandbox too. */
+static int open_reserve(int fd)
 {
-    return open("/", O_PATH | O_CLOEXEC);
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -128,7 +129,7 @@ static void on_pause_over(uv_timer_t *timer)
     struct listener *listener = timer->data;
 
     if (listener->reserve < 0)
-        listener->reserve = open_reserve();
+        listener->reserve = open_reserve(listener->fd);
     state_move(&table, &listener->state, LISTENER_LISTENING);
     (void)uv_poll_start(&listener->poll, UV_READABLE, on_poll);
 }
@@ -142,7 +143,7 @@ static void rest(struct listener *listener)
         int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0)
             (void)close(fd);
-        listener->reserve = open_reserve();
+        listener->reserve = open_reserve(listener->fd);
     }
     state_move(&table, &listener->state, LISTENER_PAUSED);
     (void)uv_poll_stop(&listener->poll);
@@ -201,7 +202,7 @@ int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
     (void)uv_timer_init(loop, &listener->timer);
     listener->poll.data = listener->timer.data = listener;
     listener->handles = 2;
-    listener->reserve = open_reserve();
+    listener->reserve = open_reserve(listener->fd);
     (void)uv_poll_start(&listener->poll, UV_READABLE, on_poll);
     *ret_listener = listener;
     return 0;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -17,8 +16,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "identity/tls.h"
+#include "proxy/prove.h"
 #include "proxy/proxy_config.h"
 #include "proxy/report.h"
+#include "proxy/sandbox.h"
 #include "proxy/worker_uv.h"
 
 #define PROGRAM         "fairlead-proxy"
@@ -29,7 +30,7 @@
 
 struct options {
     const char *config; /* path */
-    bool check;
+    bool check, prove;
     int level, format; /* of the log; -1: as configured */
 };
 
@@ -45,13 +46,16 @@ struct server {
     uv_signal_t on_term, on_int, on_usr1;
     uv_timer_t summary;
     uint64_t refused; /* at the last summary */
+    uint64_t denied;  /* by the sandbox, at the last summary */
 };
 
 static void usage(FILE *to)
 {
-    fputs("usage: " PROGRAM " --config FILE [--check] [--log-level LEVEL] [--log-format FORMAT]\n\n"
+    fputs("usage: " PROGRAM " --config FILE [--check] [--log-level LEVEL] [--log-format FORMAT]\n"
+          "       " PROGRAM " [--config FILE] --prove\n\n"
           "  --config FILE        proxy.json, as made by `fairlead proxy add`\n"
           "  --check              read the file, say what is wrong with it, and end\n"
+          "  --prove              try what the sandbox forbids, and show what the kernel says\n"
           "  --log-level LEVEL    debug, info, warn or error\n"
           "  --log-format FORMAT  text or json\n"
           "  --help, --version\n\n",
@@ -96,6 +100,9 @@ static int take_option(struct options *options, int option, bool *ret_done)
     case 'k':
         options->check = true;
         return 0;
+    case 'p':
+        options->prove = true;
+        return 0;
     case 'l':
         return set_level(options, optarg);
     case 'f':
@@ -119,6 +126,7 @@ static int parse_options(int argc, char **argv, struct options *options, bool *r
     static const struct option known[] = {
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, 'k'},
+        {"prove", no_argument, NULL, 'p'},
         {"log-level", required_argument, NULL, 'l'},
         {"log-format", required_argument, NULL, 'f'},
         {"help", no_argument, NULL, 'h'},
@@ -135,7 +143,7 @@ static int parse_options(int argc, char **argv, struct options *options, bool *r
     }
     if (optind < argc)
         return complain("unexpected argument", argv[optind]);
-    if (!options->config)
+    if (!options->config && !options->prove)
         return complain("--config FILE is missing", NULL);
     return 0;
 }
@@ -145,10 +153,7 @@ static int parse_options(int argc, char **argv, struct options *options, bool *r
 /* Keys and session bytes must not end in a core file, nor in another process of the same user. */
 static void harden(void)
 {
-    struct rlimit none = {0, 0};
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    sandbox_harden();
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
@@ -183,6 +188,17 @@ static void on_usr1(uv_signal_t *handle, int number)
     report_log(&server->proxy, clock_now());
 }
 
+/* A call that nobody thought of; it was refused, and the proxy goes on. */
+static void tell_denied(struct server *server)
+{
+    int call;
+    uint64_t denied = sandbox_denied(&call);
+    if (denied != server->denied)
+        log_warn("the sandbox refused an unlisted system call",
+                 LF_U64("count", denied - server->denied), LF_I64("latest", call));
+    server->denied = denied;
+}
+
 /* One line a minute about strangers, however many there were; each one is only logged at debug. */
 static void on_summary(uv_timer_t *timer)
 {
@@ -193,6 +209,7 @@ static void on_summary(uv_timer_t *timer)
     if (refused != server->refused)
         log_info("refused", LF_U64("count", refused - server->refused), LF_U64("total", refused));
     server->refused = refused;
+    tell_denied(server);
 }
 
 static int watch_signals(struct server *server)
@@ -271,6 +288,29 @@ static int start(struct server *server)
     return 0;
 }
 
+/* start_sandboxed - Landlock and capabilities before there are threads, which inherit both; the
+ * filter of system calls when all of them run. */
+static int start_sandboxed(struct server *server, const struct proxy_config *config)
+{
+    const char *unsupported = sandbox_unsupported();
+    struct sandbox_gaps gaps = {.text = ""};
+
+    if (unsupported || config->sandbox == PROXY_SANDBOX_OFF) {
+        log_warn("the sandbox is off", LF_STR("why", unsupported ? unsupported : "configuration"));
+        return start(server);
+    }
+    sandbox_enter(&gaps);
+    int rc = start(server);
+    if (rc)
+        return rc;
+    sandbox_seal(&gaps);
+    if (*gaps.text)
+        log_warn("the sandbox is not complete on this kernel", LF_STR("missing", gaps.text));
+    else
+        log_info("sandboxed");
+    return 0;
+}
+
 static void stop_workers(struct server *server)
 {
     for (unsigned i = 0; i < server->started; i++)
@@ -297,12 +337,13 @@ static int serve(struct server *server, const struct proxy_config *config)
     if (rc == 0)
         rc = watch_signals(server);
     if (rc == 0)
-        rc = start(server);
+        rc = start_sandboxed(server, config);
     if (rc == 0) {
         announce(server);
         (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     }
     stop_workers(server);
+    tell_denied(server);
     if (rc == 0)
         report_log(&server->proxy,
                    clock_now()); /* of the workers' counters, which stand still now */
@@ -329,6 +370,26 @@ static int run(const struct options *options, const struct proxy_config *config)
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* prove - with a file also: does the file let the sandbox be? */
+static int prove(const struct options *options)
+{
+    struct proxy_config config = {.sandbox = PROXY_SANDBOX_ON};
+    char message[MESSAGE_MAX];
+
+    if (sandbox_unsupported())
+        return complain("no sandbox", sandbox_unsupported()), EXIT_FAILURE;
+    int rc =
+        options->config ? proxy_config_load(options->config, &config, message, sizeof(message)) : 0;
+    int sandbox = config.sandbox;
+    if (options->config)
+        proxy_config_done(&config);
+    if (rc)
+        return complain(message, NULL);
+    if (sandbox == PROXY_SANDBOX_OFF)
+        return complain(options->config, "\"sandbox\" is \"off\""), EXIT_FAILURE;
+    return prove_table(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
@@ -340,6 +401,8 @@ int main(int argc, char **argv)
     if (status || done)
         return status;
     harden();
+    if (options.prove)
+        return prove(&options);
     if (tls_global_init())
         return complain("GnuTLS 3.7 or newer is needed", NULL), EXIT_FAILURE;
     if (proxy_config_load(options.config, &config, message, sizeof(message))) {

@@ -18,6 +18,7 @@
 #define LOG_AT(field) offsetof(struct proxy_config, log.field) - AT(log)
 
 static const char *const raw_choices[] = {"never", "allowed", "required", NULL};
+static const char *const sandbox_choices[] = {"on", "off", NULL};
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"text", "json", NULL};
 
@@ -57,6 +58,8 @@ const struct config_key proxy_config_keys[] = {
      .help = "key and certificate that the outer TLS shows, PEM or the path of a PEM file"},
     {"raw", CONFIG_ENUM, AT(raw), .choices = raw_choices,
      .help = "may sessions leave the outer TLS (allowed)"},
+    {"sandbox", CONFIG_ENUM, AT(sandbox), .choices = sandbox_choices,
+     .help = "let the kernel forbid what a proxy never does; off is for debugging only (on)"},
     {"workers", CONFIG_INT, AT(workers), .min = 0, .max = PROXY_WORKERS_MAX,
      .help = "threads, 0 for one a processor (0)"},
     {"limits", CONFIG_GROUP, AT(limits), .keys = limit_keys, .help = "what is refused, and when"},
@@ -69,6 +72,7 @@ static void set_defaults(struct proxy_config *config)
     const struct proxy_limits *limits = &proxy_limits_default;
     *config = (struct proxy_config){
         .raw = PROXY_RAW_ALLOWED,
+        .sandbox = PROXY_SANDBOX_ON,
         .limits = {limits->endpoints, limits->sessions, limits->sessions_per_agent,
                    limits->handshakes, (int64_t)(limits->idle / CLOCK_SEC),
                    (int64_t)(limits->stall / CLOCK_SEC)},

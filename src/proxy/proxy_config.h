@@ -5,12 +5,15 @@
 #include "base/config.h"
 #include "proxy/proxy.h"
 
+enum proxy_sandbox { PROXY_SANDBOX_ON, PROXY_SANDBOX_OFF };
+
 struct proxy_config {
     struct config_strings listen; /* HOST:PORT to accept endpoints on */
     char *identity;               /* PEM: key and certificate of role proxy */
     char *ca;                     /* PEM: the console's authority */
     char *tls_certificate;        /* PEM: key and certificate chain of the outer TLS */
     int raw;                      /* enum proxy_raw */
+    int sandbox;                  /* enum proxy_sandbox */
     int64_t workers;              /* threads; 0: one a processor */
     struct {
         int64_t endpoints, sessions, sessions_per_agent, handshakes;

@@ -35,6 +35,7 @@ static void defaults(void **state)
     assert_int_equal(config.listen.count, 1);
     assert_string_equal(config.listen.item[0], ":1080");
     assert_int_equal(config.raw, PROXY_RAW_ALLOWED);
+    assert_int_equal(config.sandbox, PROXY_SANDBOX_ON);
     assert_int_equal(config.log.level, LOG_INFO);
     assert_int_equal(config.log.format, LOG_TEXT);
     proxy_config_limits(&config, &limits);
@@ -46,7 +47,8 @@ static void all_keys(void **state)
 {
     struct proxy_limits limits;
     assert_int_equal(
-        parse("{" BASE ",\"raw\":\"never\",\"workers\":2,\"log\":{\"level\":\"debug\",\"format\":"
+        parse("{" BASE ",\"raw\":\"never\",\"sandbox\":\"off\",\"workers\":2,\"log\":{\"level\":"
+              "\"debug\",\"format\":"
               "\"json\"},\"limits\":{\"endpoints\":1,\"sessions\":2,\"sessions_per_agent\":3,"
               "\"handshakes\":4,\"idle_seconds\":5,\"stall_seconds\":0}}"),
         0);
@@ -58,6 +60,7 @@ static void all_keys(void **state)
     assert_int_equal(limits.idle, 5 * CLOCK_SEC);
     assert_int_equal(limits.stall, 0);
     assert_int_equal(config.workers, 2);
+    assert_int_equal(config.sandbox, PROXY_SANDBOX_OFF);
     assert_int_equal(config.raw, PROXY_RAW_NEVER);
     assert_int_equal(config.log.level, LOG_DEBUG);
     assert_int_equal(config.log.format, LOG_JSON);

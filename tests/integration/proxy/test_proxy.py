@@ -400,7 +400,7 @@ BAD = [
     ("listen", 5, "listen"), ("listen", [], "listen"), ("listen", "127.0.0.1", "listen"), ("listen", "127.0.0.1:99999", "listen"),
     ("identity", 1, "identity"), ("identity", "/no/such/file", "readable file"), ("ca", "/no/such/file", "/no/such/file"), ("identity", "pki/ca.pem", "identity"),
     ("identity", "pki/tls.pem", "identity"), ("ca", "pki/tls.pem", None), ("ca", True, "ca"), ("tls_certificate", "pki/ca.pem", "tls_certificate"),
-    ("tls_certificate", 7, "tls_certificate"), ("raw", "sometimes", "raw"), ("raw", 1, "raw"), ("workers", -1, "workers"), ("workers", 65, "workers"),
+    ("tls_certificate", 7, "tls_certificate"), ("raw", "sometimes", "raw"), ("raw", 1, "raw"), ("sandbox", "maybe", "sandbox"), ("sandbox", True, "sandbox"), ("workers", -1, "workers"), ("workers", 65, "workers"),
     ("workers", "two", "workers"), ("limits", 3, "limits"), ("log", "info", "log"), ("log", {"level": "loud"}, "level"),
     ("log", {"format": 1}, "format"), ("lisen", "x:1", "listen"), ("wrokers", 1, "workers"),
 ] + [("limits", {key: value}, key) for key in ("endpoints", "sessions", "sessions_per_agent", "handshakes") for value in (0, -1, "x", 1e12, 1.5)] \
