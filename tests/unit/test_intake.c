@@ -5,6 +5,7 @@
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 
+#include "agent/blocks.h"
 #include "agent/entries.h"
 #include "agent/intake.h"
 
@@ -14,6 +15,10 @@ struct hostile {
     void (*on_start)(struct hostile *h);
     void (*on_want)(struct hostile *h, const fl_WantRange *range);
     void (*on_hashes)(struct hostile *h, uint32_t index);
+    void (*on_writable)(struct hostile *h);
+    fl_WantRange queue[64]; /* wanted and not answered yet: [head, tail), modulo the length */
+    unsigned head, tail;
+    size_t sent; /* bytes of the block at hand */
     uint32_t listed;
     uint64_t wanted; /* bytes asked for and not answered */
     unsigned wants, asks;
@@ -58,6 +63,10 @@ static int source_message(void *ctx, struct tunnel *tunnel, const struct frame *
 
 static void source_writable(void *ctx, struct tunnel *tunnel)
 {
+    struct hostile *h = ctx;
+
+    if (h->on_writable)
+        h->on_writable(h);
 }
 
 static void source_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
@@ -436,6 +445,93 @@ static void hash_wrong_twice(void **state)
     end(&h);
 }
 
+#define LARGE_SIZE  UINT64_C(2200000000) /* so that a block is longer than a piece */
+#define LARGE_BLOCK (2 * BLOCKS_PIECE)
+#define LARGE_WRONG                                                                                \
+    5 /* the block that has data and a hash that is not theirs; the others are zero */
+
+static int zero_block(struct hostile *h, uint32_t number)
+{
+    uint64_t left = LARGE_SIZE - (uint64_t)number * LARGE_BLOCK;
+    uint8_t frame[FRAME_MAX];
+    fl_BlockHead head = {.block = number, .zero = true};
+
+    head.length = (uint32_t)(left < LARGE_BLOCK ? left : LARGE_BLOCK);
+    int n =
+        message_encode_delimited(fl_BlockHead_fields, &head, frame + FRAME_HEADER, FRAME_BODY_MAX);
+    frame_put(frame, FRAME_BLOCK, 0, (size_t)n);
+    return tunnel_send(h->tunnel, frame, FRAME_HEADER + (size_t)n);
+}
+
+static int wrong_block_in_pieces(struct hostile *h)
+{
+    static uint8_t frame[FRAME_MAX];
+    fl_BlockHead head = {.block = LARGE_WRONG, .length = LARGE_BLOCK};
+
+    while (h->sent < LARGE_BLOCK) {
+        size_t n = 0, len = 8192;
+        if (h->sent == 0)
+            n = (size_t)message_encode_delimited(fl_BlockHead_fields, &head, frame + FRAME_HEADER,
+                                                 FRAME_BODY_MAX);
+        memset(frame + FRAME_HEADER + n, 'x', len);
+        frame_put(frame, h->sent ? FRAME_BLOCK_DATA : FRAME_BLOCK, 0, n + len);
+        int rc = tunnel_send(h->tunnel, frame, FRAME_HEADER + n + len);
+        if (rc)
+            return rc;
+        h->sent += len;
+    }
+    h->sent = 0;
+    return 0;
+}
+
+static void large_answer(struct hostile *h)
+{
+    while (h->head < h->tail) {
+        fl_WantRange *range = &h->queue[h->head % 64];
+        if (range->count == 0) {
+            h->head++;
+            continue;
+        }
+        if (range->first == LARGE_WRONG ? wrong_block_in_pieces(h) : zero_block(h, range->first))
+            return;
+        range->first++;
+        range->count--;
+    }
+}
+
+static void large_want(struct hostile *h, const fl_WantRange *range)
+{
+    h->asks += range->first <= LARGE_WRONG && LARGE_WRONG < range->first + range->count;
+    assert_true(h->tail - h->head < 64);
+    h->queue[h->tail++ % 64] = *range;
+    large_answer(h);
+}
+
+static void large_start(struct hostile *h)
+{
+    file(h, "large", LARGE_SIZE);
+    list_end(h);
+}
+
+/* A block of several pieces is written before its hash is known, so a wrong one must be undone. */
+static void hash_of_a_large_block(void **state)
+{
+    struct hostile h;
+
+    begin(&h);
+    h.on_start = large_start;
+    h.on_want = large_want;
+    h.on_writable = large_answer;
+    run(&h);
+    assert_int_equal(h.rig.end, RECEIVE_FAILED);
+    assert_int_equal(h.asks, 2);
+    assert_int_equal(h.rig.errors, 1);
+    assert_string_equal(h.rig.error[0].code, "hash");
+    assert_int_equal(access(rig_path(h.rig.to, "large"), F_OK), -1);
+    assert_false(rig_has_parts(h.rig.to));
+    end(&h);
+}
+
 static void hash_once(struct hostile *h, const fl_WantRange *range)
 {
     block(h, range->index, 0, 4, (const uint8_t *)"good", 4, h->wants > 1);
@@ -523,10 +619,15 @@ static void large_claims(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_names),       cmocka_unit_test(each_bad_name),
-        cmocka_unit_test(through_links),   cmocka_unit_test(broken_lists),
-        cmocka_unit_test(broken_blocks),   cmocka_unit_test(hash_wrong_twice),
-        cmocka_unit_test(hash_wrong_once), cmocka_unit_test(endless_changes),
+        cmocka_unit_test(bad_names),
+        cmocka_unit_test(each_bad_name),
+        cmocka_unit_test(through_links),
+        cmocka_unit_test(broken_lists),
+        cmocka_unit_test(broken_blocks),
+        cmocka_unit_test(hash_wrong_twice),
+        cmocka_unit_test(hash_of_a_large_block),
+        cmocka_unit_test(hash_wrong_once),
+        cmocka_unit_test(endless_changes),
         cmocka_unit_test(large_claims),
     };
 
