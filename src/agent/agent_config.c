@@ -9,8 +9,6 @@
 #include "base/log.h"
 
 static const char *const direct_choices[] = {"allowed", "never", NULL};
-static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
-static const char *const format_choices[] = {"text", "json", NULL};
 
 #define AT(field) .offset = offsetof(struct agent_config, field)
 
@@ -36,12 +34,12 @@ static const struct config_key log_keys[] = {
     {.name = "level",
      .type = CONFIG_ENUM,
      AT(log_level),
-     .choices = level_choices,
+     .choices = log_level_names,
      .help = "least level that is logged"},
     {.name = "format",
      .type = CONFIG_ENUM,
      AT(log_format),
-     .choices = format_choices,
+     .choices = log_format_names,
      .help = "text, or one JSON object a line"},
     {0},
 };

@@ -71,7 +71,7 @@ static void help(void)
                "Getting started:\n"
                "  1. Where the console runs:  fairlead agent config > agent.json     (--via PROXY "
                "if only a proxy is reachable)\n"
-               "  2. Copy agent.json here; it holds a token that admits one new agent, so keep it "
+               "  2. Copy agent.json here; it holds a token that admits new agents, so keep it "
                "private.\n"
                "  3. fairlead-agent --config agent.json --state /var/lib/fairlead-agent\n"
                "\n"

@@ -789,14 +789,21 @@ void config_done(const struct config_key *keys, void *dst)
     }
 }
 
+static void print_choices(const struct config_key *key)
+{
+    for (size_t i = 0; key->choices && key->choices[i]; i++)
+        printf("%s%s", i ? "|" : ": ", key->choices[i]);
+}
+
 void config_help(const struct config_key *keys, int indent)
 {
     for (; keys->name; keys++) {
         int width = 30 - indent - (int)strlen(keys->name);
 
-        printf("%*s%s %*s%-10s %s%s\n", indent, "", keys->name, width > 0 ? width : 0, "",
-               types[keys->type].name, keys->help ? keys->help : "",
-               keys->flags & CONFIG_REQUIRED ? " (required)" : "");
+        printf("%*s%s %*s%-10s %s", indent, "", keys->name, width > 0 ? width : 0, "",
+               types[keys->type].name, keys->help ? keys->help : "");
+        print_choices(keys);
+        printf("%s\n", keys->flags & CONFIG_REQUIRED ? " (required)" : "");
         if (keys->type == CONFIG_GROUP)
             config_help(keys->keys, indent + 2);
     }

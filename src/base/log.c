@@ -20,8 +20,8 @@
 #define LINE_RESERVE   24
 #define UNIT_MAX       24 /* longest escape of one character: four bytes as \xNN, in JSON \\xNN */
 
-static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
-static const char *const format_names[] = {"text", "json", NULL};
+const char *const log_level_names[] = {"debug", "info", "warn", "error", NULL};
+const char *const log_format_names[] = {"text", "json", NULL};
 
 static struct {
     const char *program;
@@ -250,7 +250,7 @@ static void put_head(struct line *line, enum log_level level, const char *event)
         (void)put_text(line, "{\"time\":\"");
         put_time(line);
         (void)put_text(line, "\",\"level\":\"");
-        (void)put_text(line, level_names[level]);
+        (void)put_text(line, log_level_names[level]);
         (void)put_text(line, "\",\"program\":");
         put_string(line, settings.program, strlen(settings.program));
         (void)put_text(line, ",\"event\":");
@@ -259,7 +259,7 @@ static void put_head(struct line *line, enum log_level level, const char *event)
     }
     put_time(line);
     (void)put_text(line, " ");
-    (void)put_text(line, level_names[level]);
+    (void)put_text(line, log_level_names[level]);
     (void)put_text(line, " ");
     (void)put_text(line, settings.program);
     (void)put_text(line, ": ");
@@ -320,7 +320,7 @@ static int name_index(const char *const *names, const char *text)
 
 int log_level_parse(const char *text, enum log_level *ret_level)
 {
-    int i = name_index(level_names, text);
+    int i = name_index(log_level_names, text);
 
     if (i < 0)
         return i;
@@ -330,7 +330,7 @@ int log_level_parse(const char *text, enum log_level *ret_level)
 
 int log_format_parse(const char *text, enum log_format *ret_format)
 {
-    int i = name_index(format_names, text);
+    int i = name_index(log_format_names, text);
 
     if (i < 0)
         return i;

@@ -17,6 +17,10 @@
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_LEVELS };
 enum log_format { LOG_TEXT, LOG_JSON };
 
+/* Their names in order, NULL-terminated: the choices of configuration files. */
+extern const char *const log_level_names[];
+extern const char *const log_format_names[];
+
 enum log_field_type {
     LOG_FIELD_END,
     LOG_FIELD_STR,

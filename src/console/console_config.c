@@ -7,19 +7,16 @@
 #include "base/error.h"
 #include "base/log.h"
 
-static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
-static const char *const format_choices[] = {"text", "json", NULL};
-
 static const struct config_key log_keys[] = {
     {.name = "level",
      .type = CONFIG_ENUM,
      .offset = offsetof(struct console_config, log_level),
-     .choices = level_choices,
-     .help = "least level shown: debug, info, warn, error"},
+     .choices = log_level_names,
+     .help = "least level shown"},
     {.name = "format",
      .type = CONFIG_ENUM,
      .offset = offsetof(struct console_config, log_format),
-     .choices = format_choices,
+     .choices = log_format_names,
      .help = "text or json"},
     {.name = NULL},
 };

@@ -19,8 +19,6 @@
 
 static const char *const raw_choices[] = {"never", "allowed", "required", NULL};
 static const char *const sandbox_choices[] = {"on", "off", NULL};
-static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
-static const char *const format_choices[] = {"text", "json", NULL};
 
 static const struct config_key limit_keys[] = {
     {"endpoints", CONFIG_INT, LIMIT(endpoints), .min = 1, .max = COUNT_MAX,
@@ -39,9 +37,9 @@ static const struct config_key limit_keys[] = {
 };
 
 static const struct config_key log_keys[] = {
-    {"level", CONFIG_ENUM, LOG_AT(level), .choices = level_choices,
+    {"level", CONFIG_ENUM, LOG_AT(level), .choices = log_level_names,
      .help = "least level shown (info)"},
-    {"format", CONFIG_ENUM, LOG_AT(format), .choices = format_choices,
+    {"format", CONFIG_ENUM, LOG_AT(format), .choices = log_format_names,
      .help = "of each line (text)"},
     {0},
 };
