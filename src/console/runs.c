@@ -380,6 +380,17 @@ static void take_report(struct runs *runs, struct runs_flow *flow, const fl_Flow
         (void)update(runs, flow->run);
 }
 
+/* flow_find - the flow that a message names, or NULL; *ret_id is its id. */
+static struct runs_flow *flow_find(struct runs *runs, const pb_byte_t wire[static FL_ID_BYTES],
+                                   struct fl_id *ret_id)
+{
+    struct runs_flow *flow = NULL;
+
+    memcpy(ret_id->b, wire, FL_ID_BYTES);
+    HASH_FIND(hh, runs->flows, ret_id, sizeof(*ret_id), flow);
+    return flow;
+}
+
 static int on_report(struct runs *runs, struct fleet_agent *agent, const struct frame *frame)
 {
     fl_FlowReport report;
@@ -388,9 +399,7 @@ static int on_report(struct runs *runs, struct fleet_agent *agent, const struct 
 
     if (rc)
         return rc;
-    memcpy(id.b, report.flow, FL_ID_BYTES);
-    struct runs_flow *flow = NULL;
-    HASH_FIND(hh, runs->flows, &id, sizeof(id), flow);
+    struct runs_flow *flow = flow_find(runs, report.flow, &id);
     if (flow && id_equal(&flow->row.target, &agent->row.id)) {
         take_report(runs, flow, &report);
         return 0;
@@ -412,9 +421,7 @@ static int on_error(struct runs *runs, struct fleet_agent *agent, const struct f
 
     if (rc)
         return rc;
-    memcpy(id.b, message.flow, FL_ID_BYTES);
-    struct runs_flow *flow = NULL;
-    HASH_FIND(hh, runs->flows, &id, sizeof(id), flow);
+    struct runs_flow *flow = flow_find(runs, message.flow, &id);
     if (!flow || (!id_equal(&flow->row.target, &agent->row.id) &&
                   !id_equal(&flow->row.source, &agent->row.id)))
         return 0;
@@ -468,9 +475,7 @@ static void on_ready(void *ctx, struct fleet_agent *agent, const fl_FlowHave *ha
     for (size_t i = 0; i < count; i++) {
         struct fl_id id;
 
-        memcpy(id.b, have[i].flow, FL_ID_BYTES);
-        HASH_FIND(hh, runs->flows, &id, sizeof(id), flow);
-        if (!flow)
+        if (!flow_find(runs, have[i].flow, &id))
             orders_forget(agent, &id, have[i].generation + 1);
     }
     HASH_ITER (hh, runs->flows, flow, tmp) {
