@@ -4,7 +4,7 @@ DESTDIR ?=
 PYTHON  := /usr/bin/python3
 CONFIG  ?= --buildtype=debugoptimized
 
-.PHONY: help setup build demo test test-long bench lint fmt fuzz install clean
+.PHONY: help setup build demo test bench lint fmt fuzz install clean
 
 help:
 	@echo 'make build     build/fairlead-proxy, fairlead-agent, fairlead-console, fairlead'
