@@ -92,7 +92,6 @@ enum stmt {
     S_RUN_NEXT,
     S_RUN_ADD,
     S_RUN_SET,
-    S_RUN_GET,
     S_RUN_FIND,
     S_RUN_LATEST,
     S_RUNS,
@@ -153,7 +152,6 @@ static const char *const sql[S_COUNT] = {
     [S_RUN_NEXT] = "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?",
     [S_RUN_ADD] = "INSERT INTO runs(" RUN_COLUMNS ") VALUES(?, ?, ?, ?, ?, ?, ?)",
     [S_RUN_SET] = "UPDATE runs SET action = ?, state = ?, ended = ? WHERE id = ?",
-    [S_RUN_GET] = "SELECT " RUN_COLUMNS " FROM runs WHERE id = ?",
     [S_RUN_FIND] =
         "SELECT " RUN_COLUMNS " FROM runs WHERE lower(hex(id)) LIKE lower(?) || '%' LIMIT 2",
     [S_RUN_LATEST] = "SELECT " RUN_COLUMNS " FROM runs WHERE job = ? ORDER BY number DESC LIMIT 1",
@@ -913,14 +911,6 @@ static int run_one(struct store *store, sqlite3_stmt *stmt, struct store_run *re
     rc = next(store, stmt);
     sqlite3_reset(stmt);
     return rc == 1 ? -FL_EEXISTS : rc;
-}
-
-int store_run_get(struct store *store, const struct fl_id *id, struct store_run *ret_run)
-{
-    sqlite3_stmt *stmt;
-    int rc = query(store, &stmt, S_RUN_GET, "d", id);
-
-    return rc ? rc : run_one(store, stmt, ret_run);
 }
 
 int store_run_find(struct store *store, const char *prefix, struct store_run *ret_run)

@@ -210,7 +210,6 @@ int store_jobs(struct store *store, void (*each)(void *ctx, const struct store_j
 int store_run_add(struct store *store, struct store_run *run, const struct store_flow *flows,
                   size_t count);
 int store_run_set(struct store *store, const struct store_run *run); /* action, state, ended */
-int store_run_get(struct store *store, const struct fl_id *id, struct store_run *ret_run);
 /* store_run_find - by the first hex digits of its id: -FL_ENOTFOUND none, -FL_EEXISTS several. */
 int store_run_find(struct store *store, const char *prefix, struct store_run *ret_run);
 int store_run_latest(struct store *store, const struct fl_id *job, struct store_run *ret_run);

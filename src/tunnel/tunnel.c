@@ -114,7 +114,6 @@ struct tunnel {
     uint64_t last_rx, last_ping, last_use;
     uint64_t last_progress; /* the leg took something, or nothing waited */
     uint64_t last_sent;     /* stream.sent then */
-    uint64_t rx_plain, tx_plain;
     uint64_t since_rekey;
 };
 
@@ -521,7 +520,6 @@ static void hand_out(struct tunnel *t)
             tunnel_end(t, TUNNEL_CLOSE_PROTOCOL, error_text(size));
         if (size <= 0)
             return;
-        t->rx_plain += (size_t)size;
         on_frame(t, &frame);
         if (t->state == TUNNEL_OVER)
             return;
@@ -825,16 +823,6 @@ const char *tunnel_via(const struct tunnel *t)
     return t->via;
 }
 
-uint64_t tunnel_rx_bytes(const struct tunnel *t)
-{
-    return t->rx_plain;
-}
-
-uint64_t tunnel_tx_bytes(const struct tunnel *t)
-{
-    return t->tx_plain;
-}
-
 size_t tunnel_room(const struct tunnel *t)
 {
     size_t held = outbox_held(&t->outbox);
@@ -856,7 +844,6 @@ void tunnel_commit(struct tunnel *t, size_t len)
     if (t->state >= TUNNEL_CLOSING)
         return;
     outbox_commit(&t->outbox, len);
-    t->tx_plain += len;
     turn_queue(t->turn, &t->item);
 }
 

@@ -52,9 +52,6 @@ const struct fl_id *tunnel_flow(const struct tunnel *tunnel);
 bool tunnel_is_caller(const struct tunnel *tunnel);
 /* "direct tcp", "proxy NAME tcp" */
 const char *tunnel_via(const struct tunnel *tunnel);
-/* Plain bytes of frames since it opened. */
-uint64_t tunnel_rx_bytes(const struct tunnel *tunnel);
-uint64_t tunnel_tx_bytes(const struct tunnel *tunnel);
 
 /* tunnel_send - queue one whole frame made by message_encode() (header and body, @len bytes). 0:
  * accepted in order; -EAGAIN: no room, wait for writable(); -FL_ECLOSED. */
