@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utlist.h>
+
 #include "identity/hello.h"
 
 #define PLANNED_MAX (200 * 1024)
@@ -741,14 +743,27 @@ static void check_memory(struct relay *relay)
           busy);
 }
 
-/* Two seconds after it was denied, an agent has neither control leg nor session; a stall may hide
- * the end from it. */
+/* The proxy has let go of every leg of the denied agent. */
+static void check_denied_at_proxy(const struct relay *relay)
+{
+    const struct world *world = &relay->world;
+    const struct conn *conn;
+
+    for (unsigned i = 0; world->up && i < world->workers; i++)
+        DL_FOREACH (world->worker[i].known, conn)
+            CHECK(world, conn_is_closed(conn) || !party_equal(&conn->party, &relay->suspect),
+                  "the proxy still serves a denied agent");
+}
+
+/* Two seconds after it was denied, an agent has neither control leg nor session. A stall may hide
+ * the end from it, and so may bytes that were on their way before and that it takes slowly. */
 static void check_denied(const struct relay *relay)
 {
     const struct world *world = &relay->world;
 
     if (relay->denied_at == 0 || world->now < relay->denied_at + 2 * CLOCK_SEC)
         return;
+    check_denied_at_proxy(relay);
     for (unsigned i = 0; i < relay->peer_count; i++) {
         const struct peer *peer = &relay->peers[i];
 
@@ -757,7 +772,8 @@ static void check_denied(const struct relay *relay)
         CHECK(world, peer->state != PEER_READY, "a denied agent is registered");
         for (const struct stream *stream = peer->streams; stream; stream = stream->next)
             CHECK(world,
-                  stream->state != STREAM_OPEN || stream->stalled_until + CLOCK_SEC > world->now,
+                  stream->state != STREAM_OPEN || stream->pace ||
+                      stream->stalled_until + CLOCK_SEC > world->now,
                   "a denied agent has a session");
     }
 }
