@@ -28,7 +28,8 @@
 
 /* What is being read, for messages. */
 struct reader {
-    const char *name;            /* of the file */
+    const char *name;            /* of the file; NULL: none is named in messages */
+    bool live;                   /* keys without CONFIG_LIVE are refused, none is required */
     const char *text;            /* the whole file */
     size_t len;                  /* of @text */
     const char *path[DEPTH_MAX]; /* names of the groups around the key at hand */
@@ -163,9 +164,12 @@ __attribute__((format(printf, 3, 4))) static int fail(const struct reader *reade
     va_start(args, format);
     (void)vsnprintf(what, sizeof(what), format, args);
     va_end(args);
-    (void)snprintf(reader->message, reader->cap, "%s:%d: \"%s\": %s", reader->name,
-                   line_of(reader, key), log_escape(shown, sizeof(shown), path, strlen(path)),
-                   what);
+    log_escape(shown, sizeof(shown), path, strlen(path));
+    if (reader->name)
+        (void)snprintf(reader->message, reader->cap, "%s:%d: \"%s\": %s", reader->name,
+                       line_of(reader, key), shown, what);
+    else
+        (void)snprintf(reader->message, reader->cap, "\"%s\": %s", shown, what);
     return -FL_ECONFIG;
 }
 
@@ -677,11 +681,13 @@ static int read_object(struct reader *reader, const struct config_key *keys, con
 
         if (!key)
             return unknown_key(reader, keys, name);
+        if (reader->live && !(key->flags & CONFIG_LIVE))
+            return fail(reader, name, "cannot be changed while the program runs, only in its file");
         r = types[key->type].set(reader, key, value, (char *)dst + key->offset);
         if (r)
             return r;
     }
-    return find_missing(reader, keys, object);
+    return reader->live ? 0 : find_missing(reader, keys, object);
 }
 
 /* syntax_error - jansson's own words and line, without the text near the error: that may be a part
@@ -694,34 +700,55 @@ static int syntax_error(const struct reader *reader, json_error_t *error)
 
     if (near && !key)
         *near = '\0';
-    (void)snprintf(reader->message, reader->cap, "%s:%d: not valid JSON: %s", reader->name,
-                   error->line > 0 ? error->line : 1,
-                   log_escape(shown, sizeof(shown), error->text, strlen(error->text)));
+    log_escape(shown, sizeof(shown), error->text, strlen(error->text));
+    if (reader->name)
+        (void)snprintf(reader->message, reader->cap, "%s:%d: not valid JSON: %s", reader->name,
+                       error->line > 0 ? error->line : 1, shown);
+    else
+        (void)snprintf(reader->message, reader->cap, "not valid JSON: %s", shown);
     return -FL_ECONFIG;
+}
+
+/* parse - the whole text of @reader into @dst. */
+static int parse(struct reader *reader, const struct config_key *keys, void *dst)
+{
+    json_error_t error;
+    json_t *root = json_loadb(reader->text, reader->len, JSON_REJECT_DUPLICATES, &error);
+    int r;
+
+    if (!root)
+        return syntax_error(reader, &error);
+    if (reader->cap > 0)
+        reader->message[0] = '\0';
+    if (json_is_object(root)) {
+        r = read_object(reader, keys, root, dst);
+    } else {
+        (void)snprintf(reader->message, reader->cap, "%s%sexpected an object {…}, got %s",
+                       reader->name ? reader->name : "", reader->name ? ":1: " : "",
+                       type_name(root));
+        r = -FL_ECONFIG;
+    }
+    json_decref(root);
+    if (r && reader->cap > 0 && reader->message[0] == '\0')
+        (void)snprintf(reader->message, reader->cap, "%s%s%s", reader->name ? reader->name : "",
+                       reader->name ? ": " : "", error_text(r));
+    return r;
 }
 
 int config_parse(const char *name, const char *text, size_t len, const struct config_key *keys,
                  void *dst, char *message, size_t cap)
 {
     struct reader reader = {.name = name, .text = text, .len = len, .message = message, .cap = cap};
-    json_error_t error;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
-    int r;
 
-    if (!root)
-        return syntax_error(&reader, &error);
-    if (cap > 0)
-        message[0] = '\0';
-    if (json_is_object(root)) {
-        r = read_object(&reader, keys, root, dst);
-    } else {
-        (void)snprintf(message, cap, "%s:1: expected an object {…}, got %s", name, type_name(root));
-        r = -FL_ECONFIG;
-    }
-    json_decref(root);
-    if (r && cap > 0 && message[0] == '\0')
-        (void)snprintf(message, cap, "%s: %s", name, error_text(r));
-    return r;
+    return parse(&reader, keys, dst);
+}
+
+int config_patch(const char *text, size_t len, const struct config_key *keys, void *dst,
+                 char *message, size_t cap)
+{
+    struct reader reader = {.live = true, .text = text, .len = len, .message = message, .cap = cap};
+
+    return parse(&reader, keys, dst);
 }
 
 int config_load(const char *path, const struct config_key *keys, void *dst, char *message,

@@ -27,8 +27,10 @@ enum config_flags {
     CONFIG_SECRET = 2,   /* its value is never shown, not in errors either */
     CONFIG_ADDRESS = 4,  /* string(s) of the form HOST:PORT, [v6]:PORT or :PORT */
     CONFIG_BASE64 = 8,   /* string: base64 text, white space allowed */
-    CONFIG_PEM = 16, /* string: PEM text, or the path of a file of it (no "-----"; relative to the
-                        configuration file's folder), which the text then replaces */
+    CONFIG_PEM = 16,  /* string: PEM text, or the path of a file of it (no "-----"; relative to the
+                         configuration file's folder), which the text then replaces */
+    CONFIG_LIVE = 32, /* config_patch() may change it while the program runs; a group and its keys
+                         each say so. Never with CONFIG_PEM or CONFIG_SECRET */
 };
 
 struct config_strings {
@@ -58,6 +60,21 @@ int config_load(const char *path, const struct config_key *keys, void *dst, char
  * fuzzers. */
 int config_parse(const char *name, const char *text, size_t len, const struct config_key *keys,
                  void *dst, char *message, size_t cap);
+
+/* config_patch - change @dst, which holds valid values, by the JSON object @text: only keys with
+ * CONFIG_LIVE are taken, and what is left out stays. The text may come from a peer. Returns 0; else
+ * -FL_ECONFIG or -ENOMEM with the one line in @message, without file and line ("\"group.key\": what
+ * is wrong"), and @dst partly changed. */
+int config_patch(const char *text, size_t len, const struct config_key *keys, void *dst,
+                 char *message, size_t cap);
+
+/* config_copy_live - the values of all keys with CONFIG_LIVE from @src to @dst, which must have
+ * none there yet; config_done() it. Returns 0 or -ENOMEM. */
+int config_copy_live(const struct config_key *keys, const void *src, void *dst);
+
+/* config_live_json - the values of all keys with CONFIG_LIVE as JSON, in the shape of a patch.
+ * Malloc'd; NULL without memory. */
+char *config_live_json(const struct config_key *keys, const void *src);
 
 /* config_blame - the one line for a value that is wrong in a way that a table cannot say: as
  * config_load() words it, with file, line and @key ("group.key"). The file is read again for the

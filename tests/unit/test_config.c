@@ -43,6 +43,26 @@ static const struct config_key limit_keys[] = {
     {NULL},
 };
 
+static const struct config_key live_limit_keys[] = {
+    {"sessions", CONFIG_INT, offsetof(struct limits, sessions), CONFIG_LIVE, 1, 100, NULL, NULL,
+     "at once"},
+    {"rate", CONFIG_RATE, offsetof(struct limits, rate), CONFIG_LIVE, 0, 0, NULL, NULL, "speed"},
+    {NULL},
+};
+
+/* Some of @keys as a running program takes them. */
+static const struct config_key live_keys[] = {
+    {"device_name", CONFIG_STRING, offsetof(struct sample, name), CONFIG_REQUIRED, 0, 0, NULL, NULL,
+     ""},
+    {"direct", CONFIG_BOOL, offsetof(struct sample, direct), CONFIG_LIVE, 0, 0, NULL, NULL, ""},
+    {"raw", CONFIG_ENUM, offsetof(struct sample, raw), CONFIG_LIVE, 0, 0, raws, NULL, ""},
+    {"tags", CONFIG_STRINGS, offsetof(struct sample, tags), CONFIG_LIVE, 0, 3, NULL, NULL, ""},
+    {"ca", CONFIG_STRING, offsetof(struct sample, ca), CONFIG_PEM, 0, 0, NULL, NULL, ""},
+    {"limits", CONFIG_GROUP, offsetof(struct sample, limits), CONFIG_LIVE, 0, 0, NULL,
+     live_limit_keys, ""},
+    {NULL},
+};
+
 static const struct config_key keys[] = {
     {"device_name", CONFIG_STRING, offsetof(struct sample, name), CONFIG_REQUIRED, 0, 0, NULL, NULL,
      "name shown"},
@@ -279,6 +299,70 @@ static void files_are_read(void **state)
     rmdir(dir);
 }
 
+/* not_patched - @text is refused with exactly @expected. */
+static void not_patched(const char *text, const char *expected)
+{
+    struct sample other = {0};
+
+    assert_int_equal(config_patch(text, strlen(text), live_keys, &other, message, sizeof(message)),
+                     -FL_ECONFIG);
+    assert_string_equal(message, expected);
+    config_done(live_keys, &other);
+}
+
+static void a_patch_changes_live_keys_only(void **state)
+{
+    static const char patch[] =
+        "{\"limits\": {\"rate\": 7}, \"tags\": [\"c\"], \"raw\": \"required\"}";
+    struct sample copy = {0};
+
+    assert_int_equal(parse("{\"device_name\": \"x\", \"direct\": true, \"tags\": [\"a\", \"b\"],"
+                           " \"raw\": \"never\", \"limits\": {\"sessions\": 5, \"rate\": 3}}"),
+                     0);
+    assert_int_equal(config_copy_live(live_keys, &sample, &copy), 0);
+    assert_null(copy.name);
+    assert_int_equal(config_patch(patch, strlen(patch), live_keys, &copy, message, sizeof(message)),
+                     0);
+    assert_true(copy.direct);
+    assert_int_equal(copy.limits.sessions, 5);
+    assert_int_equal(copy.limits.rate, 7 * 1024);
+    assert_int_equal(copy.raw, 2);
+    assert_int_equal(copy.tags.count, 1);
+    assert_string_equal(copy.tags.item[0], "c");
+    assert_int_equal(sample.tags.count, 2); /* the copy is deep */
+    assert_string_equal(sample.tags.item[1], "b");
+    config_done(live_keys, &copy);
+}
+
+static void a_patch_says_what_is_wrong(void **state)
+{
+    not_patched("{\"device_name\": \"y\"}",
+                "\"device_name\": cannot be changed while the program runs, only in its file");
+    not_patched("{\"ca\": \"/etc/passwd\"}",
+                "\"ca\": cannot be changed while the program runs, only in its file");
+    not_patched("{\"limits\": {\"ratte\": 1}}",
+                "\"limits.ratte\": unknown key (did you mean \"rate\"?)");
+    not_patched("{\"limits\": {\"sessions\": 0}}",
+                "\"limits.sessions\": expected a whole number from 1 to 100, got 0");
+    not_patched("[]", "expected an object {…}, got a list");
+    not_patched("{", "not valid JSON: string or '}' expected near end of file");
+}
+
+static void live_values_are_written_as_a_patch(void **state)
+{
+    assert_int_equal(parse("{\"device_name\": \"x\", \"direct\": true, \"tags\": [\"a\"],"
+                           " \"raw\": \"allowed\", \"limits\": {\"sessions\": 5, \"rate\": 3}}"),
+                     0);
+    char *text = config_live_json(live_keys, &sample);
+    assert_string_equal(text, "{\"direct\":true,\"raw\":\"allowed\",\"tags\":[\"a\"],"
+                              "\"limits\":{\"sessions\":5,\"rate\":3}}");
+    struct sample copy = {0};
+    assert_int_equal(config_patch(text, strlen(text), live_keys, &copy, message, sizeof(message)),
+                     0);
+    config_done(live_keys, &copy);
+    free(text);
+}
+
 static void nearest_words(void **state)
 {
     static const char *const words[] = {"list", "show", "start", "stop", "remove", NULL};
@@ -330,13 +414,22 @@ static void addresses_are_split(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_whole_file_is_read),     cmocka_unit_test(defaults_stay),
-        cmocka_unit_test(misspelt_keys_are_named),  cmocka_unit_test(the_line_is_the_keys_own),
-        cmocka_unit_test(wrong_values_are_shown),   cmocka_unit_test(syntax_errors_have_their_line),
-        cmocka_unit_test(secrets_are_never_shown),  cmocka_unit_test(base64_is_checked),
-        cmocka_unit_test(deep_nesting_is_an_error), cmocka_unit_test(long_words_are_cut),
-        cmocka_unit_test(files_are_read),           cmocka_unit_test(nearest_words),
+        cmocka_unit_test(a_whole_file_is_read),
+        cmocka_unit_test(defaults_stay),
+        cmocka_unit_test(misspelt_keys_are_named),
+        cmocka_unit_test(the_line_is_the_keys_own),
+        cmocka_unit_test(wrong_values_are_shown),
+        cmocka_unit_test(syntax_errors_have_their_line),
+        cmocka_unit_test(secrets_are_never_shown),
+        cmocka_unit_test(base64_is_checked),
+        cmocka_unit_test(deep_nesting_is_an_error),
+        cmocka_unit_test(long_words_are_cut),
+        cmocka_unit_test(files_are_read),
+        cmocka_unit_test(nearest_words),
         cmocka_unit_test(addresses_are_split),
+        cmocka_unit_test(a_patch_changes_live_keys_only),
+        cmocka_unit_test(a_patch_says_what_is_wrong),
+        cmocka_unit_test(live_values_are_written_as_a_patch),
     };
 
     return cmocka_run_group_tests(tests, NULL, clean_up);
