@@ -21,7 +21,7 @@ static bool make_room(struct worker *worker)
 {
     struct proxy *proxy = worker->proxy;
     return atomic_load_explicit(&proxy->strangers, memory_order_relaxed) <
-               proxy->limits.handshakes ||
+               worker->settings.limits.handshakes ||
            worker_evict_stranger(worker);
 }
 

@@ -265,7 +265,8 @@ static void answer_hello(struct conn *conn)
     }
     memcpy(ack.boot, proxy->boot, sizeof(proxy->boot));
     ack.time = worker->env.wall(worker->env.ctx);
-    ack.caps = proxy->raw != PROXY_RAW_NEVER && leg_can_raw(conn->leg) ? HELLO_CAP_RAW : 0;
+    ack.caps =
+        worker->settings.raw != PROXY_RAW_NEVER && leg_can_raw(conn->leg) ? HELLO_CAP_RAW : 0;
     ack.ping_interval = CONTROL_PING_SECONDS;
     conn_send_message(conn, FRAME_HELLO_ACK, fl_Hello_fields, &ack);
 }

@@ -325,13 +325,12 @@ static void stop_workers(struct server *server)
 
 static int serve(struct server *server, const struct proxy_config *config)
 {
-    struct proxy_limits limits;
-    proxy_config_limits(config, &limits);
-    raise_descriptors(&limits);
-    int rc = proxy_init(&server->proxy, server->identity, &limits);
+    struct proxy_settings settings;
+    proxy_config_settings(config, &settings);
+    raise_descriptors(&settings.limits);
+    int rc = proxy_init(&server->proxy, server->identity, &settings);
     if (rc)
         return rc;
-    server->proxy.raw = config->raw;
     server->proxy.statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     rc = make_workers(server, config);
     if (rc == 0)

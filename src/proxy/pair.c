@@ -60,6 +60,14 @@ int pair_new(uint32_t sessions, uint32_t per_agent, struct pair **ret_pair)
     return 0;
 }
 
+void pair_set_max(struct pair *pair, uint32_t sessions, uint32_t per_agent)
+{
+    pthread_mutex_lock(&pair->lock);
+    pair->max = sessions;
+    pair->per_agent = per_agent;
+    pthread_mutex_unlock(&pair->lock);
+}
+
 enum close_reason pair_allowed(const struct party *caller, const struct party *callee)
 {
     unsigned role = (unsigned)caller->role;

@@ -61,6 +61,9 @@ int pair_new(uint32_t sessions, uint32_t per_agent, struct pair **ret_pair);
 void pair_free(
     struct pair *pair); /* sessions still offered go with it; live ones must have ended */
 
+/* pair_set_max - from now on; sessions beyond it stay. */
+void pair_set_max(struct pair *pair, uint32_t sessions, uint32_t per_agent);
+
 /* pair_allowed - may @caller ask for @callee? CLOSE_DONE or REFUSED. */
 enum close_reason pair_allowed(const struct party *caller, const struct party *callee);
 

@@ -2,25 +2,18 @@
 
 #include <gnutls/crypto.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "proxy/worker.h"
 
-const struct proxy_limits proxy_limits_default = {
-    .endpoints = 20000,
-    .sessions = 20000,
-    .sessions_per_agent = 1000,
-    .handshakes = 4096,
-    .idle = 600 * CLOCK_SEC,
-    .stall = 120 * CLOCK_SEC,
-};
-
-int proxy_init(struct proxy *proxy, struct identity *identity, const struct proxy_limits *limits)
+int proxy_init(struct proxy *proxy, struct identity *identity,
+               const struct proxy_settings *settings)
 {
+    const struct proxy_limits *limits = &settings->limits;
     int rc;
 
-    *proxy = (struct proxy){.limits = *limits, .raw = PROXY_RAW_ALLOWED, .statm = -1};
+    *proxy = (struct proxy){.settings = *settings, .statm = -1};
     atomic_init(&proxy->strangers, 0);
+    atomic_init(&proxy->settings_epoch, 0);
     if (gnutls_rnd(GNUTLS_RND_NONCE, proxy->boot, sizeof(proxy->boot)) < 0)
         return -FL_EKEY;
     rc = registry_new(limits->endpoints, &proxy->registry);
@@ -31,6 +24,7 @@ int proxy_init(struct proxy *proxy, struct identity *identity, const struct prox
         registry_free(proxy->registry);
         return rc;
     }
+    pthread_mutex_init(&proxy->settings_lock, NULL);
     proxy->identity = identity_ref(identity);
     return 0;
 }
@@ -40,6 +34,7 @@ void proxy_done(struct proxy *proxy)
     pair_free(proxy->pair);
     registry_free(proxy->registry);
     identity_unref(proxy->identity);
+    pthread_mutex_destroy(&proxy->settings_lock);
 }
 
 void proxy_add_worker(struct proxy *proxy, struct worker *worker)

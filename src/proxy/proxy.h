@@ -9,36 +9,23 @@
 #ifndef FL_PROXY_PROXY_H
 #define FL_PROXY_PROXY_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "identity/identity.h"
 #include "proxy/counters.h"
 #include "proxy/pair.h"
 #include "proxy/registry.h"
+#include "proxy/settings.h"
 
 #define PROXY_WORKERS_MAX 64
 
-/* May sessions leave the outer TLS, by which an observer of both hops can tell that they belong
- * together? */
-enum proxy_raw { PROXY_RAW_NEVER, PROXY_RAW_ALLOWED, PROXY_RAW_REQUIRED };
-
-struct proxy_limits {
-    uint32_t endpoints;          /* registered control legs */
-    uint32_t sessions;           /* offered, waiting and live */
-    uint32_t sessions_per_agent; /* the same, of one agent on either side */
-    uint32_t handshakes;         /* connections that have not proved who they are */
-    uint64_t idle;               /* microseconds without a byte in a session, 0: no limit */
-    uint64_t stall;              /* microseconds in which a receiver takes nothing, 0: no limit */
-};
-
-/* Values for all of them, for tests and as the configuration's defaults. */
-extern const struct proxy_limits proxy_limits_default;
-
 struct proxy {
     struct identity *identity;
-    struct proxy_limits limits;
-    int raw;          /* enum proxy_raw; ALLOWED unless set before the first connection */
-    uint8_t boot[16]; /* of this start */
+    pthread_mutex_t settings_lock;
+    struct proxy_settings settings; /* under the lock; workers have copies */
+    atomic_uint settings_epoch;     /* rises with each change, so that workers see it */
+    uint8_t boot[16];               /* of this start */
     struct registry *registry;
     struct pair *pair;
     struct worker *workers[PROXY_WORKERS_MAX];
@@ -49,7 +36,8 @@ struct proxy {
 };
 
 /* proxy_init - takes a reference to @identity (role proxy). Returns 0 or a negative code. */
-int proxy_init(struct proxy *proxy, struct identity *identity, const struct proxy_limits *limits);
+int proxy_init(struct proxy *proxy, struct identity *identity,
+               const struct proxy_settings *settings);
 
 /* proxy_done - after all workers are done. */
 void proxy_done(struct proxy *proxy);

@@ -12,6 +12,7 @@
 #define LISTEN_MAX  16
 #define COUNT_MAX   1000000
 #define SECONDS_MAX (7 * 24 * 3600)
+#define MIB         (UINT64_C(1) << 20)
 
 #define AT(field)     offsetof(struct proxy_config, field)
 #define LIMIT(field)  offsetof(struct proxy_config, limits.field) - AT(limits)
@@ -67,13 +68,17 @@ const struct config_key proxy_config_keys[] = {
 
 static void set_defaults(struct proxy_config *config)
 {
-    const struct proxy_limits *limits = &proxy_limits_default;
+    const struct proxy_limits *limits = &proxy_settings_default.limits;
     *config = (struct proxy_config){
-        .raw = PROXY_RAW_ALLOWED,
+        .raw = proxy_settings_default.raw,
         .sandbox = PROXY_SANDBOX_ON,
-        .limits = {limits->endpoints, limits->sessions, limits->sessions_per_agent,
-                   limits->handshakes, (int64_t)(limits->idle / CLOCK_SEC),
-                   (int64_t)(limits->stall / CLOCK_SEC)},
+        .limits = {.endpoints = limits->endpoints,
+                   .sessions = limits->sessions,
+                   .sessions_per_agent = limits->sessions_per_agent,
+                   .legs_agent = limits->legs_per_agent,
+                   .handshakes = limits->handshakes,
+                   .idle_seconds = (int64_t)(limits->idle / CLOCK_SEC),
+                   .stall_seconds = (int64_t)(limits->stall / CLOCK_SEC)},
         .log = {LOG_INFO, LOG_TEXT},
     };
 }
@@ -96,15 +101,23 @@ void proxy_config_done(struct proxy_config *config)
     config_done(proxy_config_keys, config);
 }
 
-void proxy_config_limits(const struct proxy_config *config, struct proxy_limits *ret_limits)
+void proxy_config_settings(const struct proxy_config *config, struct proxy_settings *ret_settings)
 {
-    *ret_limits = (struct proxy_limits){
-        .endpoints = (uint32_t)config->limits.endpoints,
-        .sessions = (uint32_t)config->limits.sessions,
-        .sessions_per_agent = (uint32_t)config->limits.sessions_per_agent,
-        .handshakes = (uint32_t)config->limits.handshakes,
-        .idle = (uint64_t)config->limits.idle_seconds * CLOCK_SEC,
-        .stall = (uint64_t)config->limits.stall_seconds * CLOCK_SEC,
+    *ret_settings = (struct proxy_settings){
+        .raw = config->raw,
+        .limits =
+            {
+                .endpoints = (uint32_t)config->limits.endpoints,
+                .sessions = (uint32_t)config->limits.sessions,
+                .sessions_per_agent = (uint32_t)config->limits.sessions_per_agent,
+                .legs_per_agent = (uint32_t)config->limits.legs_agent,
+                .handshakes = (uint32_t)config->limits.handshakes,
+                .idle = (uint64_t)config->limits.idle_seconds * CLOCK_SEC,
+                .stall = (uint64_t)config->limits.stall_seconds * CLOCK_SEC,
+                .volume_agent_day = (uint64_t)config->limits.volume_agent_day * MIB,
+            },
+        .rates = {config->limits.rate_session, config->limits.rate_agent,
+                  config->limits.rate_proxy},
     };
 }
 

@@ -16,8 +16,10 @@ struct proxy_config {
     int sandbox;                  /* enum proxy_sandbox */
     int64_t workers;              /* threads; 0: one a processor */
     struct {
-        int64_t endpoints, sessions, sessions_per_agent, handshakes;
+        int64_t endpoints, sessions, sessions_per_agent, legs_agent, handshakes;
         int64_t idle_seconds, stall_seconds;
+        uint64_t rate_session, rate_agent, rate_proxy; /* bytes a second */
+        int64_t volume_agent_day;                      /* MiB */
     } limits;
     struct {
         int level, format; /* enum log_level, enum log_format */
@@ -35,8 +37,9 @@ int proxy_config_parse(const char *name, const char *text, size_t len, struct pr
                        char *message, size_t cap);
 void proxy_config_done(struct proxy_config *config);
 
-/* proxy_config_limits - in the core's units. */
-void proxy_config_limits(const struct proxy_config *config, struct proxy_limits *ret_limits);
+/* proxy_config_settings - what of it may change while the proxy runs, in the core's units;
+ * version 0. */
+void proxy_config_settings(const struct proxy_config *config, struct proxy_settings *ret_settings);
 
 /* proxy_config_open - keys and certificates out of the texts. Returns 0 or a negative code with
  * @message, which names the key at fault. The results are the caller's. */

@@ -52,6 +52,13 @@ void registry_free(struct registry *registry)
     free(registry);
 }
 
+void registry_set_max(struct registry *registry, uint32_t max)
+{
+    pthread_mutex_lock(&registry->lock);
+    registry->max = max;
+    pthread_mutex_unlock(&registry->lock);
+}
+
 static struct registry_entry *find(struct registry *registry, const struct party *party)
 {
     struct registry_entry *entry;

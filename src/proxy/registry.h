@@ -24,6 +24,9 @@ struct registry;
 int registry_new(uint32_t max, struct registry **ret_registry);
 void registry_free(struct registry *registry); /* drops the references it holds */
 
+/* registry_set_max - from now on; those registered already stay. */
+void registry_set_max(struct registry *registry, uint32_t max);
+
 /* registry_add - @ref (a reference is taken) registers as @party from @address ("host:port"). An
  * enrol identity is counted but never found. Returns CLOSE_DONE, or why not: FLAPPING, FULL, LOCAL.
  * *ret_old is the handle that loses its place, with its reference, or NULL: it is to be closed as

@@ -75,7 +75,7 @@ static bool can_raw(const struct conn *conn)
 /* Raw or not? Returns false when the policy demands it and a side cannot. */
 static bool agree_on_raw(struct session *session)
 {
-    int policy = session->home->proxy->raw;
+    int policy = session->home->settings.raw;
     session->raw =
         policy != PROXY_RAW_NEVER && can_raw(session->conn[0]) && can_raw(session->conn[1]);
     return session->raw || policy != PROXY_RAW_REQUIRED;
@@ -143,7 +143,7 @@ void session_event(struct session *session, unsigned side, unsigned events)
 
 void session_tick(struct session *session, uint64_t now)
 {
-    const struct proxy_limits *limits = &session->home->proxy->limits;
+    const struct proxy_limits *limits = &session->home->settings.limits;
     struct pump_end end = {0};
 
     if (session->greeted == 3 && pump_tick(&session->pump, now, limits->idle, limits->stall, &end))

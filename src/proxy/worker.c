@@ -39,7 +39,18 @@ void worker_init(struct worker *worker, struct proxy *proxy, const struct worker
     pthread_mutex_init(&worker->lock, NULL);
     if (proxy->count == 0)
         proxy->started = worker_now(worker);
+    worker->settings_epoch = atomic_load(&proxy->settings_epoch);
+    proxy_settings_get(proxy, &worker->settings);
     proxy_add_worker(proxy, worker);
+}
+
+static void take_settings(struct worker *worker)
+{
+    unsigned epoch = atomic_load(&worker->proxy->settings_epoch);
+    if (epoch == worker->settings_epoch)
+        return;
+    worker->settings_epoch = epoch; /* before the copy: one too new is taken again, never missed */
+    proxy_settings_get(worker->proxy, &worker->settings);
 }
 
 static void letter_free(struct letter *letter)
@@ -149,6 +160,14 @@ int worker_post_recheck(struct worker *worker)
     return letter ? post(worker, letter) : -ENOMEM;
 }
 
+void worker_wake(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    if (!worker->stopping)
+        worker->env.wake(worker->env.ctx);
+    pthread_mutex_unlock(&worker->lock);
+}
+
 static void recheck(struct worker *worker)
 {
     struct trust *trust = identity_trust(worker->proxy->identity);
@@ -184,6 +203,7 @@ void worker_drain(struct worker *worker)
 {
     struct letter *letter, *next;
     struct letter *mail = take_mail(worker);
+    take_settings(worker);
     DL_FOREACH_SAFE (mail, letter, next) {
         deliver(worker, letter);
         letter_free(letter);

@@ -37,13 +37,15 @@ struct worker {
     struct pool pool;
     struct pipes pipes;
     struct counters counters;
-    pthread_mutex_t lock;   /* of the mailbox */
-    struct letter *mail;    /* oldest first */
-    bool stopping;          /* letters with conns are refused from now on; under the lock */
-    uint64_t random;        /* state of worker_random() */
-    uint64_t next_sweep;    /* of registry and keys; first worker only */
-    uint8_t in[LEG_BUFFER]; /* one control frame being read */
-    uint8_t out[FRAME_MAX]; /* one control frame being made */
+    struct proxy_settings settings; /* own copy of the current version */
+    unsigned settings_epoch;        /* which one it is */
+    pthread_mutex_t lock;           /* of the mailbox */
+    struct letter *mail;            /* oldest first */
+    bool stopping;                  /* letters with conns are refused from now on; under the lock */
+    uint64_t random;                /* state of worker_random() */
+    uint64_t next_sweep;            /* of registry and keys; first worker only */
+    uint8_t in[LEG_BUFFER];         /* one control frame being read */
+    uint8_t out[FRAME_MAX];         /* one control frame being made */
 };
 
 /* worker_init - and proxy_add_worker(). @seed: of jitter; 0 takes a random one. */
@@ -53,9 +55,9 @@ void worker_init(struct worker *worker, struct proxy *proxy, const struct worker
 /* worker_done - every conn must be closed and reaped. Undelivered letters are dropped. */
 void worker_done(struct worker *worker);
 
-/* worker_drain - deliver the mailbox. worker_tick - deadlines, keepalives, reports; about every
- * WORKER_TICK_MS. worker_reap - free what was closed; at the end of each turn of the loop, outside
- * of any conn's callback. */
+/* worker_drain - deliver the mailbox, and look for new settings. worker_tick - deadlines,
+ * keepalives, reports; about every WORKER_TICK_MS. worker_reap - free what was closed; at the end
+ * of each turn of the loop, outside of any conn's callback. */
 void worker_drain(struct worker *worker);
 void worker_tick(struct worker *worker);
 void worker_reap(struct worker *worker);
@@ -77,6 +79,9 @@ int worker_post_frame(struct conn_ref *ref, uint8_t type, const pb_msgdesc_t *fi
 int worker_post_close(struct conn_ref *ref, enum close_reason reason);
 int worker_post_move(struct worker *worker, struct conn *conn);
 int worker_post_recheck(struct worker *worker);
+
+/* worker_wake - have worker_drain() called; from any thread. A stopping worker is let be. */
+void worker_wake(struct worker *worker);
 
 uint64_t worker_now(const struct worker *worker);
 

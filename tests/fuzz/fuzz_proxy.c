@@ -118,7 +118,7 @@ static void lab_open(void)
     must(lab);
     lab->now = CLOCK_SEC;
     must(leg_mem_net_new(&lab->net) == 0);
-    must(proxy_init(&lab->proxy, who.proxy, &proxy_limits_default) == 0);
+    must(proxy_init(&lab->proxy, who.proxy, &proxy_settings_default) == 0);
     worker_init(&lab->worker, &lab->proxy, &env, 1);
 }
 

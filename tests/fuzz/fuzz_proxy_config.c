@@ -6,7 +6,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct proxy_config config;
-    struct proxy_limits limits;
+    struct proxy_settings settings;
     struct identity *identity;
     gnutls_certificate_credentials_t cred;
     char message[300];
@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                            sizeof(message))) {
         must_be_one_line(message, sizeof(message), "proxy.json");
     } else {
-        proxy_config_limits(&config, &limits);
+        proxy_config_settings(&config, &settings);
         if (proxy_config_open(&config, "proxy.json", &identity, &cred, message, sizeof(message))) {
             must_be_one_line(message, sizeof(message), "proxy.json");
         } else {

@@ -168,14 +168,14 @@ void world_start_proxy(struct world *world)
 {
     const struct worker_env env = {
         .ctx = world, .now = env_now, .wall = env_wall, .wake = env_wake};
-    struct proxy_limits limits = proxy_limits_default;
+    struct proxy_settings settings = proxy_settings_default;
 
     CHECK(world, !world->up, "started twice");
-    limits.idle = IDLE_TIME;
-    limits.stall = STALL_TIME;
+    settings.limits.idle = IDLE_TIME;
+    settings.limits.stall = STALL_TIME;
+    settings.raw = world->seed & 1 ? PROXY_RAW_ALLOWED : PROXY_RAW_NEVER;
     (void)trust_deny(identity_trust(world->cast->proxy), NULL, 0); /* it stores nothing */
-    CHECK(world, proxy_init(&world->proxy, world->cast->proxy, &limits) == 0, "proxy_init");
-    world->proxy.raw = world->seed & 1 ? PROXY_RAW_ALLOWED : PROXY_RAW_NEVER;
+    CHECK(world, proxy_init(&world->proxy, world->cast->proxy, &settings) == 0, "proxy_init");
     for (unsigned i = 0; i < world->workers; i++)
         worker_init(&world->worker[i], &world->proxy, &env, world_draw(world, UINT64_MAX) | 1);
     memset(world->refused, 0, sizeof(world->refused));

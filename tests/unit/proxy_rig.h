@@ -51,16 +51,26 @@ static inline void rig_wake(void *ctx)
 static inline void rig_init(struct rig *rig, const struct proxy_limits *limits)
 {
     struct worker_env env = {rig, rig_now, rig_wall, rig_wake, NULL};
+    struct proxy_settings settings = proxy_settings_default;
 
     memset(rig, 0, sizeof(*rig));
     rig->now = rig->next_tick = CLOCK_SEC;
     certs_init(&rig->certs);
     rig->self = certs_identity(&rig->certs, PARTY_PROXY, 3600);
     assert_int_equal(leg_mem_net_new(&rig->net), 0);
-    assert_int_equal(proxy_init(&rig->proxy, rig->self, limits ? limits : &proxy_limits_default),
-                     0);
+    if (limits)
+        settings.limits = *limits;
+    assert_int_equal(proxy_init(&rig->proxy, rig->self, &settings), 0);
     for (unsigned i = 0; i < RIG_WORKERS; i++)
         worker_init(&rig->worker[i], &rig->proxy, &env, i + 1);
+}
+
+/* Current settings, to be changed and given to proxy_apply(). */
+static inline struct proxy_settings rig_settings(struct rig *rig)
+{
+    struct proxy_settings settings;
+    proxy_settings_get(&rig->proxy, &settings);
+    return settings;
 }
 
 /* At least one pass: it also moves the net's clock, on which it depends what can be received. */

@@ -235,9 +235,10 @@ static void superseded(void **state)
 static void deaf_peer_is_dropped(void **state)
 {
     fl_Connect connect = {.request = 1, .has_peer = true};
-    struct proxy_limits *limits = &rig.proxy.limits;
+    struct proxy_settings settings = rig_settings(&rig);
     unsigned sent = 0;
-    limits->stall = 0;
+    settings.limits.stall = 0;
+    proxy_apply(&rig.proxy, &settings);
     end_register(&a, &rig, 0, alice);
     end_register(&b, &rig, 1, bob);
     party_to_wire(identity_party(bob), &connect.peer);
@@ -428,10 +429,12 @@ static void broken_side(void **state)
 
 static void idle_session(void **state)
 {
+    struct proxy_settings settings = rig_settings(&rig);
     end_register(&a, &rig, 0, alice);
     end_register(&b, &rig, 1, bob);
-    rig.proxy.limits.idle = 20 * CLOCK_SEC;
     end_session(&a, alice, &b, bob, &d, 0, &e, 0);
+    settings.limits.idle = 20 * CLOCK_SEC; /* of a session that runs */
+    proxy_apply(&rig.proxy, &settings);
     rig_run(&rig, 19 * CLOCK_SEC);
     end_expect_silence(&d);
     rig_run(&rig, 2 * CLOCK_SEC);
@@ -443,10 +446,12 @@ static void idle_session(void **state)
 static void stalled_session(void **state)
 {
     static uint8_t data[FRAME_MAX];
+    struct proxy_settings settings = rig_settings(&rig);
     unsigned taken = 0;
     end_register(&a, &rig, 0, alice);
     end_register(&b, &rig, 1, bob);
-    rig.proxy.limits.stall = 20 * CLOCK_SEC;
+    settings.limits.stall = 20 * CLOCK_SEC;
+    proxy_apply(&rig.proxy, &settings);
     end_session(&a, alice, &b, bob, &d, 0, &e, 0);
     while (leg_send_data(d.leg, data + FRAME_HEADER, FRAME_BODY_MAX) > 0) {
         rig_run(&rig, 5 * RIG_DELAY);

@@ -30,7 +30,7 @@ static int parse(const char *text)
 
 static void defaults(void **state)
 {
-    struct proxy_limits limits;
+    struct proxy_settings settings;
     assert_int_equal(parse(WHOLE), 0);
     assert_int_equal(config.listen.count, 1);
     assert_string_equal(config.listen.item[0], ":1080");
@@ -38,21 +38,22 @@ static void defaults(void **state)
     assert_int_equal(config.sandbox, PROXY_SANDBOX_ON);
     assert_int_equal(config.log.level, LOG_INFO);
     assert_int_equal(config.log.format, LOG_TEXT);
-    proxy_config_limits(&config, &limits);
-    assert_memory_equal(&limits, &proxy_limits_default, sizeof(limits));
+    proxy_config_settings(&config, &settings);
+    assert_memory_equal(&settings, &proxy_settings_default, sizeof(settings));
     proxy_config_done(&config);
 }
 
 static void all_keys(void **state)
 {
-    struct proxy_limits limits;
+    struct proxy_settings settings;
     assert_int_equal(
         parse("{" BASE ",\"raw\":\"never\",\"sandbox\":\"off\",\"workers\":2,\"log\":{\"level\":"
               "\"debug\",\"format\":"
               "\"json\"},\"limits\":{\"endpoints\":1,\"sessions\":2,\"sessions_per_agent\":3,"
               "\"handshakes\":4,\"idle_seconds\":5,\"stall_seconds\":0}}"),
         0);
-    proxy_config_limits(&config, &limits);
+    proxy_config_settings(&config, &settings);
+    const struct proxy_limits limits = settings.limits;
     assert_int_equal(limits.endpoints, 1);
     assert_int_equal(limits.sessions, 2);
     assert_int_equal(limits.sessions_per_agent, 3);
