@@ -53,6 +53,18 @@ def frames():
     put("frame", "empty", b"")
 
 
+def http_heads():
+    host = "Host: example.org\r\n\r\n"
+    for name, text in {
+        "get": f"GET / HTTP/1.1\r\n{host}", "head": "HEAD /style.css?x HTTP/1.0\r\n\r\n", "lf": "GET / HTTP/1.1\nHost: a\n\n",
+        "connect": f"CONNECT example.org:443 HTTP/1.1\r\n{host}", "no-host": "GET / HTTP/1.1\r\n\r\n", "http2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "two-hosts": f"GET / HTTP/1.1\r\nHost: a\r\n{host}", "folded": f"GET / HTTP/1.1\r\nA: b\r\n c\r\n{host}",
+        "long-target": "GET /" + "a" * 3000, "long-head": "GET / HTTP/1.1\r\n" + "A: b\r\n" * 100, "long-value": "GET / HTTP/1.1\r\nA: " + "b" * 9000,
+        "two": f"GET / HTTP/1.1\r\n{host}" * 2, "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    }.items():
+        put("http_head", name, text)
+
+
 def messages():
     good = {
         "hello": (0x01, field(1, 1) + field(3, b"\x30" * 300) + field(4, bytes(64)) + field(5, b"fairlead/0.1")),
@@ -218,6 +230,7 @@ def identities():
 
 if __name__ == "__main__":
     frames()
+    http_heads()
     messages()
     configs()
     proxies()
