@@ -1108,3 +1108,16 @@ int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode,
     *ret_leg = &leg->base;
     return 0;
 }
+
+int leg_tcp_release(struct leg *base, int *ret_fd)
+{
+    struct leg_tcp *leg = tcp(base);
+
+    if (leg->rx != RX_PLAIN || leg->tx != TX_PLAIN || wire_unread(&leg->wire) > 0)
+        return -EAGAIN;
+    drop_poll(leg);
+    *ret_fd = leg->fd;
+    leg->fd = -1;
+    destroy(leg, false);
+    return 0;
+}

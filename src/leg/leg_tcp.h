@@ -24,4 +24,9 @@ int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode,
                    gnutls_certificate_credentials_t cred, leg_handler *handler, void *ctx,
                    struct leg **ret_leg);
 
+/* leg_tcp_release - the socket of a leg that is bare both ways and holds no bytes, for one who goes
+ * on without legs and loop. The leg is gone, as after leg_close(). Returns 0 and the non-blocking
+ * socket, now the caller's, or -EAGAIN: nothing has changed. */
+int leg_tcp_release(struct leg *leg, int *ret_fd);
+
 #endif
