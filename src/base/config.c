@@ -830,7 +830,8 @@ void config_help(const struct config_key *keys, int indent)
         printf("%*s%s %*s%-10s %s", indent, "", keys->name, width > 0 ? width : 0, "",
                types[keys->type].name, keys->help ? keys->help : "");
         print_choices(keys);
-        printf("%s\n", keys->flags & CONFIG_REQUIRED ? " (required)" : "");
+        printf("%s%s\n", keys->flags & CONFIG_REQUIRED ? " (required)" : "",
+               keys->flags & CONFIG_LIVE && keys->type != CONFIG_GROUP ? " (live)" : "");
         if (keys->type == CONFIG_GROUP)
             config_help(keys->keys, indent + 2);
     }

@@ -93,7 +93,8 @@ const char *config_nearest(const char *word, const char *const *names);
  * and port 0..65535. @host has @cap bytes. Returns 0 or -EINVAL. */
 int config_split_address(const char *text, char *host, size_t cap, uint16_t *ret_port);
 
-/* config_help - print the table for people, with defaults taken from none: name, type, help. */
+/* config_help - print the table for people, with defaults taken from none: name, type, help, and
+ * "(live)" for CONFIG_LIVE. */
 void config_help(const struct config_key *keys, int indent);
 
 #endif

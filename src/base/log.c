@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,7 @@ const char *const log_format_names[] = {"text", "json", NULL};
 
 static struct {
     const char *program;
-    enum log_level least;
+    _Atomic int least; /* enum log_level; the only one that may change later */
     enum log_format format;
 } settings = {"fairlead", LOG_INFO, LOG_TEXT};
 
@@ -41,8 +42,13 @@ struct line {
 void log_setup(const char *program, enum log_level least, enum log_format format)
 {
     settings.program = program;
-    settings.least = least;
+    log_set_level(least);
     settings.format = format;
+}
+
+void log_set_level(enum log_level least)
+{
+    atomic_store_explicit(&settings.least, (int)least, memory_order_relaxed);
 }
 
 static bool put(struct line *line, const char *text, size_t len)
@@ -284,7 +290,8 @@ void log_emit(enum log_level level, const char *event, const struct log_field *f
     int saved = errno;
     ssize_t n;
 
-    if (level < settings.least || level >= LOG_LEVELS)
+    if ((int)level < atomic_load_explicit(&settings.least, memory_order_relaxed) ||
+        level >= LOG_LEVELS)
         return;
     put_head(&line, level, event);
     while (fields->type != LOG_FIELD_END && put_field(&line, fields))

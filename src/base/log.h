@@ -60,6 +60,9 @@ struct log_field {
 /* log_setup - once, before threads. @program is shown in each line and must stay valid. */
 void log_setup(const char *program, enum log_level least, enum log_format format);
 
+/* log_set_level - what is shown from now on. Any thread. */
+void log_set_level(enum log_level least);
+
 /* log_emit - use the macros above. A line over 4 KiB is cut, visibly. */
 void log_emit(enum log_level level, const char *event, const struct log_field *fields);
 

@@ -333,10 +333,15 @@ static const struct {
     uint8_t type;
     void (*take)(struct conn *conn, const struct frame *frame);
 } takers[] = {
-    {FRAME_HELLO, take_hello},      {FRAME_REGISTER, control_register},
-    {FRAME_JOIN, take_join},        {FRAME_CONNECT, control_connect},
-    {FRAME_PING, control_ping},     {FRAME_PONG, control_pong},
+    {FRAME_HELLO, take_hello},
+    {FRAME_REGISTER, control_register},
+    {FRAME_JOIN, take_join},
+    {FRAME_CONNECT, control_connect},
+    {FRAME_PING, control_ping},
+    {FRAME_PONG, control_pong},
     {FRAME_DENIED, control_denied},
+    {FRAME_CONFIG, control_config},
+    {FRAME_CONFIG_CONFIRM, control_confirm},
 };
 
 static void take_frame(struct conn *conn, const struct frame *frame)

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/reconfig.h"
 #include "proxy/report.h"
 
 /* A list of denied ids on its way in. */
@@ -23,6 +24,9 @@ struct control {
     uint64_t nonce;       /* of the last PING */
     unsigned unanswered;  /* PINGs in a row */
     struct denied denied; /* console */
+    uint64_t told;        /* console: reconfig_changes() when it was last told */
+    unsigned epoch;       /* others: of the last order to drain that this leg was told */
+    uint64_t leave_at;    /* others: the proxy drains, and waits no longer than this; 0: stays */
 };
 
 static uint64_t next_ping(struct conn *conn, uint64_t now)
@@ -43,6 +47,7 @@ static struct control *control_new(struct conn *conn, uint64_t now)
     }
     control->next_ping = next_ping(conn, now);
     control->next_report = now;
+    control->epoch = drain_epoch(&conn->worker->proxy->drain);
     return control;
 }
 
@@ -64,12 +69,36 @@ void control_done(struct conn *conn)
     conn->control = NULL;
 }
 
+/* Nobody but the console comes in while the proxy drains. */
+static bool is_unwelcome(const struct conn *conn)
+{
+    return conn->party.role != PARTY_CONSOLE && drain_on(&conn->worker->proxy->drain);
+}
+
+static void tell_config(struct conn *conn, const fl_ConfigResult *result)
+{
+    conn_send_message(conn, FRAME_CONFIG_RESULT, fl_ConfigResult_fields, result);
+}
+
+/* The console learns how the settings stand, also of what it did not order over this leg. */
+static void tell_config_changes(struct conn *conn)
+{
+    struct reconfig *reconfig = conn->worker->proxy->reconfig;
+    fl_ConfigResult result;
+
+    conn->control->told = reconfig_changes(reconfig);
+    reconfig_result(reconfig, &result);
+    tell_config(conn, &result);
+}
+
 static void answer_register(struct conn *conn)
 {
     fl_Registered registered = fl_Registered_init_zero;
     (void)snprintf(registered.observed_address, sizeof(registered.observed_address), "%s",
                    conn->leg->peer);
     conn_send_message(conn, FRAME_REGISTERED, fl_Registered_fields, &registered);
+    if (!conn_is_closed(conn) && conn->party.role == PARTY_CONSOLE && conn->worker->proxy->reconfig)
+        tell_config_changes(conn);
 }
 
 void control_register(struct conn *conn, const struct frame *frame)
@@ -81,6 +110,10 @@ void control_register(struct conn *conn, const struct frame *frame)
 
     if (message_decode(fl_Register_fields, frame, &message)) {
         conn_close(conn, CLOSE_FRAME);
+        return;
+    }
+    if (is_unwelcome(conn)) {
+        conn_close(conn, CLOSE_DRAINING);
         return;
     }
     struct control *control = control_new(conn, now);
@@ -151,6 +184,8 @@ void control_connect(struct conn *conn, const struct frame *frame)
     }
     counters_add(&conn->worker->counters, COUNTER_CONNECTS, 1);
     enum close_reason reason = pair_allowed(&conn->party, &callee);
+    if (reason == CLOSE_DONE && drain_on(&proxy->drain))
+        reason = CLOSE_DRAINING;
     struct conn_ref *ref = NULL;
     if (reason == CLOSE_DONE && !(ref = registry_find(proxy->registry, &callee)))
         reason = CLOSE_NOT_FOUND;
@@ -230,6 +265,75 @@ void control_denied(struct conn *conn, const struct frame *frame)
         conn_close(conn, reason);
 }
 
+void control_config(struct conn *conn, const struct frame *frame)
+{
+    struct worker *worker = conn->worker;
+    struct reconfig *reconfig = worker->proxy->reconfig;
+    fl_ConfigResult result;
+    fl_Config message;
+
+    if (conn->party.role != PARTY_CONSOLE) {
+        conn_close(conn, CLOSE_ROLE);
+    } else if (message_decode(fl_Config_fields, frame, &message)) {
+        conn_close(conn, CLOSE_FRAME);
+    } else if (reconfig) {
+        reconfig_take(reconfig, &message, worker_now(worker), worker->env.wall(worker->env.ctx),
+                      &result);
+        conn->control->told = reconfig_changes(reconfig);
+        tell_config(conn, &result);
+    }
+}
+
+void control_confirm(struct conn *conn, const struct frame *frame)
+{
+    struct worker *worker = conn->worker;
+    struct reconfig *reconfig = worker->proxy->reconfig;
+    fl_ConfigResult result;
+    fl_ConfigConfirm message;
+
+    if (conn->party.role != PARTY_CONSOLE) {
+        conn_close(conn, CLOSE_ROLE);
+    } else if (message_decode(fl_ConfigConfirm_fields, frame, &message)) {
+        conn_close(conn, CLOSE_FRAME);
+    } else if (reconfig) {
+        reconfig_confirm(reconfig, &message, conn->opened, worker_now(worker), &result);
+        conn->control->told = reconfig_changes(reconfig);
+        tell_config(conn, &result);
+    }
+}
+
+/* An agent hears of an order to drain, and of its end; one that stays beyond its time is closed. */
+static void tick_drain(struct conn *conn, uint64_t now)
+{
+    struct control *control = conn->control;
+    struct drain *drain = &conn->worker->proxy->drain;
+    unsigned epoch = drain_epoch(drain);
+    fl_Drain message;
+
+    if (control->epoch != epoch) {
+        control->epoch = epoch;
+        drain_message(drain, now, worker_random(conn->worker), &message, &control->leave_at);
+        conn_send_message(conn, FRAME_DRAIN, fl_Drain_fields, &message);
+    } else if (control->leave_at && now >= control->leave_at) {
+        conn_close(conn, CLOSE_DRAINING);
+    }
+}
+
+static void tick_console(struct conn *conn, uint64_t now)
+{
+    struct control *control = conn->control;
+    struct proxy *proxy = conn->worker->proxy;
+    fl_Report report;
+
+    if (proxy->reconfig && control->told != reconfig_changes(proxy->reconfig))
+        tell_config_changes(conn);
+    if (conn_is_closed(conn) || now < control->next_report)
+        return;
+    control->next_report = now + CONTROL_REPORT_SECONDS * CLOCK_SEC;
+    report_fill(proxy, now, &report);
+    conn_send_message(conn, FRAME_REPORT, fl_Report_fields, &report);
+}
+
 static void ping(struct conn *conn, uint64_t now)
 {
     struct control *control = conn->control;
@@ -250,10 +354,10 @@ void control_tick(struct conn *conn, uint64_t now)
     struct control *control = conn->control;
     if (now >= control->next_ping)
         ping(conn, now);
-    if (conn_is_closed(conn) || conn->party.role != PARTY_CONSOLE || now < control->next_report)
+    if (conn_is_closed(conn))
         return;
-    fl_Report report;
-    control->next_report = now + CONTROL_REPORT_SECONDS * CLOCK_SEC;
-    report_fill(conn->worker->proxy, now, &report);
-    conn_send_message(conn, FRAME_REPORT, fl_Report_fields, &report);
+    if (conn->party.role == PARTY_CONSOLE)
+        tick_console(conn, now);
+    else
+        tick_drain(conn, now);
 }

@@ -19,6 +19,8 @@ void control_connect(struct conn *conn, const struct frame *frame);
 void control_ping(struct conn *conn, const struct frame *frame);
 void control_pong(struct conn *conn, const struct frame *frame);
 void control_denied(struct conn *conn, const struct frame *frame);
+void control_config(struct conn *conn, const struct frame *frame);
+void control_confirm(struct conn *conn, const struct frame *frame);
 
 /* control_tick - send pings and reports, notice missing answers. */
 void control_tick(struct conn *conn, uint64_t now);

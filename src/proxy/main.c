@@ -18,6 +18,7 @@
 #include "identity/tls.h"
 #include "proxy/prove.h"
 #include "proxy/proxy_config.h"
+#include "proxy/reconfig.h"
 #include "proxy/report.h"
 #include "proxy/sandbox.h"
 #include "proxy/worker_uv.h"
@@ -331,6 +332,13 @@ static int serve(struct server *server, const struct proxy_config *config)
     int rc = proxy_init(&server->proxy, server->identity, &settings);
     if (rc)
         return rc;
+    rc = reconfig_new(config, server->proxy.boot, proxy_config_apply, &server->proxy,
+                      &server->proxy.reconfig);
+    if (rc) {
+        proxy_done(&server->proxy);
+        return rc;
+    }
+    proxy_config_apply(&server->proxy, config, 0, clock_now());
     server->proxy.statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     rc = make_workers(server, config);
     if (rc == 0)
@@ -407,9 +415,9 @@ int main(int argc, char **argv)
     if (proxy_config_load(options.config, &config, message, sizeof(message))) {
         status = complain(message, NULL);
     } else {
-        log_setup(PROGRAM,
-                  options.level < 0 ? (enum log_level)config.log.level
-                                    : (enum log_level)options.level,
+        if (options.level >= 0)
+            config.log.level = options.level;
+        log_setup(PROGRAM, (enum log_level)config.log.level,
                   options.format < 0 ? (enum log_format)config.log.format
                                      : (enum log_format)options.format);
         status = run(&options, &config);

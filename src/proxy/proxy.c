@@ -3,6 +3,7 @@
 #include <gnutls/crypto.h>
 
 #include "base/error.h"
+#include "proxy/reconfig.h"
 #include "proxy/worker.h"
 
 int proxy_init(struct proxy *proxy, struct identity *identity,
@@ -25,12 +26,15 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
         return rc;
     }
     pthread_mutex_init(&proxy->settings_lock, NULL);
+    drain_init(&proxy->drain);
     proxy->identity = identity_ref(identity);
     return 0;
 }
 
 void proxy_done(struct proxy *proxy)
 {
+    reconfig_free(proxy->reconfig);
+    drain_done(&proxy->drain);
     pair_free(proxy->pair);
     registry_free(proxy->registry);
     identity_unref(proxy->identity);

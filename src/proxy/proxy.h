@@ -14,6 +14,7 @@
 
 #include "identity/identity.h"
 #include "proxy/counters.h"
+#include "proxy/drain.h"
 #include "proxy/pair.h"
 #include "proxy/registry.h"
 #include "proxy/settings.h"
@@ -28,6 +29,8 @@ struct proxy {
     uint8_t boot[16];               /* of this start */
     struct registry *registry;
     struct pair *pair;
+    struct reconfig *reconfig; /* owned; NULL: settings cannot be changed */
+    struct drain drain;
     struct worker *workers[PROXY_WORKERS_MAX];
     unsigned count;        /* of workers */
     atomic_uint strangers; /* connections not yet authenticated */

@@ -14,34 +14,49 @@
 #define SECONDS_MAX (7 * 24 * 3600)
 #define MIB         (UINT64_C(1) << 20)
 
-#define AT(field)     offsetof(struct proxy_config, field)
-#define LIMIT(field)  offsetof(struct proxy_config, limits.field) - AT(limits)
-#define LOG_AT(field) offsetof(struct proxy_config, log.field) - AT(log)
+#define AT(field)       offsetof(struct proxy_config, field)
+#define LIMIT(field)    offsetof(struct proxy_config, limits.field) - AT(limits)
+#define LOG_AT(field)   offsetof(struct proxy_config, log.field) - AT(log)
+#define DRAIN_AT(field) offsetof(struct proxy_config, drain.field) - AT(drain)
 
 static const char *const raw_choices[] = {"never", "allowed", "required", NULL};
 static const char *const sandbox_choices[] = {"on", "off", NULL};
 
 static const struct config_key limit_keys[] = {
-    {"endpoints", CONFIG_INT, LIMIT(endpoints), .min = 1, .max = COUNT_MAX,
+    {"endpoints", CONFIG_INT, LIMIT(endpoints), CONFIG_LIVE, .min = 1, .max = COUNT_MAX,
      .help = "registered endpoints (20000)"},
-    {"sessions", CONFIG_INT, LIMIT(sessions), .min = 1, .max = COUNT_MAX,
+    {"sessions", CONFIG_INT, LIMIT(sessions), CONFIG_LIVE, .min = 1, .max = COUNT_MAX,
      .help = "sessions, offered ones included (20000)"},
-    {"sessions_per_agent", CONFIG_INT, LIMIT(sessions_per_agent), .min = 1, .max = COUNT_MAX,
-     .help = "sessions of one agent (1000)"},
-    {"handshakes", CONFIG_INT, LIMIT(handshakes), .min = 1, .max = COUNT_MAX,
+    {"sessions_per_agent", CONFIG_INT, LIMIT(sessions_per_agent), CONFIG_LIVE, .min = 1,
+     .max = COUNT_MAX, .help = "sessions of one agent (1000)"},
+    {"handshakes", CONFIG_INT, LIMIT(handshakes), CONFIG_LIVE, .min = 1, .max = COUNT_MAX,
      .help = "connections that have not proved who they are (4096)"},
-    {"idle_seconds", CONFIG_INT, LIMIT(idle_seconds), .min = 0, .max = SECONDS_MAX,
+    {"idle_seconds", CONFIG_INT, LIMIT(idle_seconds), CONFIG_LIVE, .min = 0, .max = SECONDS_MAX,
      .help = "end a session without a byte for so long, 0 never (600)"},
-    {"stall_seconds", CONFIG_INT, LIMIT(stall_seconds), .min = 0, .max = SECONDS_MAX,
+    {"stall_seconds", CONFIG_INT, LIMIT(stall_seconds), CONFIG_LIVE, .min = 0, .max = SECONDS_MAX,
      .help = "end a session whose receiver takes nothing for so long, 0 never (120)"},
     {0},
 };
 
 static const struct config_key log_keys[] = {
-    {"level", CONFIG_ENUM, LOG_AT(level), .choices = log_level_names,
+    {"level", CONFIG_ENUM, LOG_AT(level), CONFIG_LIVE, .choices = log_level_names,
      .help = "least level shown (info)"},
     {"format", CONFIG_ENUM, LOG_AT(format), .choices = log_format_names,
      .help = "of each line (text)"},
+    {0},
+};
+
+static const struct config_key drain_keys[] = {
+    {"on", CONFIG_BOOL, DRAIN_AT(on), CONFIG_LIVE,
+     .help = "take no new work and send agents away (false)"},
+    {"within_seconds", CONFIG_INT, DRAIN_AT(within_seconds), CONFIG_LIVE, 0, DRAIN_WITHIN_MAX,
+     .help = "time over which the agents leave, one by one (60)"},
+    {"hard_stop_seconds", CONFIG_INT, DRAIN_AT(hard_stop_seconds), CONFIG_LIVE, 0, SECONDS_MAX,
+     .help = "end the sessions that are left then, 0 never (0)"},
+    {"away_seconds", CONFIG_INT, DRAIN_AT(away_seconds), CONFIG_LIVE, 1, DRAIN_AWAY_MAX,
+     .help = "agents ask again after so long (300)"},
+    {"alternates", CONFIG_STRINGS, DRAIN_AT(alternates), CONFIG_LIVE | CONFIG_ADDRESS, 0,
+     DRAIN_ALTERNATES_MAX, .help = "HOST:PORT of proxies to go to meanwhile"},
     {0},
 };
 
@@ -55,14 +70,17 @@ const struct config_key proxy_config_keys[] = {
     {"tls_certificate", CONFIG_STRING, AT(tls_certificate),
      CONFIG_REQUIRED | CONFIG_PEM | CONFIG_SECRET,
      .help = "key and certificate that the outer TLS shows, PEM or the path of a PEM file"},
-    {"raw", CONFIG_ENUM, AT(raw), .choices = raw_choices,
+    {"raw", CONFIG_ENUM, AT(raw), CONFIG_LIVE, .choices = raw_choices,
      .help = "may sessions leave the outer TLS (allowed)"},
     {"sandbox", CONFIG_ENUM, AT(sandbox), .choices = sandbox_choices,
      .help = "let the kernel forbid what a proxy never does; off is for debugging only (on)"},
     {"workers", CONFIG_INT, AT(workers), .min = 0, .max = PROXY_WORKERS_MAX,
      .help = "threads, 0 for one a processor (0)"},
-    {"limits", CONFIG_GROUP, AT(limits), .keys = limit_keys, .help = "what is refused, and when"},
-    {"log", CONFIG_GROUP, AT(log), .keys = log_keys, .help = "what is logged"},
+    {"limits", CONFIG_GROUP, AT(limits), CONFIG_LIVE, .keys = limit_keys,
+     .help = "what is refused, and when"},
+    {"drain", CONFIG_GROUP, AT(drain), CONFIG_LIVE, .keys = drain_keys,
+     .help = "take leave of agents before maintenance"},
+    {"log", CONFIG_GROUP, AT(log), CONFIG_LIVE, .keys = log_keys, .help = "what is logged"},
     {0},
 };
 
@@ -80,13 +98,19 @@ static void set_defaults(struct proxy_config *config)
                    .idle_seconds = (int64_t)(limits->idle / CLOCK_SEC),
                    .stall_seconds = (int64_t)(limits->stall / CLOCK_SEC)},
         .log = {LOG_INFO, LOG_TEXT},
+        .drain = {.within_seconds = 60, .away_seconds = 300},
     };
 }
 
 int proxy_config_load(const char *path, struct proxy_config *config, char *message, size_t cap)
 {
+    char what[128];
+
     set_defaults(config);
-    return config_load(path, proxy_config_keys, config, message, cap);
+    int rc = config_load(path, proxy_config_keys, config, message, cap);
+    if (rc == 0 && (rc = proxy_config_check(config, what, sizeof(what))))
+        (void)snprintf(message, cap, "%s: %s", path, what);
+    return rc;
 }
 
 int proxy_config_parse(const char *name, const char *text, size_t len, struct proxy_config *config,
@@ -99,6 +123,35 @@ int proxy_config_parse(const char *name, const char *text, size_t len, struct pr
 void proxy_config_done(struct proxy_config *config)
 {
     config_done(proxy_config_keys, config);
+}
+
+int proxy_config_check(const struct proxy_config *config, char *message, size_t cap)
+{
+    const struct config_strings *alternates = &config->drain.alternates;
+
+    for (size_t i = 0; i < alternates->count; i++) {
+        if (strlen(alternates->item[i]) < DRAIN_ADDRESS_MAX)
+            continue;
+        (void)snprintf(message, cap, "\"drain.alternates\": at most %d bytes each",
+                       DRAIN_ADDRESS_MAX - 1);
+        return -FL_ECONFIG;
+    }
+    return 0;
+}
+
+void proxy_config_drain(const struct proxy_config *config, struct drain_order *ret_order)
+{
+    const struct config_strings *alternates = &config->drain.alternates;
+
+    *ret_order = (struct drain_order){
+        .on = config->drain.on,
+        .within = (uint64_t)config->drain.within_seconds * CLOCK_SEC,
+        .hard_stop = (uint64_t)config->drain.hard_stop_seconds * CLOCK_SEC,
+        .away = (uint64_t)config->drain.away_seconds * CLOCK_SEC,
+    };
+    for (size_t i = 0; i < alternates->count && i < DRAIN_ALTERNATES_MAX; i++)
+        (void)snprintf(ret_order->alternates[ret_order->count++], DRAIN_ADDRESS_MAX, "%s",
+                       alternates->item[i]);
 }
 
 void proxy_config_settings(const struct proxy_config *config, struct proxy_settings *ret_settings)
@@ -119,6 +172,20 @@ void proxy_config_settings(const struct proxy_config *config, struct proxy_setti
         .rates = {config->limits.rate_session, config->limits.rate_agent,
                   config->limits.rate_proxy},
     };
+}
+
+void proxy_config_apply(void *ctx, const struct proxy_config *live, uint64_t version, uint64_t now)
+{
+    struct proxy *proxy = ctx;
+    struct proxy_settings settings;
+    struct drain_order order;
+
+    proxy_config_settings(live, &settings);
+    settings.version = version;
+    proxy_apply(proxy, &settings);
+    proxy_config_drain(live, &order);
+    drain_set(&proxy->drain, &order, now);
+    log_set_level((enum log_level)live->log.level);
 }
 
 static int blame(char *message, size_t cap, const char *path, const char *key, int code)

@@ -3,6 +3,7 @@
 #define FL_PROXY_PROXY_CONFIG_H
 
 #include "base/config.h"
+#include "proxy/drain.h"
 #include "proxy/proxy.h"
 
 enum proxy_sandbox { PROXY_SANDBOX_ON, PROXY_SANDBOX_OFF };
@@ -24,6 +25,11 @@ struct proxy_config {
     struct {
         int level, format; /* enum log_level, enum log_format */
     } log;
+    struct {
+        bool on;
+        int64_t within_seconds, hard_stop_seconds, away_seconds;
+        struct config_strings alternates; /* HOST:PORT */
+    } drain;
 };
 
 extern const struct config_key proxy_config_keys[];
@@ -37,9 +43,19 @@ int proxy_config_parse(const char *name, const char *text, size_t len, struct pr
                        char *message, size_t cap);
 void proxy_config_done(struct proxy_config *config);
 
+/* proxy_config_check - what a table cannot say of keys with CONFIG_LIVE. Returns 0 or -FL_ECONFIG
+ * with the line to show, as config_patch() words it. */
+int proxy_config_check(const struct proxy_config *config, char *message, size_t cap);
+
+/* proxy_config_drain - in the core's units. */
+void proxy_config_drain(const struct proxy_config *config, struct drain_order *ret_order);
+
 /* proxy_config_settings - what of it may change while the proxy runs, in the core's units;
  * version 0. */
 void proxy_config_settings(const struct proxy_config *config, struct proxy_settings *ret_settings);
+
+/* proxy_config_apply - a reconfig_apply: @live holds from now on at the struct proxy @ctx. */
+void proxy_config_apply(void *ctx, const struct proxy_config *live, uint64_t version, uint64_t now);
 
 /* proxy_config_open - keys and certificates out of the texts. Returns 0 or a negative code with
  * @message, which names the key at fault. The results are the caller's. */

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/reconfig.h"
 
 #define FIELDS_MAX (COUNTER_COUNT + 2 * CLOSE_REASON_COUNT + 8)
 #define FIELD_NAME 40
@@ -34,6 +35,18 @@ static void fill_reasons(const struct counters_total *total, fl_Report *report)
     }
 }
 
+static void fill_config(const struct proxy *proxy, fl_Report *report)
+{
+    fl_ConfigResult result;
+
+    if (!proxy->reconfig)
+        return;
+    reconfig_result(proxy->reconfig, &result);
+    report->config_version = result.version;
+    report->config_state = result.state;
+    (void)snprintf(report->config_error, sizeof(report->config_error), "%s", result.error);
+}
+
 void report_fill(const struct proxy *proxy, uint64_t now, fl_Report *ret_report)
 {
     struct counters_total total;
@@ -49,6 +62,7 @@ void report_fill(const struct proxy *proxy, uint64_t now, fl_Report *ret_report)
         .accepted = total.value[COUNTER_ACCEPTED],
     };
     fill_reasons(&total, ret_report);
+    fill_config(proxy, ret_report);
 }
 
 /* A record under construction: the names of fields must live until it is written. */

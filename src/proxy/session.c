@@ -146,6 +146,9 @@ void session_tick(struct session *session, uint64_t now)
     const struct proxy_limits *limits = &session->home->settings.limits;
     struct pump_end end = {0};
 
-    if (session->greeted == 3 && pump_tick(&session->pump, now, limits->idle, limits->stall, &end))
+    if (drain_stopped(&session->home->proxy->drain, now))
+        session_fail(session, CLOSE_DRAINING, PUMP_BOTH);
+    else if (session->greeted == 3 &&
+             pump_tick(&session->pump, now, limits->idle, limits->stall, &end))
         session_end(session, &end);
 }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "proxy/conn.h"
 #include "proxy/hash.h"
+#include "proxy/reconfig.h"
 
 #define SWEEP_SECONDS 1
 
@@ -225,6 +226,8 @@ void worker_tick(struct worker *worker)
     tick_list(worker->strangers, now);
     tick_list(worker->known, now);
     worker_reap(worker);
+    if (worker == proxy->workers[0] && proxy->reconfig)
+        reconfig_tick(proxy->reconfig, now);
     if (worker == proxy->workers[0] && now >= worker->next_sweep) {
         worker->next_sweep = now + SWEEP_SECONDS * CLOCK_SEC;
         registry_sweep(proxy->registry, now);

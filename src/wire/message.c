@@ -27,6 +27,8 @@ static const struct {
     {&fl_FlowAssign_msg, fl_FlowAssign_action_tag, _fl_FlowAction_MAX},
     {&fl_FlowReport_msg, fl_FlowReport_state_tag, _fl_FlowState_MAX},
     {&fl_FlowHave_msg, fl_FlowHave_state_tag, _fl_FlowState_MAX},
+    {&fl_Report_msg, fl_Report_config_state_tag, _fl_ConfigState_MAX},
+    {&fl_ConfigResult_msg, fl_ConfigResult_state_tag, _fl_ConfigState_MAX},
     {&fl_Entry_msg, fl_Entry_type_tag, _fl_EntryType_MAX},
 };
 

@@ -168,9 +168,14 @@ def configs():
     put("proxy_config", "good", """{"listen": ["127.0.0.1:0"], "identity": "-----BEGIN X-----\\n-----END X-----",
  "ca": "-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----", "tls_certificate": "-----BEGIN X-----",
  "raw": "never", "limits": {"endpoints": 1}}""")
+    put("reconfig", "good", """{"raw": "never", "limits": {"endpoints": 5, "idle_seconds": 0}, "log": {"level": "warn"},
+ "drain": {"on": true, "within_seconds": 5, "hard_stop_seconds": 9, "away_seconds": 7, "alternates": ["a:1", "[::1]:2"]}}""")
+    put("reconfig", "not-live", '{"limits": {"endpoints": 5}, "listen": ":1"}')
+    put("reconfig", "pem", '{"ca": "/etc/passwd"}')
+    put("reconfig", "misspelt", '{"limits": {"endpoint": 5}}')
     put("proxy_config", "wrong-limits", '{"limits": {"endpoints": -1, "sessions": 1e9}}')
     for name, text in both.items():
-        for target in ("config", "agent_config", "proxy_config"):
+        for target in ("config", "agent_config", "proxy_config", "reconfig"):
             put(target, name, text)
 
 

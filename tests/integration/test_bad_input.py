@@ -38,7 +38,11 @@ CASES = {
         "raw": WORD, "sandbox": WORD, "workers": NUMBER,
         "limits": GROUP, "limits.endpoints": [*NUMBER, ("out of range", 0)], "limits.sessions": [*NUMBER, ("out of range", 0)],
         "limits.sessions_per_agent": [*NUMBER, ("out of range", 0)], "limits.handshakes": [*NUMBER, ("out of range", 0)],
-        "limits.idle_seconds": NUMBER, "limits.stall_seconds": NUMBER, **LOG,
+        "limits.idle_seconds": NUMBER, "limits.stall_seconds": NUMBER,
+        "drain": GROUP, "drain.on": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "drain.within_seconds": NUMBER,
+        "drain.hard_stop_seconds": NUMBER, "drain.away_seconds": [*NUMBER, ("out of range", 0)],
+        "drain.alternates": [("wrong type", 5), ("wrong type", [5]), ("out of range", ["127.0.0.1:1"] * 9), ("out of range", "127.0.0.1")],
+        **LOG,
     }),
     "fairlead-agent": ("agent.json", {"management_server": {"host": "127.0.0.1:1", "cert_authority_fingerprint": "ab" * 32}}, {
         "management_server": GROUP,
