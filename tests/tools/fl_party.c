@@ -9,7 +9,9 @@
  * NAME [TRICK]           prove; TRICK: exporter, side, signature, certificate=NAME, version
  *   register LEG | ping LEG          send that frame
  *   connect LEG REQUEST ROLE ID      ID in hex; the console's is the authority's: ROLE console, ID
- * of any identity of role console join LEG SESSION KEY             both in hex denied LEG REVISION
+ * of any identity of role console
+ *   config LEG VERSION BOOT WITHIN PATCH   BOOT in hex, PATCH without a blank; confirm LEG VERSION
+ *   join LEG SESSION KEY             both in hex denied LEG REVISION
  * PART LAST [ID…] data LEG TEXT | eof LEG | abort LEG TEXT frame LEG TYPE FLAGS [HEX]       any
  * frame recv LEG [MS]                    the next frame in words, "none" when nothing comes in
  * time, "ended ERROR" flow FROM TO BYTES               send a pattern from one leg to the other and
@@ -230,6 +232,25 @@ static void show_report(const struct frame *frame)
                (unsigned long long)message.reasons[i].count);
 }
 
+static void show_config_result(const struct frame *frame)
+{
+    static const char *const states[] = {"none", "waiting", "applied", "rolled-back", "refused"};
+    fl_ConfigResult message;
+    need(message_decode(fl_ConfigResult_fields, frame, &message), "config result");
+    printf("CONFIG_RESULT %llu %s in_effect=%llu %s | %s", (unsigned long long)message.version,
+           states[message.state], (unsigned long long)message.in_effect, message.settings,
+           message.error);
+}
+
+static void show_drain(const struct frame *frame)
+{
+    fl_Drain message;
+    need(message_decode(fl_Drain_fields, frame, &message), "drain");
+    printf("DRAIN %u %u", message.reconnect_in_ms, message.try_for_ms);
+    for (pb_size_t i = 0; i < message.alternates_count; i++)
+        printf(" %s", message.alternates[i]);
+}
+
 static void show_data(const struct frame *frame)
 {
     printf("DATA %.*s", (int)frame->len, (const char *)frame->body);
@@ -239,10 +260,18 @@ static const struct {
     uint8_t type;
     void (*show)(const struct frame *frame);
 } shows[] = {
-    {FRAME_HELLO_ACK, show_ack}, {FRAME_OFFER, show_offer},   {FRAME_INVITE, show_invite},
-    {FRAME_JOINED, show_joined}, {FRAME_REJECT, show_reject}, {FRAME_STATUS, show_end},
-    {FRAME_ABORT, show_end},     {FRAME_DATA, show_data},     {FRAME_REGISTERED, show_registered},
+    {FRAME_HELLO_ACK, show_ack},
+    {FRAME_OFFER, show_offer},
+    {FRAME_INVITE, show_invite},
+    {FRAME_JOINED, show_joined},
+    {FRAME_REJECT, show_reject},
+    {FRAME_STATUS, show_end},
+    {FRAME_ABORT, show_end},
+    {FRAME_DATA, show_data},
+    {FRAME_REGISTERED, show_registered},
     {FRAME_REPORT, show_report},
+    {FRAME_CONFIG_RESULT, show_config_result},
+    {FRAME_DRAIN, show_drain},
 };
 
 static void show_frame(const struct frame *frame)
@@ -453,6 +482,23 @@ static void cmd_denied(char **word, int count)
     send_message(find_leg(word[1]), FRAME_DENIED, fl_Denied_fields, &message);
 }
 
+static void cmd_config(char **word, int count)
+{
+    fl_Config message = {.version = strtoull(word[2], NULL, 10),
+                         .not_before = clock_wall() - 60,
+                         .not_after = clock_wall() + 60,
+                         .confirm_within = (uint32_t)atoi(word[4])};
+    unhex(word[3], message.boot, sizeof(message.boot));
+    (void)snprintf(message.patch, sizeof(message.patch), "%s", word[5]);
+    send_message(find_leg(word[1]), FRAME_CONFIG, fl_Config_fields, &message);
+}
+
+static void cmd_confirm(char **word, int count)
+{
+    fl_ConfigConfirm message = {.version = strtoull(word[2], NULL, 10)};
+    send_message(find_leg(word[1]), FRAME_CONFIG_CONFIRM, fl_ConfigConfirm_fields, &message);
+}
+
 static void cmd_frame(char **word, int count)
 {
     uint8_t body[4096];
@@ -627,6 +673,8 @@ static const struct {
     {"connect", 5, cmd_connect},
     {"join", 4, cmd_join},
     {"denied", 5, cmd_denied},
+    {"config", 6, cmd_config},
+    {"confirm", 3, cmd_confirm},
     {"frame", 4, cmd_frame},
     {"data", 3, cmd_data},
     {"eof", 2, cmd_eof},

@@ -85,12 +85,16 @@ class Rig:
             answer = self.party(f"recv {leg}")
             if not trick:
                 assert answer.startswith("HELLO_ACK"), answer
+                self.boot = answer.split(" boot ")[1]
         return leg
 
     def register(self, who):
         leg = self.dial(who)
         self.party(f"register {leg}")
         assert self.party(f"recv {leg}").startswith("REGISTERED 127.0.0.1:")
+        if who == "cons":
+            self.settings = self.party(f"recv {leg}")
+            assert self.settings.startswith("CONFIG_RESULT "), self.settings
         return leg
 
     def who(self, name):
