@@ -6,10 +6,10 @@
 struct conn_ref {
     atomic_uint refs;
     struct worker *worker; /* constant */
-    struct conn *conn;     /* of @worker's thread */
+    void *conn;            /* of @worker's thread */
 };
 
-struct conn_ref *conn_ref_new(struct conn *conn, struct worker *worker)
+struct conn_ref *conn_ref_new(void *conn, struct worker *worker)
 {
     struct conn_ref *ref = malloc(sizeof(*ref));
     if (!ref)
@@ -37,7 +37,7 @@ struct worker *conn_ref_worker(const struct conn_ref *ref)
     return ref->worker;
 }
 
-struct conn *conn_ref_conn(const struct conn_ref *ref)
+void *conn_ref_conn(const struct conn_ref *ref)
 {
     return ref->conn;
 }

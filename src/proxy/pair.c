@@ -304,6 +304,18 @@ void pair_sweep(struct pair *pair, uint64_t now)
     pthread_mutex_unlock(&pair->lock);
 }
 
+bool pair_lend(struct pair *pair, int all, int live)
+{
+    pthread_mutex_lock(&pair->lock);
+    bool room = all <= 0 || pair->count + (uint32_t)all <= pair->max;
+    if (room) {
+        pair->count += (uint32_t)all;
+        pair->live += (uint32_t)live;
+    }
+    pthread_mutex_unlock(&pair->lock);
+    return room;
+}
+
 size_t pair_count(struct pair *pair)
 {
     pthread_mutex_lock(&pair->lock);

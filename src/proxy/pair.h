@@ -99,6 +99,10 @@ void pair_end(struct pair *pair, struct session *session);
 /* pair_sweep - drop the offers whose keys are too old. Every second or so. */
 void pair_sweep(struct pair *pair, uint64_t now);
 
+/* pair_lend - sessions of another protocol count as well: @all more or fewer in any state, @live of
+ * them joined by both. False: there is no place for more, and nothing has changed. */
+bool pair_lend(struct pair *pair, int all, int live);
+
 /* pair_count - sessions in all states; pair_live - those both sides joined. */
 size_t pair_count(struct pair *pair);
 size_t pair_live(struct pair *pair);

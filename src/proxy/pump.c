@@ -293,6 +293,16 @@ void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *po
     update_interest(pump);
 }
 
+void pump_start_raw(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool,
+                    struct pipes *pipes, uint64_t now)
+{
+    pump_start(pump, a, b, pool, pipes, now);
+    for (unsigned i = 0; i < 2; i++) {
+        state_move(&rx_table, &pump->flow[i].rx, PUMP_RX_RAW);
+        state_move(&tx_table, &pump->flow[i].tx, PUMP_TX_RAW);
+    }
+}
+
 int pump_event(struct pump *pump, unsigned side, unsigned events, uint64_t now,
                struct pump_end *end)
 {

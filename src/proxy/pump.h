@@ -59,6 +59,10 @@ struct pump_end {
 void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool,
                 struct pipes *pipes, uint64_t now);
 
+/* pump_start_raw - the same for two plain legs: both directions are RAW from their first byte. */
+void pump_start_raw(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool,
+                    struct pipes *pipes, uint64_t now);
+
 /* pump_event - @events (enum leg_event) came from the leg of @side. Returns 0: go on; 1: over, *end
  * tells why. */
 int pump_event(struct pump *pump, unsigned side, unsigned events, uint64_t now,

@@ -12,13 +12,15 @@
 
 #define SWEEP_SECONDS 1
 
-enum letter_kind { LETTER_FRAME, LETTER_CLOSE, LETTER_MOVE, LETTER_RECHECK };
+enum letter_kind { LETTER_FRAME, LETTER_CLOSE, LETTER_MOVE, LETTER_RECHECK, LETTER_CALL };
 
 struct letter {
     struct letter *prev, *next;
     enum letter_kind kind;
     struct conn_ref *ref;     /* FRAME, CLOSE: owned */
     struct conn *conn;        /* MOVE */
+    worker_call *call;        /* CALL */
+    void *arg;                /* for @call */
     enum close_reason reason; /* CLOSE */
     uint8_t type;             /* FRAME */
     uint16_t len;             /* FRAME: of @body */
@@ -73,8 +75,11 @@ void worker_done(struct worker *worker)
 {
     struct letter *letter, *next;
     struct letter *mail = take_mail(worker);
-    DL_FOREACH_SAFE (mail, letter, next)
+    DL_FOREACH_SAFE (mail, letter, next) {
+        if (letter->call)
+            letter->call(NULL, letter->arg);
         letter_free(letter);
+    }
     pool_done(&worker->pool);
     pipes_done(&worker->pipes);
     pthread_mutex_destroy(&worker->lock);
@@ -169,6 +174,22 @@ void worker_wake(struct worker *worker)
     pthread_mutex_unlock(&worker->lock);
 }
 
+int worker_post_call(struct worker *worker, worker_call *call, void *arg)
+{
+    struct letter *letter = letter_new(LETTER_CALL, NULL, 0);
+    if (!letter)
+        return -ENOMEM;
+    letter->call = call;
+    letter->arg = arg;
+    return post(worker, letter);
+}
+
+void worker_add_guest(struct worker *worker, struct worker_guest *guest)
+{
+    guest->next = worker->guests;
+    worker->guests = guest;
+}
+
 static void recheck(struct worker *worker)
 {
     struct trust *trust = identity_trust(worker->proxy->identity);
@@ -196,6 +217,9 @@ static void deliver(struct worker *worker, const struct letter *letter)
         break;
     case LETTER_RECHECK:
         recheck(worker);
+        break;
+    case LETTER_CALL:
+        letter->call(worker, letter->arg);
         break;
     }
 }
@@ -225,6 +249,8 @@ void worker_tick(struct worker *worker)
 
     tick_list(worker->strangers, now);
     tick_list(worker->known, now);
+    for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
+        guest->tick(guest, now);
     worker_reap(worker);
     if (worker == proxy->workers[0] && proxy->reconfig)
         reconfig_tick(proxy->reconfig, now);
@@ -241,6 +267,8 @@ void worker_reap(struct worker *worker)
         struct conn *conn = worker->closed;
         worker->closed = conn_free(conn);
     }
+    for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
+        guest->reap(guest);
 }
 
 static void stop_list(struct conn *list)
@@ -260,6 +288,8 @@ void worker_stop(struct worker *worker)
     worker_drain(worker);
     stop_list(worker->strangers);
     stop_list(worker->known);
+    for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
+        guest->stop(guest);
     worker_reap(worker);
 }
 
@@ -276,6 +306,10 @@ bool worker_evict_stranger(struct worker *worker)
             conn_close(conn, CLOSE_FULL);
             return true;
         }
+    }
+    for (struct worker_guest *guest = worker->guests; guest; guest = guest->next) {
+        if (guest->evict(guest))
+            return true;
     }
     return false;
 }

@@ -26,6 +26,16 @@ struct worker_env {
     void *loop;                 /* for leg_attach() */
 };
 
+/* A module with connections of its own on the worker's thread. Embedded in what it keeps a worker.
+ */
+struct worker_guest {
+    void (*tick)(struct worker_guest *guest, uint64_t now); /* as worker_tick() */
+    void (*reap)(struct worker_guest *guest);               /* as worker_reap() */
+    void (*stop)(struct worker_guest *guest);               /* as worker_stop() */
+    bool (*evict)(struct worker_guest *guest);              /* as worker_evict_stranger() */
+    struct worker_guest *next;
+};
+
 struct letter;
 
 struct worker {
@@ -34,6 +44,7 @@ struct worker {
     struct conn *strangers; /* not authenticated, oldest first */
     struct conn *known;     /* the others */
     struct conn *closed;    /* in one of the lists above still; freed at the end of the turn */
+    struct worker_guest *guests;
     struct pool pool;
     struct pipes pipes;
     struct counters counters;
@@ -79,6 +90,15 @@ int worker_post_frame(struct conn_ref *ref, uint8_t type, const pb_msgdesc_t *fi
 int worker_post_close(struct conn_ref *ref, enum close_reason reason);
 int worker_post_move(struct worker *worker, struct conn *conn);
 int worker_post_recheck(struct worker *worker);
+
+/* worker_post_call - have @call made on the thread of @worker; with NULL for the worker when it has
+ * ended before that, so that @arg can be released. Returns as the others; after a failure @arg is
+ * still the caller's. From any thread. */
+typedef void worker_call(struct worker *worker, void *arg);
+int worker_post_call(struct worker *worker, worker_call *call, void *arg);
+
+/* worker_add_guest - before the worker runs; guests are not removed. */
+void worker_add_guest(struct worker *worker, struct worker_guest *guest);
 
 /* worker_wake - have worker_drain() called; from any thread. A stopping worker is let be. */
 void worker_wake(struct worker *worker);

@@ -1,0 +1,116 @@
+#include "proxy/syncthing/st_session.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Syncthing pings after 90 s, so what ends a session sooner would end good ones. */
+#define IDLE_LEAST (120 * CLOCK_SEC)
+
+static uint64_t session_bytes(const struct st_session *session)
+{
+    return session->pump.flow[0].bytes + session->pump.flow[1].bytes;
+}
+
+static void log_end(const struct st_session *session, enum close_reason reason, unsigned side)
+{
+    static const char *const sides[] = {"caller", "callee", "both"};
+    char caller[ST_DEVICE_SHORT], callee[ST_DEVICE_SHORT];
+    uint64_t now = worker_now(session->home->worker);
+    log_info("syncthing session ended",
+             LF_STR("caller", st_device_short(&session->device[0], caller)),
+             LF_STR("callee", st_device_short(&session->device[1], callee)),
+             LF_U64("up", session->pump.flow[0].bytes), LF_U64("down", session->pump.flow[1].bytes),
+             LF_U64("spliced", session->pump.flow[0].spliced + session->pump.flow[1].spliced),
+             LF_U64("ms", clock_since(now, session->started) / CLOCK_MS),
+             LF_STR("reason", close_reason_name(reason)), LF_STR("side", sides[side]));
+}
+
+/* What the other side's connection is counted as when the reason lies with one. */
+static enum close_reason reason_for(enum close_reason reason, unsigned side, unsigned i)
+{
+    return side == i || side == PUMP_BOTH ? reason : CLOSE_OTHER_SIDE;
+}
+
+void st_session_end(struct st_session *session, enum close_reason reason, unsigned side)
+{
+    struct st_worker *part = session->home;
+
+    log_end(session, reason, side);
+    pump_stop(&session->pump);
+    for (unsigned i = 0; i < 2; i++) {
+        counters_end(&part->worker->counters, reason_for(reason, side, i));
+        leg_close(session->leg[i], reason == CLOSE_DONE ? LEG_GRACEFUL : LEG_RESET);
+    }
+    DL_DELETE(part->sessions, session);
+    st_pair_end(part->relay->pair, session);
+}
+
+static void on_leg(void *ctx, struct leg *leg, unsigned events)
+{
+    struct st_session *session = ctx;
+    struct st_worker *part = session->home;
+    struct pump_end end = {0};
+    uint64_t before = session_bytes(session);
+    int over =
+        pump_event(&session->pump, leg == session->leg[1], events, worker_now(part->worker), &end);
+    uint64_t moved = session_bytes(session) - before;
+
+    counters_add(&part->worker->counters, COUNTER_BYTES, moved);
+    counters_bump(&part->bytes, moved);
+    if (over)
+        st_session_end(session, end.reason, end.side);
+}
+
+/* One of the connections cannot become a leg: neither runs. */
+static void give_up(struct st_session *session)
+{
+    struct st_worker *part = session->home;
+    for (unsigned i = 0; i < 2; i++) {
+        counters_end(&part->worker->counters, CLOSE_LOCAL);
+        if (session->leg[i])
+            leg_close(session->leg[i], LEG_RESET);
+    }
+    st_pair_end(part->relay->pair, session);
+}
+
+void st_session_begin(struct st_session *session)
+{
+    struct st_worker *part = session->home;
+    struct worker *worker = part->worker;
+    int rc[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        if (!session->conn[i]) {
+            st_conn_close(session->conn[!i], CLOSE_OTHER_SIDE);
+            return;
+        }
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        rc[i] = st_link_leg(st_conn_take(session->conn[i]), on_leg, session, &session->leg[i]);
+        session->conn[i] = NULL;
+    }
+    if (rc[0] || rc[1]) {
+        give_up(session);
+        return;
+    }
+    DL_APPEND(part->sessions, session);
+    counters_add(&worker->counters, COUNTER_SESSIONS, 1);
+    pump_start_raw(&session->pump, session->leg[0], session->leg[1], &worker->pool, &worker->pipes,
+                   worker_now(worker));
+}
+
+void st_session_tick(struct st_session *session, uint64_t now)
+{
+    const struct proxy_limits *limits = &session->home->worker->settings.limits;
+    uint64_t idle = limits->idle && limits->idle < IDLE_LEAST ? IDLE_LEAST : limits->idle;
+    struct pump_end end = {0};
+
+    if (pump_tick(&session->pump, now, idle, limits->stall, &end))
+        st_session_end(session, end.reason, end.side);
+}
+
+bool st_session_of(const struct st_session *session, const struct st_device *device)
+{
+    return st_device_equal(&session->device[0], device) ||
+           st_device_equal(&session->device[1], device);
+}
