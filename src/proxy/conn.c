@@ -218,6 +218,7 @@ void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *ab
         atomic_fetch_sub(&worker->proxy->strangers, 1);
     conn->session = NULL;
     control_done(conn);
+    account_close_leg(worker->proxy->accounts, conn->account);
     out_clear(conn);
     leg_close(conn->leg, told ? LEG_GRACEFUL : LEG_RESET);
     conn->closed = worker->closed;
@@ -300,7 +301,12 @@ static void take_hello(struct conn *conn, const struct frame *frame)
     }
     conn->caps = hello.caps;
     become_known(conn);
-    answer_hello(conn);
+    enum close_reason reason =
+        account_open_leg(worker->proxy->accounts, &conn->party, &conn->account);
+    if (reason == CLOSE_DONE)
+        answer_hello(conn);
+    else
+        conn_close(conn, reason);
 }
 
 static void take_join(struct conn *conn, const struct frame *frame)

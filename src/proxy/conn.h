@@ -47,6 +47,7 @@ struct conn {
     uint32_t out_bytes;       /* of @out */
     struct control *control;  /* CONTROL */
     struct session *session;  /* JOINING, GREETING, SESSION */
+    struct account *account;  /* where it counts as a leg, from READY on; NULL for the console */
 };
 
 /* conn_new - take over @leg, just accepted, on @worker. Returns 0, or -ENOMEM and then the leg is

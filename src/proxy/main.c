@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -410,6 +411,7 @@ int main(int argc, char **argv)
     harden();
     if (options.prove)
         return prove(&options);
+    tzset(); /* while files can be opened; for the schedule */
     if (tls_global_init())
         return complain("GnuTLS 3.7 or newer is needed", NULL), EXIT_FAILURE;
     if (proxy_config_load(options.config, &config, message, sizeof(message))) {

@@ -11,21 +11,14 @@
 #include "base/error.h"
 #include "base/state.h"
 
-/* How many sessions one agent has, as either side. */
-struct quota {
-    struct party party; /* key */
-    uint32_t count;
-    UT_hash_handle hh;
-};
-
 struct pair {
-    pthread_mutex_t lock;    /* all below */
-    uint8_t secret[32];      /* of this start, for the keyed hash */
-    struct pair_key *keys;   /* alive */
-    struct session *pending; /* OFFERED and HALF, oldest first */
-    struct quota *quotas;
-    uint32_t count, live; /* sessions: all, joined by both */
-    uint32_t max, per_agent;
+    pthread_mutex_t lock;      /* all below */
+    uint8_t secret[32];        /* of this start, for the keyed hash */
+    struct pair_key *keys;     /* alive */
+    struct session *pending;   /* OFFERED and HALF, oldest first */
+    struct accounts *accounts; /* guards itself */
+    uint32_t count, live;      /* sessions: all, joined by both */
+    uint32_t max;
 };
 
 static const struct state_def session_defs[] = {
@@ -44,7 +37,7 @@ static const unsigned callees_of[] = {
     [PARTY_ENROL] = 1u << PARTY_CONSOLE,
 };
 
-int pair_new(uint32_t sessions, uint32_t per_agent, struct pair **ret_pair)
+int pair_new(uint32_t sessions, struct accounts *accounts, struct pair **ret_pair)
 {
     struct pair *pair = calloc(1, sizeof(*pair));
     if (!pair)
@@ -55,16 +48,15 @@ int pair_new(uint32_t sessions, uint32_t per_agent, struct pair **ret_pair)
     }
     pthread_mutex_init(&pair->lock, NULL);
     pair->max = sessions;
-    pair->per_agent = per_agent;
+    pair->accounts = accounts;
     *ret_pair = pair;
     return 0;
 }
 
-void pair_set_max(struct pair *pair, uint32_t sessions, uint32_t per_agent)
+void pair_set_max(struct pair *pair, uint32_t sessions)
 {
     pthread_mutex_lock(&pair->lock);
     pair->max = sessions;
-    pair->per_agent = per_agent;
     pthread_mutex_unlock(&pair->lock);
 }
 
@@ -104,58 +96,22 @@ static int key_make(struct pair *pair, struct session *session, unsigned side,
     return key->hh.tbl ? 0 : -ENOMEM;
 }
 
-/* The quota of @party, made if need be; NULL without memory. The console has none: every agent
- * talks to it. */
-static struct quota *quota_of(struct pair *pair, const struct party *party)
+static void close_accounts(struct pair *pair, struct account *const account[2])
 {
-    struct quota *quota;
-    HASH_FIND(hh, pair->quotas, party, sizeof(*party), quota);
-    if (quota)
-        return quota;
-    quota = calloc(1, sizeof(*quota));
-    if (!quota)
-        return NULL;
-    quota->party = *party;
-    HASH_ADD(hh, pair->quotas, party, sizeof(quota->party), quota);
-    if (!quota->hh.tbl) {
-        free(quota);
-        return NULL;
-    }
-    return quota;
+    account_close_session(pair->accounts, account[0]);
+    account_close_session(pair->accounts, account[1]);
 }
 
-static enum close_reason quota_take(struct pair *pair, const struct party *party)
+/* Both sides' agents must have room. */
+static enum close_reason open_accounts(struct pair *pair, const struct party *caller,
+                                       const struct party *callee, struct account *ret_account[2])
 {
-    if (party->role == PARTY_CONSOLE)
-        return CLOSE_DONE;
-    struct quota *quota = quota_of(pair, party);
-    if (!quota)
-        return CLOSE_LOCAL;
-    if (quota->count >= pair->per_agent)
-        return CLOSE_FULL;
-    quota->count++;
-    return CLOSE_DONE;
-}
-
-static void quota_give(struct pair *pair, const struct party *party)
-{
-    struct quota *quota;
-    HASH_FIND(hh, pair->quotas, party, sizeof(*party), quota);
-    if (!quota || --quota->count > 0)
-        return;
-    HASH_DEL(pair->quotas, quota);
-    free(quota);
-}
-
-static enum close_reason quota_take_both(struct pair *pair, const struct party *caller,
-                                         const struct party *callee)
-{
-    enum close_reason reason = quota_take(pair, caller);
+    enum close_reason reason = account_open_session(pair->accounts, caller, &ret_account[0]);
     if (reason != CLOSE_DONE)
         return reason;
-    reason = quota_take(pair, callee);
+    reason = account_open_session(pair->accounts, callee, &ret_account[1]);
     if (reason != CLOSE_DONE)
-        quota_give(pair, caller);
+        account_close_session(pair->accounts, ret_account[0]);
     return reason;
 }
 
@@ -168,8 +124,7 @@ static void session_drop(struct pair *pair, struct session *session)
         DL_DELETE(pair->pending, session);
     key_kill(pair, &session->key[0]);
     key_kill(pair, &session->key[1]);
-    quota_give(pair, &session->party[0]);
-    quota_give(pair, &session->party[1]);
+    close_accounts(pair, session->account);
     pair->count--;
     state_move(&session_table, &session->state, SESSION_OVER);
     free(session);
@@ -179,20 +134,22 @@ static enum close_reason connect_locked(struct pair *pair, const struct party *c
                                         const struct party *callee, uint64_t now,
                                         struct pair_offer *ret_offer)
 {
+    struct account *account[2];
     if (pair->count >= pair->max)
         return CLOSE_FULL;
-    enum close_reason reason = quota_take_both(pair, caller, callee);
+    enum close_reason reason = open_accounts(pair, caller, callee, account);
     if (reason != CLOSE_DONE)
         return reason;
     struct session *session = calloc(1, sizeof(*session));
     if (!session) {
-        quota_give(pair, caller);
-        quota_give(pair, callee);
+        close_accounts(pair, account);
         return CLOSE_LOCAL;
     }
     id_random(&session->id);
     session->party[0] = *caller;
     session->party[1] = *callee;
+    session->account[0] = account[0];
+    session->account[1] = account[1];
     session->expires = now + PAIR_KEY_SECONDS * CLOCK_SEC;
     DL_APPEND(pair->pending, session);
     pair->count++;

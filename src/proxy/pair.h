@@ -15,8 +15,10 @@
 #include <stddef.h>
 
 #include "identity/party.h"
+#include "proxy/account.h"
 #include "proxy/hash.h"
 #include "proxy/pump.h"
+#include "proxy/wheel.h"
 
 #define PAIR_KEY_BYTES   32
 #define PAIR_KEY_SECONDS 30
@@ -35,6 +37,7 @@ struct pair_key {
 struct session {
     struct fl_id id;
     struct party party[2];       /* 0: caller, 1: callee */
+    struct account *account[2];  /* of the same; NULL for the console */
     unsigned state;              /* enum session_state; under the pair's lock until LIVE */
     struct pair_key key[2];      /* by side */
     struct conn *conn[2];        /* who joined; NULL before and after */
@@ -45,6 +48,8 @@ struct session {
     bool raw;                    /* LIVE: agreed, JOINED says so */
     unsigned greeted;            /* LIVE: set of sides (bits) that were told; 3: the pump runs */
     struct pump pump;
+    struct rate_share share; /* LIVE: what the pump may draw */
+    struct wheel_entry held; /* LIVE: while the pump waits for that */
 };
 
 /* What CONNECT makes. */
@@ -55,19 +60,19 @@ struct pair_offer {
 
 struct pair;
 
-/* pair_new - @sessions at most, and @per_agent for one agent (the console is not limited). Returns
- * 0, -ENOMEM. */
-int pair_new(uint32_t sessions, uint32_t per_agent, struct pair **ret_pair);
+/* pair_new - @sessions at most; of one agent as many as @accounts allow, which outlive the pair.
+ * Returns 0, -ENOMEM. */
+int pair_new(uint32_t sessions, struct accounts *accounts, struct pair **ret_pair);
 void pair_free(
     struct pair *pair); /* sessions still offered go with it; live ones must have ended */
 
 /* pair_set_max - from now on; sessions beyond it stay. */
-void pair_set_max(struct pair *pair, uint32_t sessions, uint32_t per_agent);
+void pair_set_max(struct pair *pair, uint32_t sessions);
 
 /* pair_allowed - may @caller ask for @callee? CLOSE_DONE or REFUSED. */
 enum close_reason pair_allowed(const struct party *caller, const struct party *callee);
 
-/* pair_connect - a new session between the two. Returns CLOSE_DONE, FULL or LOCAL. */
+/* pair_connect - a new session between the two. Returns CLOSE_DONE, FULL, VOLUME or LOCAL. */
 enum close_reason pair_connect(struct pair *pair, const struct party *caller,
                                const struct party *callee, uint64_t now,
                                struct pair_offer *ret_offer);

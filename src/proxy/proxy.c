@@ -20,15 +20,22 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
     rc = registry_new(limits->endpoints, &proxy->registry);
     if (rc)
         return rc;
-    rc = pair_new(limits->sessions, limits->sessions_per_agent, &proxy->pair);
-    if (rc) {
-        registry_free(proxy->registry);
-        return rc;
-    }
+    rc = accounts_new(limits, &proxy->accounts);
+    if (rc)
+        goto fail_accounts;
+    rc = pair_new(limits->sessions, proxy->accounts, &proxy->pair);
+    if (rc)
+        goto fail_pair;
     pthread_mutex_init(&proxy->settings_lock, NULL);
     drain_init(&proxy->drain);
     proxy->identity = identity_ref(identity);
     return 0;
+
+fail_pair:
+    accounts_free(proxy->accounts);
+fail_accounts:
+    registry_free(proxy->registry);
+    return rc;
 }
 
 void proxy_done(struct proxy *proxy)
@@ -36,6 +43,7 @@ void proxy_done(struct proxy *proxy)
     reconfig_free(proxy->reconfig);
     drain_done(&proxy->drain);
     pair_free(proxy->pair);
+    accounts_free(proxy->accounts);
     registry_free(proxy->registry);
     identity_unref(proxy->identity);
     pthread_mutex_destroy(&proxy->settings_lock);

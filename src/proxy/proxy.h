@@ -25,12 +25,15 @@ struct proxy {
     struct identity *identity;
     pthread_mutex_t settings_lock;
     struct proxy_settings settings; /* under the lock; workers have copies */
+    struct rate_table rates;        /* the same */
     atomic_uint settings_epoch;     /* rises with each change, so that workers see it */
     uint8_t boot[16];               /* of this start */
     struct registry *registry;
     struct pair *pair;
     struct reconfig *reconfig; /* owned; NULL: settings cannot be changed */
     struct drain drain;
+    struct accounts *accounts;
+    struct rate_bucket bucket; /* of all sessions together */
     struct worker *workers[PROXY_WORKERS_MAX];
     unsigned count;        /* of workers */
     atomic_uint strangers; /* connections not yet authenticated */

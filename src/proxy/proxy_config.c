@@ -13,6 +13,9 @@
 #define COUNT_MAX   1000000
 #define SECONDS_MAX (7 * 24 * 3600)
 #define MIB         (UINT64_C(1) << 20)
+#define VOLUME_MAX  INT64_C(10000000000)          /* MiB: a day at the highest rate, about */
+#define RATE_MAX    ((int64_t)(RATE_MOST / 1024)) /* KiB/s */
+#define WHAT_MAX    512
 
 #define AT(field)       offsetof(struct proxy_config, field)
 #define LIMIT(field)    offsetof(struct proxy_config, limits.field) - AT(limits)
@@ -35,6 +38,18 @@ static const struct config_key limit_keys[] = {
      .help = "end a session without a byte for so long, 0 never (600)"},
     {"stall_seconds", CONFIG_INT, LIMIT(stall_seconds), CONFIG_LIVE, .min = 0, .max = SECONDS_MAX,
      .help = "end a session whose receiver takes nothing for so long, 0 never (120)"},
+    {"legs_agent", CONFIG_INT, LIMIT(legs_agent), CONFIG_LIVE, .min = 2, .max = COUNT_MAX,
+     .help = "connections of one agent that has proved itself, all kinds together (2000)"},
+    {"rate_session", CONFIG_RATE, LIMIT(rate_session), CONFIG_LIVE, .max = RATE_MAX,
+     .help = "KiB/s of a session, both ways together, 0 no limit (0)"},
+    {"rate_agent", CONFIG_RATE, LIMIT(rate_agent), CONFIG_LIVE, .max = RATE_MAX,
+     .help = "KiB/s of all sessions of an agent, on either side, 0 no limit (0)"},
+    {"rate_proxy", CONFIG_RATE, LIMIT(rate_proxy), CONFIG_LIVE, .max = RATE_MAX,
+     .help = "KiB/s of all sessions, 0 no limit (0)"},
+    {"volume_agent_day", CONFIG_INT, LIMIT(volume_agent_day), CONFIG_LIVE, .max = VOLUME_MAX,
+     .help = "MiB of an agent in a day of UTC, 0 no limit (0)"},
+    {"schedule", CONFIG_STRINGS, LIMIT(schedule), CONFIG_LIVE, .max = SCHEDULE_MAX,
+     .help = "other rates at times: \"mon-fri 08:00-18:00 rate_proxy=10240\"; the first fit wins"},
     {0},
 };
 
@@ -102,41 +117,85 @@ static void set_defaults(struct proxy_config *config)
     };
 }
 
-int proxy_config_load(const char *path, struct proxy_config *config, char *message, size_t cap)
-{
-    char what[128];
-
-    set_defaults(config);
-    int rc = config_load(path, proxy_config_keys, config, message, cap);
-    if (rc == 0 && (rc = proxy_config_check(config, what, sizeof(what))))
-        (void)snprintf(message, cap, "%s: %s", path, what);
-    return rc;
-}
-
-int proxy_config_parse(const char *name, const char *text, size_t len, struct proxy_config *config,
-                       char *message, size_t cap)
-{
-    set_defaults(config);
-    return config_parse(name, text, len, proxy_config_keys, config, message, cap);
-}
-
 void proxy_config_done(struct proxy_config *config)
 {
     config_done(proxy_config_keys, config);
 }
 
-int proxy_config_check(const struct proxy_config *config, char *message, size_t cap)
+static int read_schedule(const struct config_strings *texts, struct schedule *schedule, char *what,
+                         size_t cap)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < texts->count; i++)
+        rc = schedule_add(schedule, texts->item[i], what, cap);
+    return rc;
+}
+
+static int check_schedule(const struct proxy_config *config, char *what, size_t cap)
+{
+    struct schedule schedule = {.count = 0};
+    return read_schedule(&config->limits.schedule, &schedule, what, cap);
+}
+
+static int check_alternates(const struct proxy_config *config, char *what, size_t cap)
 {
     const struct config_strings *alternates = &config->drain.alternates;
 
     for (size_t i = 0; i < alternates->count; i++) {
         if (strlen(alternates->item[i]) < DRAIN_ADDRESS_MAX)
             continue;
-        (void)snprintf(message, cap, "\"drain.alternates\": at most %d bytes each",
-                       DRAIN_ADDRESS_MAX - 1);
+        (void)snprintf(what, cap, "at most %d bytes each", DRAIN_ADDRESS_MAX - 1);
         return -FL_ECONFIG;
     }
     return 0;
+}
+
+/* What the table of keys cannot check. Returns the key whose value is wrong, or NULL. */
+static const char *wrong_key(const struct proxy_config *config, char *what, size_t cap)
+{
+    static const struct {
+        const char *key;
+        int (*check)(const struct proxy_config *config, char *what, size_t cap);
+    } checks[] = {
+        {"limits.schedule", check_schedule},
+        {"drain.alternates", check_alternates},
+    };
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        if (checks[i].check(config, what, cap))
+            return checks[i].key;
+    }
+    return NULL;
+}
+
+int proxy_config_check(const struct proxy_config *config, char *message, size_t cap)
+{
+    char what[WHAT_MAX];
+    const char *key = wrong_key(config, what, sizeof(what));
+    if (key)
+        (void)snprintf(message, cap, "\"%s\": %s", key, what);
+    return key ? -FL_ECONFIG : 0;
+}
+
+static int check(const char *path, const struct proxy_config *config, char *message, size_t cap)
+{
+    char what[WHAT_MAX];
+    const char *key = wrong_key(config, what, sizeof(what));
+    return key ? config_blame(path, key, message, cap, "%s", what) : 0;
+}
+
+int proxy_config_load(const char *path, struct proxy_config *config, char *message, size_t cap)
+{
+    set_defaults(config);
+    int rc = config_load(path, proxy_config_keys, config, message, cap);
+    return rc ? rc : check(path, config, message, cap);
+}
+
+int proxy_config_parse(const char *name, const char *text, size_t len, struct proxy_config *config,
+                       char *message, size_t cap)
+{
+    set_defaults(config);
+    int rc = config_parse(name, text, len, proxy_config_keys, config, message, cap);
+    return rc ? rc : check(name, config, message, cap);
 }
 
 void proxy_config_drain(const struct proxy_config *config, struct drain_order *ret_order)
@@ -156,6 +215,8 @@ void proxy_config_drain(const struct proxy_config *config, struct drain_order *r
 
 void proxy_config_settings(const struct proxy_config *config, struct proxy_settings *ret_settings)
 {
+    char what[WHAT_MAX];
+
     *ret_settings = (struct proxy_settings){
         .raw = config->raw,
         .limits =
@@ -172,6 +233,7 @@ void proxy_config_settings(const struct proxy_config *config, struct proxy_setti
         .rates = {config->limits.rate_session, config->limits.rate_agent,
                   config->limits.rate_proxy},
     };
+    (void)read_schedule(&config->limits.schedule, &ret_settings->schedule, what, sizeof(what));
 }
 
 void proxy_config_apply(void *ctx, const struct proxy_config *live, uint64_t version, uint64_t now)

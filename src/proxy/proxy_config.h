@@ -21,6 +21,7 @@ struct proxy_config {
         int64_t idle_seconds, stall_seconds;
         uint64_t rate_session, rate_agent, rate_proxy; /* bytes a second */
         int64_t volume_agent_day;                      /* MiB */
+        struct config_strings schedule;                /* see schedule.h */
     } limits;
     struct {
         int level, format; /* enum log_level, enum log_format */
@@ -51,7 +52,7 @@ int proxy_config_check(const struct proxy_config *config, char *message, size_t 
 void proxy_config_drain(const struct proxy_config *config, struct drain_order *ret_order);
 
 /* proxy_config_settings - what of it may change while the proxy runs, in the core's units;
- * version 0. */
+ * version 0. Of a configuration that was loaded, or has passed proxy_config_check(). */
 void proxy_config_settings(const struct proxy_config *config, struct proxy_settings *ret_settings);
 
 /* proxy_config_apply - a reconfig_apply: @live holds from now on at the struct proxy @ctx. */

@@ -68,8 +68,9 @@ static bool flow_may_read(const struct pump_flow *flow)
 static void update_interest(struct pump *pump)
 {
     for (unsigned i = 0; i < 2; i++) {
-        unsigned events = (flow_may_read(&pump->flow[i]) ? LEG_READABLE : 0u) |
-                          (flow_has_work(&pump->flow[!i]) ? LEG_WRITABLE : 0u);
+        bool reads = flow_may_read(&pump->flow[i]) && !(pump->paused >> i & 1);
+        unsigned events =
+            (reads ? LEG_READABLE : 0u) | (flow_has_work(&pump->flow[!i]) ? LEG_WRITABLE : 0u);
         if (events == pump->wanted[i])
             continue;
         pump->wanted[i] = events;
@@ -264,6 +265,8 @@ static int flow_run(struct pump *pump, struct pump_flow *flow, uint64_t now, siz
             return 0;
         if (flow_fetch(pump, flow, budget, &size, end))
             return 1;
+        if (pump->share)
+            rate_spend(pump->share, size);
         budget -= size < budget ? size : budget;
     } while (size > 0);
     return 0;
@@ -279,6 +282,24 @@ static int flow_turn(struct pump *pump, struct pump_flow *flow, uint64_t now, si
     if (flow->pipe && flow->pipe->held == 0)
         flow_release_pipe(pump, flow);
     return rc;
+}
+
+/* How much side @i may bring now; it is paused when that is nothing, and while the other side is:
+ * both wait in one queue. Only a side that has work for it is asked about, so an idle session draws
+ * nothing. */
+static size_t allowance(struct pump *pump, unsigned i, uint64_t now)
+{
+    if (!pump->share)
+        return PUMP_BUDGET;
+    size_t most = pump->paused & ~(1u << i) ? 0 : rate_ask(pump->share, now, &pump->due);
+    if (most == 0)
+        pump->paused |= 1u << i;
+    return most < PUMP_BUDGET ? most : PUMP_BUDGET;
+}
+
+static bool is_over(const struct pump *pump)
+{
+    return pump->flow[0].tx == PUMP_TX_DONE && pump->flow[1].tx == PUMP_TX_DONE;
 }
 
 void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool,
@@ -303,6 +324,13 @@ void pump_start_raw(struct pump *pump, struct leg *a, struct leg *b, struct pool
     }
 }
 
+static int read_side(struct pump *pump, unsigned side, uint64_t now, struct pump_end *end)
+{
+    struct pump_flow *flow = &pump->flow[side];
+    size_t most = flow_may_read(flow) ? allowance(pump, side, now) : 0;
+    return most > 0 ? flow_turn(pump, flow, now, most, end) : 0;
+}
+
 int pump_event(struct pump *pump, unsigned side, unsigned events, uint64_t now,
                struct pump_end *end)
 {
@@ -311,10 +339,37 @@ int pump_event(struct pump *pump, unsigned side, unsigned events, uint64_t now,
     if ((events & LEG_WRITABLE) && flow_has_work(&pump->flow[!side]) &&
         flow_turn(pump, &pump->flow[!side], now, 0, end))
         return 1;
-    if ((events & LEG_READABLE) && flow_may_read(&pump->flow[side]) &&
-        flow_turn(pump, &pump->flow[side], now, PUMP_BUDGET, end))
+    if ((events & LEG_READABLE) && read_side(pump, side, now, end))
         return 1;
-    if (pump->flow[0].tx == PUMP_TX_DONE && pump->flow[1].tx == PUMP_TX_DONE)
+    if (is_over(pump))
+        return over(end, CLOSE_DONE, PUMP_BOTH);
+    update_interest(pump);
+    return 0;
+}
+
+void pump_limit(struct pump *pump, struct rate_share *share)
+{
+    pump->share = share;
+}
+
+uint64_t pump_due(const struct pump *pump)
+{
+    return pump->paused ? pump->due : 0;
+}
+
+/* The sides take turns in going first, and the first may take all that is there. */
+int pump_resume(struct pump *pump, uint64_t now, struct pump_end *end)
+{
+    unsigned paused = pump->paused;
+
+    pump->paused = 0;
+    pump->turn = !pump->turn;
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned side = pump->turn ^ i;
+        if ((paused >> side & 1) && read_side(pump, side, now, end))
+            return 1;
+    }
+    if (is_over(pump))
         return over(end, CLOSE_DONE, PUMP_BOTH);
     update_interest(pump);
     return 0;
@@ -327,7 +382,7 @@ int pump_tick(struct pump *pump, uint64_t now, uint64_t idle, uint64_t stall, st
         if (stall && since && clock_since(now, since) >= stall)
             return over(end, CLOSE_STALL, !i);
     }
-    if (idle && clock_since(now, pump->active) >= idle)
+    if (idle && !pump->paused && clock_since(now, pump->active) >= idle)
         return over(end, CLOSE_IDLE, PUMP_BOTH);
     return 0;
 }

@@ -14,6 +14,7 @@
 #include "leg/leg.h"
 #include "proxy/pool.h"
 #include "proxy/pump_splice.h"
+#include "proxy/rate.h"
 #include "wire/close_reason.h"
 #include "wire/message.h"
 
@@ -43,8 +44,12 @@ struct pump {
     struct pump_flow flow[2]; /* [i]: from side i to the other */
     unsigned wanted[2];       /* what leg_want() was last told for side i */
     struct pool *pool;
-    struct pipes *pipes; /* NULL: RAW was not agreed on */
-    uint64_t active;     /* when a byte or an EOF last passed */
+    struct pipes *pipes;      /* NULL: RAW was not agreed on */
+    uint64_t active;          /* when a byte or an EOF last passed */
+    struct rate_share *share; /* NULL: no limit */
+    unsigned paused;          /* sides (bits) not read for now, since the share is used up */
+    unsigned turn;            /* the side that goes first when it is there again */
+    uint64_t due;             /* when that is, while @paused */
 };
 
 /* Why a pump is over. */
@@ -62,6 +67,15 @@ void pump_start(struct pump *pump, struct leg *a, struct leg *b, struct pool *po
 /* pump_start_raw - the same for two plain legs: both directions are RAW from their first byte. */
 void pump_start_raw(struct pump *pump, struct leg *a, struct leg *b, struct pool *pool,
                     struct pipes *pipes, uint64_t now);
+
+/* pump_limit - read no more than @share gives, which stays the caller's and outlives the pump. Both
+ * directions draw from it. */
+void pump_limit(struct pump *pump, struct rate_share *share);
+
+/* pump_due - when to call pump_resume(); 0: the pump waits for its legs alone. pump_resume - ask
+ * the share again: at that time, or earlier when rates have changed. Returns as pump_event(). */
+uint64_t pump_due(const struct pump *pump);
+int pump_resume(struct pump *pump, uint64_t now, struct pump_end *end);
 
 /* pump_event - @events (enum leg_event) came from the leg of @side. Returns 0: go on; 1: over, *end
  * tells why. */

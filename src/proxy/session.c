@@ -14,6 +14,7 @@ static enum close_reason reason_for_other(enum close_reason reason)
     case CLOSE_ABORTED:
     case CLOSE_DONE:
     case CLOSE_SHUTDOWN:
+    case CLOSE_VOLUME: /* no fault */
         return reason;
     default:
         return CLOSE_OTHER_SIDE;
@@ -41,6 +42,7 @@ static void session_end(struct session *session, const struct pump_end *end)
 
     log_end(session, end->reason, end->side, worker_now(worker));
     pump_stop(&session->pump);
+    wheel_remove(&worker->held, &session->held);
     for (unsigned i = 0; i < 2; i++) {
         bool own = end->side == i || end->side == PUMP_BOTH;
         bool relay = !own && end->reason == CLOSE_ABORTED;
@@ -111,16 +113,62 @@ void session_begin(struct session *session)
 
 void session_greeted(struct session *session, unsigned side)
 {
+    struct worker *home = session->home;
     session->greeted |= 1u << side;
-    if (session->greeted == 3)
-        pump_start(&session->pump, session->conn[0]->leg, session->conn[1]->leg,
-                   &session->home->pool, session->raw ? &session->home->pipes : NULL,
-                   worker_now(session->home));
+    if (session->greeted != 3)
+        return;
+    rate_share_init(&session->share, &home->rates, account_bucket(session->account[0]),
+                    account_bucket(session->account[1]), &home->proxy->bucket);
+    pump_start(&session->pump, session->conn[0]->leg, session->conn[1]->leg, &home->pool,
+               session->raw ? &home->pipes : NULL, worker_now(home));
+    pump_limit(&session->pump, &session->share);
 }
 
 static uint64_t session_bytes(const struct session *session)
 {
     return session->pump.flow[0].bytes + session->pump.flow[1].bytes;
+}
+
+/* Count @bytes for the agents of both sides. Returns the side whose agent has used up its day, or
+ * PUMP_BOTH: none has. */
+static unsigned count_volume(const struct session *session, uint64_t bytes)
+{
+    struct accounts *accounts = session->home->proxy->accounts;
+    unsigned spent = PUMP_BOTH;
+
+    for (unsigned i = 0; i < 2; i++) {
+        if (i == 1 && session->account[1] == session->account[0])
+            break;
+        if (!account_add(accounts, session->account[i], bytes))
+            spent = i;
+    }
+    return spent;
+}
+
+/* After the pump has moved something: @before is session_bytes() of before, @over what it
+ * returned. */
+static void account_for(struct session *session, uint64_t before, int over, struct pump_end *end)
+{
+    uint64_t bytes = session_bytes(session) - before, due = pump_due(&session->pump);
+    unsigned spent = bytes ? count_volume(session, bytes) : PUMP_BOTH;
+
+    counters_add(&session->home->counters, COUNTER_BYTES, bytes);
+    if (!over && spent != PUMP_BOTH) {
+        *end = (struct pump_end){.reason = CLOSE_VOLUME, .side = spent};
+        over = 1;
+    }
+    if (over)
+        session_end(session, end);
+    else if (due && due != session->held.due)
+        worker_hold(session->home, &session->held, due);
+}
+
+void session_resume(struct session *session)
+{
+    uint64_t before = session_bytes(session);
+    struct pump_end end = {0};
+    int over = pump_resume(&session->pump, worker_now(session->home), &end);
+    account_for(session, before, over, &end);
 }
 
 void session_event(struct session *session, unsigned side, unsigned events)
@@ -136,9 +184,7 @@ void session_event(struct session *session, unsigned side, unsigned events)
     }
     uint64_t before = session_bytes(session);
     int over = pump_event(&session->pump, side, events, worker_now(worker), &end);
-    counters_add(&worker->counters, COUNTER_BYTES, session_bytes(session) - before);
-    if (over)
-        session_end(session, &end);
+    account_for(session, before, over, &end);
 }
 
 void session_tick(struct session *session, uint64_t now)

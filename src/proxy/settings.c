@@ -4,6 +4,8 @@
 #include "proxy/proxy.h"
 #include "proxy/worker.h"
 
+#define SECONDS_A_DAY 86400
+
 const struct proxy_settings proxy_settings_default = {
     .raw = PROXY_RAW_ALLOWED,
     .limits =
@@ -18,21 +20,61 @@ const struct proxy_settings proxy_settings_default = {
         },
 };
 
+/* Workers have to look at it anew. Under the lock. */
+static void changed(struct proxy *proxy)
+{
+    atomic_fetch_add(&proxy->settings_epoch, 1);
+    for (unsigned i = 0; i < proxy->count; i++)
+        worker_wake(proxy->workers[i]);
+}
+
+/* The rates that hold at @wall. Returns whether one has changed. Under the lock. */
+static bool set_rates(struct proxy *proxy, uint64_t now, int64_t wall)
+{
+    const struct proxy_settings *settings = &proxy->settings;
+    struct rate_line *line = proxy->rates.line;
+    struct proxy_rates rates = settings->rates;
+
+    if (settings->schedule.count > 0)
+        schedule_rates(&settings->schedule, &settings->rates, schedule_time_of(wall), &rates);
+    return (int)rate_set(&line[RATE_SESSION], rates.session, now) |
+           (int)rate_set(&line[RATE_AGENT], rates.agent, now) |
+           (int)rate_set(&line[RATE_PROXY], rates.proxy, now);
+}
+
+void proxy_follow_time(struct proxy *proxy, uint64_t now, int64_t wall)
+{
+    accounts_set_day(proxy->accounts, (uint64_t)wall / SECONDS_A_DAY);
+    pthread_mutex_lock(&proxy->settings_lock);
+    if (set_rates(proxy, now, wall))
+        changed(proxy);
+    pthread_mutex_unlock(&proxy->settings_lock);
+}
+
 void proxy_apply(struct proxy *proxy, const struct proxy_settings *settings)
 {
+    const struct worker *first = proxy->workers[0];
     pthread_mutex_lock(&proxy->settings_lock);
     proxy->settings = *settings;
     registry_set_max(proxy->registry, settings->limits.endpoints);
-    pair_set_max(proxy->pair, settings->limits.sessions, settings->limits.sessions_per_agent);
-    atomic_fetch_add(&proxy->settings_epoch, 1);
+    pair_set_max(proxy->pair, settings->limits.sessions);
+    accounts_set_limits(proxy->accounts, &settings->limits);
+    if (first)
+        (void)set_rates(proxy, worker_now(first), first->env.wall(first->env.ctx));
+    changed(proxy);
     pthread_mutex_unlock(&proxy->settings_lock);
-    for (unsigned i = 0; i < proxy->count; i++)
-        worker_wake(proxy->workers[i]);
 }
 
 void proxy_settings_get(struct proxy *proxy, struct proxy_settings *ret_settings)
 {
     pthread_mutex_lock(&proxy->settings_lock);
     *ret_settings = proxy->settings;
+    pthread_mutex_unlock(&proxy->settings_lock);
+}
+
+void proxy_rates_get(struct proxy *proxy, struct rate_table *ret_rates)
+{
+    pthread_mutex_lock(&proxy->settings_lock);
+    *ret_rates = proxy->rates;
     pthread_mutex_unlock(&proxy->settings_lock);
 }

@@ -10,6 +10,9 @@
 
 #include <stdint.h>
 
+#include "proxy/rate.h"
+#include "proxy/schedule.h"
+
 /* May sessions leave the outer TLS, by which an observer of both hops can tell that they belong
  * together? */
 enum proxy_raw { PROXY_RAW_NEVER, PROXY_RAW_ALLOWED, PROXY_RAW_REQUIRED };
@@ -38,6 +41,7 @@ struct proxy_settings {
     int raw;     /* enum proxy_raw */
     struct proxy_limits limits;
     struct proxy_rates rates; /* when no entry of the schedule says otherwise */
+    struct schedule schedule;
 };
 
 /* What holds for a key that the configuration does not name. */
@@ -52,5 +56,13 @@ void proxy_apply(struct proxy *proxy, const struct proxy_settings *settings);
 /* proxy_settings_get - the current version. Any thread; a worker has its own in
  * worker->settings. */
 void proxy_settings_get(struct proxy *proxy, struct proxy_settings *ret_settings);
+
+/* proxy_rates_get - the rates that hold right now. Any thread; a worker has its own in
+ * worker->rates. */
+void proxy_rates_get(struct proxy *proxy, struct rate_table *ret_rates);
+
+/* proxy_follow_time - @wall is now, seconds since 1970: the rates of this time of the week, and
+ * volumes of this day. From one worker, a few times a second. */
+void proxy_follow_time(struct proxy *proxy, uint64_t now, int64_t wall);
 
 #endif

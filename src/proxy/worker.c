@@ -9,6 +9,7 @@
 #include "proxy/conn.h"
 #include "proxy/hash.h"
 #include "proxy/reconfig.h"
+#include "proxy/session.h"
 
 #define SWEEP_SECONDS 1
 
@@ -27,6 +28,65 @@ struct letter {
     uint8_t body[];
 };
 
+/* When to wake up for the sessions that are held back. */
+static void arm(struct worker *worker, uint64_t due)
+{
+    if (due == worker->due)
+        return;
+    worker->due = due;
+    if (worker->env.wake_at)
+        worker->env.wake_at(worker->env.ctx, due);
+}
+
+void worker_hold(struct worker *worker, struct wheel_entry *entry, uint64_t due)
+{
+    wheel_put(&worker->held, entry, worker_now(worker), due);
+    if (due < worker->due)
+        arm(worker, due);
+}
+
+void worker_resume(struct worker *worker)
+{
+    struct wheel_entry *entry;
+    uint64_t now = worker_now(worker);
+
+    while ((entry = wheel_take(&worker->held, now)))
+        session_resume(session_of_held(entry));
+    arm(worker, wheel_next(&worker->held));
+}
+
+/* With other rates other times are due: ask all who wait. */
+static void resume_all(struct worker *worker)
+{
+    struct wheel_entry *all = NULL, *entry, *next;
+
+    while ((entry = wheel_any(&worker->held))) {
+        wheel_remove(&worker->held, entry);
+        DL_APPEND(all, entry);
+    }
+    DL_FOREACH_SAFE (all, entry, next) {
+        entry->prev = entry->next = NULL;
+        session_resume(session_of_held(entry));
+    }
+    arm(worker, wheel_next(&worker->held));
+}
+
+static void copy_settings(struct worker *worker)
+{
+    /* The number before the copy: one that is newer is taken again, and none is missed. */
+    worker->settings_epoch = atomic_load(&worker->proxy->settings_epoch);
+    proxy_settings_get(worker->proxy, &worker->settings);
+    proxy_rates_get(worker->proxy, &worker->rates);
+}
+
+static void take_settings(struct worker *worker)
+{
+    if (atomic_load(&worker->proxy->settings_epoch) == worker->settings_epoch)
+        return;
+    copy_settings(worker);
+    resume_all(worker);
+}
+
 void worker_init(struct worker *worker, struct proxy *proxy, const struct worker_env *env,
                  uint64_t seed)
 {
@@ -42,18 +102,11 @@ void worker_init(struct worker *worker, struct proxy *proxy, const struct worker
     pthread_mutex_init(&worker->lock, NULL);
     if (proxy->count == 0)
         proxy->started = worker_now(worker);
-    worker->settings_epoch = atomic_load(&proxy->settings_epoch);
-    proxy_settings_get(proxy, &worker->settings);
+    worker->due = WHEEL_NEVER;
     proxy_add_worker(proxy, worker);
-}
-
-static void take_settings(struct worker *worker)
-{
-    unsigned epoch = atomic_load(&worker->proxy->settings_epoch);
-    if (epoch == worker->settings_epoch)
-        return;
-    worker->settings_epoch = epoch; /* before the copy: one too new is taken again, never missed */
-    proxy_settings_get(worker->proxy, &worker->settings);
+    if (worker == proxy->workers[0])
+        proxy_follow_time(proxy, worker_now(worker), env->wall(env->ctx));
+    copy_settings(worker);
 }
 
 static void letter_free(struct letter *letter)
@@ -247,6 +300,9 @@ void worker_tick(struct worker *worker)
     uint64_t now = worker_now(worker);
     struct proxy *proxy = worker->proxy;
 
+    if (worker == proxy->workers[0])
+        proxy_follow_time(proxy, now, worker->env.wall(worker->env.ctx));
+    worker_resume(worker);
     tick_list(worker->strangers, now);
     tick_list(worker->known, now);
     for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)

@@ -14,6 +14,7 @@
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
 #include "proxy/pump_splice.h"
+#include "proxy/wheel.h"
 
 #define WORKER_TICK_MS 250 /* how often worker_tick() is due: the grain of every deadline */
 
@@ -24,6 +25,9 @@ struct worker_env {
     int64_t (*wall)(void *ctx); /* seconds since 1970, for certificates */
     void (*wake)(void *ctx);    /* have worker_drain() called soon; from any thread */
     void *loop;                 /* for leg_attach() */
+    void (*wake_at)(void *ctx, uint64_t due); /* have worker_resume() called then instead of when it
+                                                 was said before; NULL: it is called at due times
+                                                 anyway, which worker->due tells */
 };
 
 /* A module with connections of its own on the worker's thread. Embedded in what it keeps a worker.
@@ -49,7 +53,10 @@ struct worker {
     struct pipes pipes;
     struct counters counters;
     struct proxy_settings settings; /* own copy of the current version */
+    struct rate_table rates;        /* the same of what follows from it */
     unsigned settings_epoch;        /* which one it is */
+    struct wheel held;              /* sessions that wait for their share of a rate */
+    uint64_t due;                   /* of the first of them; WHEEL_NEVER */
     pthread_mutex_t lock;           /* of the mailbox */
     struct letter *mail;            /* oldest first */
     bool stopping;                  /* letters with conns are refused from now on; under the lock */
@@ -72,6 +79,11 @@ void worker_done(struct worker *worker);
 void worker_drain(struct worker *worker);
 void worker_tick(struct worker *worker);
 void worker_reap(struct worker *worker);
+
+/* worker_hold - have session_resume() called for the session of @entry at @due; any turn of the
+ * worker's thread. worker_resume - the time has come for some. */
+void worker_hold(struct worker *worker, struct wheel_entry *entry, uint64_t due);
+void worker_resume(struct worker *worker);
 
 /* worker_stop - close every conn with SHUTDOWN, told. worker_idle - no conn is left. */
 void worker_stop(struct worker *worker);

@@ -21,6 +21,25 @@ static void env_wake(void *ctx)
     (void)uv_async_send(&shell->mail);
 }
 
+static void on_held(uv_timer_t *timer)
+{
+    struct worker_uv *shell = timer->data;
+    worker_resume(&shell->worker);
+}
+
+/* The loop's own time may be of the start of this turn, so its timer could be early by that. */
+static void env_wake_at(void *ctx, uint64_t due)
+{
+    struct worker_uv *shell = ctx;
+    if (due == WHEEL_NEVER) {
+        (void)uv_timer_stop(&shell->held);
+        return;
+    }
+    uv_update_time(&shell->loop);
+    uint64_t ms = (clock_since(due, clock_now()) + CLOCK_MS - 1) / CLOCK_MS;
+    (void)uv_timer_start(&shell->held, on_held, ms, 0);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct worker_uv *shell = timer->data;
@@ -44,6 +63,7 @@ static void stop(struct worker_uv *shell)
 {
     admit_close(&shell->admit);
     worker_stop(&shell->worker);
+    (void)uv_timer_stop(&shell->held); /* nobody is left to wake */
     uv_close((uv_handle_t *)&shell->mail, NULL);
     (void)uv_timer_start(&shell->tick, on_patience_over, WORKER_STOP_MS, 0);
     uv_unref((uv_handle_t *)&shell->tick);
@@ -60,7 +80,7 @@ static void on_mail(uv_async_t *async)
 
 int worker_uv_init(struct worker_uv *shell, struct proxy *proxy)
 {
-    struct worker_env env = {shell, env_now, env_wall, env_wake, &shell->loop};
+    struct worker_env env = {shell, env_now, env_wall, env_wake, &shell->loop, env_wake_at};
 
     int rc = uv_loop_init(&shell->loop);
     if (rc)
@@ -72,7 +92,8 @@ int worker_uv_init(struct worker_uv *shell, struct proxy *proxy)
     }
     (void)uv_timer_init(&shell->loop, &shell->tick);
     (void)uv_check_init(&shell->loop, &shell->turn);
-    shell->mail.data = shell->tick.data = shell->turn.data = shell;
+    (void)uv_timer_init(&shell->loop, &shell->held);
+    shell->mail.data = shell->tick.data = shell->turn.data = shell->held.data = shell;
     atomic_init(&shell->stop, false);
     (void)uv_timer_start(&shell->tick, on_tick, WORKER_TICK_MS, WORKER_TICK_MS);
     (void)uv_check_start(&shell->turn, on_turn);
@@ -93,6 +114,7 @@ static void release(struct worker_uv *shell)
 {
     close_any((uv_handle_t *)&shell->mail);
     close_any((uv_handle_t *)&shell->tick);
+    close_any((uv_handle_t *)&shell->held);
     close_any((uv_handle_t *)&shell->turn);
     (void)uv_run(&shell->loop, UV_RUN_NOWAIT);
     (void)uv_loop_close(&shell->loop);

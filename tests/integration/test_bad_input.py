@@ -42,7 +42,13 @@ CASES = {
         "drain": GROUP, "drain.on": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "drain.within_seconds": NUMBER,
         "drain.hard_stop_seconds": NUMBER, "drain.away_seconds": [*NUMBER, ("out of range", 0)],
         "drain.alternates": [("wrong type", 5), ("wrong type", [5]), ("out of range", ["127.0.0.1:1"] * 9), ("out of range", "127.0.0.1")],
-        **LOG,
+        "limits.legs_agent": [*NUMBER, ("out of range", 1)], "limits.volume_agent_day": [*NUMBER, ("out of range", 10**10 + 1)],
+        "limits.rate_session": NUMBER, "limits.rate_agent": NUMBER, "limits.rate_proxy": [*NUMBER, ("out of range", 67108865)],
+        "limits.schedule": [
+            ("wrong type", 5), ("wrong type", [5]), ("out of range", "mon-fri 08:00-18:00"), ("out of range", "mon 8:00-9:00 rate_proxy=1"),
+            ("out of range", ["daily 08:00-18:00 rate_proxy=1", "dayly 08:00-18:00 rate_proxy=1"]),
+            ("out of range", ["daily 08:00-18:00 rate_proxy=1"] * 33),
+        ], **LOG,
     }),
     "fairlead-agent": ("agent.json", {"management_server": {"host": "127.0.0.1:1", "cert_authority_fingerprint": "ab" * 32}}, {
         "management_server": GROUP,

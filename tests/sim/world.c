@@ -164,6 +164,32 @@ static void env_wake(void *ctx)
     world->woken = true;
 }
 
+/* Rates at which a schedule still comes to its end in time, and often none. */
+static uint64_t draw_rate(struct world *world)
+{
+    return world_chance(world, 50) ? 0 : world_between(world, 100 * 1024, 4 * 1024 * 1024);
+}
+
+static void draw_rates(struct world *world, struct proxy_rates *rates)
+{
+    rates->session = draw_rate(world);
+    rates->agent = draw_rate(world);
+    rates->proxy = draw_rate(world);
+}
+
+/* The console changes its mind while sessions run. */
+static void change_rates(struct world *world)
+{
+    struct proxy_settings settings;
+
+    if (!world->up || !world_chance(world, 1))
+        return;
+    proxy_settings_get(&world->proxy, &settings);
+    draw_rates(world, &settings.rates);
+    settings.version++;
+    proxy_apply(&world->proxy, &settings);
+}
+
 void world_start_proxy(struct world *world)
 {
     const struct worker_env env = {
@@ -174,6 +200,7 @@ void world_start_proxy(struct world *world)
     settings.limits.idle = IDLE_TIME;
     settings.limits.stall = STALL_TIME;
     settings.raw = world->seed & 1 ? PROXY_RAW_ALLOWED : PROXY_RAW_NEVER;
+    draw_rates(world, &settings.rates);
     (void)trust_deny(identity_trust(world->cast->proxy), NULL, 0); /* it stores nothing */
     CHECK(world, proxy_init(&world->proxy, world->cast->proxy, &settings) == 0, "proxy_init");
     for (unsigned i = 0; i < world->workers; i++)
@@ -311,9 +338,14 @@ static void deliver(struct world *world)
 
 static void tick(struct world *world)
 {
+    for (unsigned i = 0; world->up && i < world->workers; i++) {
+        if (world->now >= world->worker[i].due)
+            worker_resume(&world->worker[i]);
+    }
     if (world->now < world->next_tick)
         return;
     world->next_tick = world->now + WORLD_TICK;
+    change_rates(world);
     for (unsigned i = 0; world->up && i < world->workers; i++)
         worker_tick(&world->worker[i]);
 }
@@ -326,6 +358,8 @@ void world_run(struct world *world, uint64_t until)
         deliver(world);
         next = leg_mem_next(world->net);
         next = next < world->next_tick ? next : world->next_tick;
+        for (unsigned i = 0; world->up && i < world->workers; i++)
+            next = world->worker[i].due < next ? world->worker[i].due : next;
         if (next > until || world->now >= until)
             break;
         world->now = next;

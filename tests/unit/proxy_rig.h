@@ -24,6 +24,7 @@ struct rig {
     struct leg_mem_net *net;
     uint64_t now, next_tick;
     bool woken;
+    int64_t wall; /* ahead of the real time, seconds */
 };
 
 /* The far end of a leg. */
@@ -41,7 +42,7 @@ static inline uint64_t rig_now(void *ctx)
 }
 static inline int64_t rig_wall(void *ctx)
 {
-    return clock_wall();
+    return clock_wall() + ((struct rig *)ctx)->wall;
 }
 static inline void rig_wake(void *ctx)
 {
@@ -95,7 +96,13 @@ static inline void rig_run(struct rig *rig, uint64_t us)
     while (rig->now < until) {
         uint64_t due = leg_mem_next(rig->net);
         uint64_t next = rig->next_tick < due ? rig->next_tick : due;
+        for (unsigned i = 0; i < RIG_WORKERS; i++)
+            next = rig->worker[i].due < next ? rig->worker[i].due : next;
         rig->now = next < until ? next : until;
+        for (unsigned i = 0; i < RIG_WORKERS; i++) {
+            if (rig->now >= rig->worker[i].due)
+                worker_resume(&rig->worker[i]);
+        }
         if (rig->now >= rig->next_tick) {
             rig->next_tick = rig->now + WORKER_TICK_MS * CLOCK_MS;
             for (unsigned i = 0; i < RIG_WORKERS; i++)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "proxy/pair.h"
+#include "proxy/settings.h"
 
 static const struct party alice = {PARTY_AGENT, {{1}}};
 static const struct party bob = {PARTY_AGENT, {{2}}};
@@ -21,11 +22,22 @@ static struct conn *const conn_a = (struct conn *)"a";
 static struct conn *const conn_b = (struct conn *)"b";
 static struct worker *const home = (struct worker *)"w";
 
+static struct accounts *accounts;
+
 static struct pair *pair_of(uint32_t sessions, uint32_t per_agent)
 {
+    const struct proxy_limits limits = {.sessions_per_agent = per_agent};
     struct pair *pair;
-    assert_int_equal(pair_new(sessions, per_agent, &pair), 0);
+    assert_int_equal(accounts_new(&limits, &accounts), 0);
+    assert_int_equal(pair_new(sessions, accounts, &pair), 0);
     return pair;
+}
+
+static void pair_done(struct pair *pair)
+{
+    pair_free(pair);
+    assert_int_equal(accounts_count(accounts), 0);
+    accounts_free(accounts);
 }
 
 static enum close_reason join(struct pair *pair, const struct party *party,
@@ -69,7 +81,7 @@ static void both_join(void **state)
     assert_int_equal(pair_live(pair), 1);
     pair_end(pair, a.session);
     assert_int_equal(pair_count(pair), 0);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 static void key_is_good_once(void **state)
@@ -83,7 +95,7 @@ static void key_is_good_once(void **state)
     pair_leave(pair, place.session, 0);
     assert_int_equal(pair_count(pair), 0);
     assert_int_equal(join(pair, &bob, &offer, 1, NOW, &again), CLOSE_KEY_UNKNOWN);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 static void anothers_key_dies(void **state)
@@ -97,7 +109,7 @@ static void anothers_key_dies(void **state)
     assert_int_equal(join(pair, &console_as_agent, &offer, 1, NOW, &place), CLOSE_KEY_OWNER);
     assert_int_equal(join(pair, &bob, &offer, 1, NOW, &place), CLOSE_KEY_UNKNOWN);
     assert_int_equal(join(pair, &alice_as_enrol, &offer, 0, NOW, &place), CLOSE_KEY_OWNER);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 static void late_key(void **state)
@@ -112,7 +124,7 @@ static void late_key(void **state)
     assert_int_equal(join(pair, &alice, &offer, 0, last, &place), CLOSE_KEY_UNKNOWN);
     pair_sweep(pair, last);
     assert_int_equal(pair_count(pair), 0);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 static void wrong_session(void **state)
@@ -129,7 +141,7 @@ static void wrong_session(void **state)
     assert_int_equal(join(pair, &alice, &one, 0, NOW, &place), CLOSE_KEY_UNKNOWN);
     assert_int_equal(join(pair, &alice, &two, 0, NOW, &place), CLOSE_DONE);
     pair_leave(pair, place.session, 0);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 static void guessed_key(void **state)
@@ -143,7 +155,7 @@ static void guessed_key(void **state)
     offer.key[0][31] ^= 1;
     assert_int_equal(join(pair, &alice, &offer, 0, NOW, &place), CLOSE_DONE);
     pair_leave(pair, place.session, 0);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 static void limits(void **state)
@@ -166,7 +178,7 @@ static void limits(void **state)
     pair_sweep(pair, NOW + 100 * CLOCK_SEC);
     assert_int_equal(pair_count(pair), 0);
     assert_int_equal(pair_connect(pair, &alice, &carol, NOW, &offer), CLOSE_DONE);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 static void half_is_the_conns_to_end(void **state)
@@ -185,7 +197,7 @@ static void half_is_the_conns_to_end(void **state)
     pair_leave(pair, b.session, 1);
     assert_int_equal(pair_count(pair), 0);
     assert_int_equal(pair_live(pair), 0);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 int main(void)

@@ -50,7 +50,10 @@ static void all_keys(void **state)
         parse("{" BASE ",\"raw\":\"never\",\"sandbox\":\"off\",\"workers\":2,\"log\":{\"level\":"
               "\"debug\",\"format\":"
               "\"json\"},\"limits\":{\"endpoints\":1,\"sessions\":2,\"sessions_per_agent\":3,"
-              "\"handshakes\":4,\"idle_seconds\":5,\"stall_seconds\":0}}"),
+              "\"handshakes\":4,\"idle_seconds\":5,\"stall_seconds\":0,\"legs_agent\":6,"
+              "\"rate_session\":7,\"rate_agent\":8,\"rate_proxy\":9,\"volume_agent_day\":10,"
+              "\"schedule\":[\"mon 00:00-12:00 rate_proxy=1\",\"daily 00:00-12:00 "
+              "rate_agent=0\"]}}"),
         0);
     proxy_config_settings(&config, &settings);
     const struct proxy_limits limits = settings.limits;
@@ -60,6 +63,12 @@ static void all_keys(void **state)
     assert_int_equal(limits.handshakes, 4);
     assert_int_equal(limits.idle, 5 * CLOCK_SEC);
     assert_int_equal(limits.stall, 0);
+    assert_int_equal(limits.legs_per_agent, 6);
+    assert_int_equal(limits.volume_agent_day, 10 << 20);
+    assert_int_equal(settings.rates.session, 7 << 10);
+    assert_int_equal(settings.rates.agent, 8 << 10);
+    assert_int_equal(settings.rates.proxy, 9 << 10);
+    assert_int_equal(settings.schedule.count, 2);
     assert_int_equal(config.workers, 2);
     assert_int_equal(config.sandbox, PROXY_SANDBOX_OFF);
     assert_int_equal(config.raw, PROXY_RAW_NEVER);
@@ -84,6 +93,8 @@ static void bad_files(void **state)
         {"{" BASE ",\"limits\":{\"session\":1}}", "sessions"},
         {"{" BASE ",\"limits\":{\"sessions\":0}}", "sessions"},
         {"{" BASE ",\"limits\":[]}", "limits"},
+        {"{" BASE ",\"limits\":{\"schedule\":\"mon-fry 08:00-18:00 rate_proxy=1\"}}",
+         "\"limits.schedule\""},
         {"{" BASE ",\"log\":{\"level\":\"all\"}}", "level"},
         {"{" BASE ",\"listen\":\":1\"}", "listen"}, /* twice */
     };

@@ -351,6 +351,130 @@ static void ignored_frames_are_no_activity(void **state)
 
 #define PUMP_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* --- budgets --- */
+
+static struct rate_table rates;
+static struct rate_bucket bucket;
+static struct rate_share share;
+static uint64_t later; /* the time that resume() lets it be */
+
+static void limit(uint64_t rate)
+{
+    later = NOW;
+    rates = (struct rate_table){0};
+    bucket = (struct rate_bucket){0};
+    (void)rate_set(&rates.line[RATE_PROXY], rate, NOW);
+    rate_share_init(&share, &rates, NULL, NULL, &bucket);
+    pump_limit(&pump, &share);
+}
+
+/* Until @until: go on whenever the pump says. */
+static void resume_until(uint64_t until)
+{
+    while (pump_due(&pump) && pump_due(&pump) <= until) {
+        later = pump_due(&pump);
+        assert_int_equal(pump_resume(&pump, later, &end), 0);
+        for (unsigned i = 0; i < 2; i++) {
+            while ((side[i].wants & LEG_READABLE) && side[i].endless)
+                assert_int_equal(pump_event(&pump, i, LEG_READABLE, later, &end), 0);
+        }
+    }
+}
+
+static void held_back_by_not_reading(void **state)
+{
+    limit(1600400); /* a hundred frames a second */
+    side[0].endless = true;
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[0].taken, 0);
+    assert_int_equal(side[0].wants & LEG_READABLE, 0);
+    assert_in_range(pump_due(&pump), NOW + 1, NOW + 20 * CLOCK_MS);
+    resume_until(NOW + 10 * CLOCK_SEC);
+    assert_in_range(side[0].taken, 15700000, 16300000);
+    assert_int_equal(pump.flow[0].bytes, side[0].taken);
+}
+
+static void both_ways_share(void **state)
+{
+    limit(1600400);
+    side[0].endless = side[1].endless = true;
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(event(1, LEG_READABLE), 0);
+    resume_until(NOW + 10 * CLOCK_SEC);
+    assert_in_range(side[0].taken + side[1].taken, 15700000, 16300000);
+    assert_in_range(side[0].taken, 7700000, 8300000);
+}
+
+/* While one side waits, the other does not get ahead of it. */
+static void events_do_not_overtake(void **state)
+{
+    limit(1600400);
+    side[0].endless = true;
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    put(1, FRAME_DATA, "x");
+    assert_int_equal(pump_event(&pump, 1, LEG_READABLE, NOW + CLOCK_SEC, &end), 0);
+    assert_int_equal(side[1].got, 0);
+    assert_int_equal(side[1].wants & LEG_READABLE, 0);
+    assert_int_equal(pump_resume(&pump, NOW + CLOCK_SEC, &end), 0);
+    assert_int_equal(side[1].got, 1);
+}
+
+static void a_higher_rate_acts_at_once(void **state)
+{
+    limit(1000);
+    side[0].endless = true;
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_true(pump_due(&pump) > NOW + 10 * CLOCK_SEC);
+    (void)rate_set(&rates.line[RATE_PROXY], 0, NOW);
+    assert_int_equal(pump_resume(&pump, NOW, &end), 0);
+    assert_int_equal(pump_due(&pump), 0);
+    assert_in_range(side[0].taken, PUMP_BUDGET - FRAME_MAX, PUMP_BUDGET + FRAME_MAX);
+    assert_int_equal(side[0].wants & LEG_READABLE, LEG_READABLE);
+}
+
+/* Our own holding back is neither idleness nor a stalled receiver; a receiver that takes nothing
+ * is one all the same. */
+static void waiting_is_not_idle(void **state)
+{
+    limit(100);
+    put(0, FRAME_DATA, "late");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_true(pump_due(&pump) > NOW + 60 * CLOCK_SEC);
+    assert_int_equal(pump_tick(&pump, NOW + 60 * CLOCK_SEC, 10 * CLOCK_SEC, 10 * CLOCK_SEC, &end),
+                     0);
+    later = pump_due(&pump);
+    assert_int_equal(pump_resume(&pump, later, &end), 0);
+    assert_memory_equal(side[1].out, "late", 4);
+    assert_int_equal(pump_tick(&pump, later + 9 * CLOCK_SEC, 10 * CLOCK_SEC, 0, &end), 0);
+    assert_over(pump_tick(&pump, later + 10 * CLOCK_SEC, 10 * CLOCK_SEC, 0, &end), CLOSE_IDLE,
+                PUMP_BOTH);
+}
+
+static void stall_is_seen_under_a_rate(void **state)
+{
+    limit(1600400);
+    side[0].endless = true;
+    side[1].room = 5000;
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    resume_until(NOW + 2 * CLOCK_SEC);
+    assert_int_equal(side[1].out_len, sizeof(side[1].out));
+    assert_over(pump_tick(&pump, later + 10 * CLOCK_SEC, 0, 10 * CLOCK_SEC, &end), CLOSE_STALL, 1);
+}
+
+static void ends_pass_under_a_rate(void **state)
+{
+    limit(1600400);
+    put(0, FRAME_DATA, "last");
+    put(0, FRAME_EOF, "");
+    put(1, FRAME_EOF, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(event(1, LEG_READABLE), 0);
+    assert_int_equal(side[0].got + side[1].got, 0);
+    assert_over(pump_resume(&pump, pump_due(&pump), &end), CLOSE_DONE, PUMP_BOTH);
+    assert_memory_equal(side[1].out, "last", 4);
+    assert_int_equal(side[0].eofs + side[1].eofs, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +500,13 @@ int main(void)
         PUMP_TEST(progress_is_no_stall),
         PUMP_TEST(idles),
         PUMP_TEST(ignored_frames_are_no_activity),
+        cmocka_unit_test_setup_teardown(held_back_by_not_reading, setup, teardown),
+        cmocka_unit_test_setup_teardown(both_ways_share, setup, teardown),
+        cmocka_unit_test_setup_teardown(events_do_not_overtake, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_higher_rate_acts_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(waiting_is_not_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(stall_is_seen_under_a_rate, setup, teardown),
+        cmocka_unit_test_setup_teardown(ends_pass_under_a_rate, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
