@@ -1,5 +1,6 @@
 #include "proxy/session.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -111,19 +112,6 @@ void session_begin(struct session *session)
         greet(session, 1);
 }
 
-void session_greeted(struct session *session, unsigned side)
-{
-    struct worker *home = session->home;
-    session->greeted |= 1u << side;
-    if (session->greeted != 3)
-        return;
-    rate_share_init(&session->share, &home->rates, account_bucket(session->account[0]),
-                    account_bucket(session->account[1]), &home->proxy->bucket);
-    pump_start(&session->pump, session->conn[0]->leg, session->conn[1]->leg, &home->pool,
-               session->raw ? &home->pipes : NULL, worker_now(home));
-    pump_limit(&session->pump, &session->share);
-}
-
 static uint64_t session_bytes(const struct session *session)
 {
     return session->pump.flow[0].bytes + session->pump.flow[1].bytes;
@@ -163,12 +151,28 @@ static void account_for(struct session *session, uint64_t before, int over, stru
         worker_hold(session->home, &session->held, due);
 }
 
-void session_resume(struct session *session)
+/* It waited for its share of a rate, and that may be there. */
+static void resume(struct wheel_entry *entry)
 {
+    struct session *session = (struct session *)((char *)entry - offsetof(struct session, held));
     uint64_t before = session_bytes(session);
     struct pump_end end = {0};
     int over = pump_resume(&session->pump, worker_now(session->home), &end);
     account_for(session, before, over, &end);
+}
+
+void session_greeted(struct session *session, unsigned side)
+{
+    struct worker *home = session->home;
+    session->greeted |= 1u << side;
+    if (session->greeted != 3)
+        return;
+    rate_share_init(&session->share, &home->rates, account_bucket(session->account[0]),
+                    account_bucket(session->account[1]), &home->proxy->bucket);
+    pump_start(&session->pump, session->conn[0]->leg, session->conn[1]->leg, &home->pool,
+               session->raw ? &home->pipes : NULL, worker_now(home));
+    pump_limit(&session->pump, &session->share);
+    session->held.wake = resume;
 }
 
 void session_event(struct session *session, unsigned side, unsigned events)

@@ -3,8 +3,6 @@
 #ifndef FL_PROXY_SESSION_H
 #define FL_PROXY_SESSION_H
 
-#include <stddef.h>
-
 #include "proxy/conn.h"
 #include "proxy/pair.h"
 
@@ -17,14 +15,6 @@ void session_greeted(struct session *session, unsigned side);
 
 /* session_event - events of the leg of @side, after its greeting. */
 void session_event(struct session *session, unsigned side, unsigned events);
-
-/* session_resume - it waited for its share of a rate, and that may be there. */
-void session_resume(struct session *session);
-
-static inline struct session *session_of_held(struct wheel_entry *entry)
-{
-    return (struct session *)((char *)entry - offsetof(struct session, held));
-}
 
 /* session_tick - limits of idle and stall. */
 void session_tick(struct session *session, uint64_t now);

@@ -8,7 +8,7 @@ void wheel_remove(struct wheel *wheel, struct wheel_entry *entry)
     if (!entry->slot)
         return;
     DL_DELETE(*entry->slot, entry);
-    *entry = (struct wheel_entry){0};
+    *entry = (struct wheel_entry){.wake = entry->wake};
     wheel->count--;
 }
 

@@ -9,8 +9,9 @@
 #define WHEEL_SLOTS 512  /* so the wheel turns round once a second */
 #define WHEEL_NEVER UINT64_MAX
 
-/* Inside of what waits; all zero when it does not. */
+/* Inside of what waits; all zero but for @wake when it does not. */
 struct wheel_entry {
+    void (*wake)(struct wheel_entry *entry); /* for whoever turns the wheel; not called here */
     struct wheel_entry *prev, *next;
     struct wheel_entry **slot; /* in which list; NULL: in none */
     uint64_t due;

@@ -9,7 +9,6 @@
 #include "proxy/conn.h"
 #include "proxy/hash.h"
 #include "proxy/reconfig.h"
-#include "proxy/session.h"
 
 #define SWEEP_SECONDS 1
 
@@ -51,7 +50,7 @@ void worker_resume(struct worker *worker)
     uint64_t now = worker_now(worker);
 
     while ((entry = wheel_take(&worker->held, now)))
-        session_resume(session_of_held(entry));
+        entry->wake(entry);
     arm(worker, wheel_next(&worker->held));
 }
 
@@ -66,7 +65,7 @@ static void resume_all(struct worker *worker)
     }
     DL_FOREACH_SAFE (all, entry, next) {
         entry->prev = entry->next = NULL;
-        session_resume(session_of_held(entry));
+        entry->wake(entry);
     }
     arm(worker, wheel_next(&worker->held));
 }

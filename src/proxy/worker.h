@@ -80,8 +80,8 @@ void worker_drain(struct worker *worker);
 void worker_tick(struct worker *worker);
 void worker_reap(struct worker *worker);
 
-/* worker_hold - have session_resume() called for the session of @entry at @due; any turn of the
- * worker's thread. worker_resume - the time has come for some. */
+/* worker_hold - have @entry->wake called at @due, or earlier when rates change; wheel_remove() from
+ * @held takes it back. On the worker's thread. worker_resume - the time has come for some. */
 void worker_hold(struct worker *worker, struct wheel_entry *entry, uint64_t due);
 void worker_resume(struct worker *worker);
 
