@@ -345,7 +345,7 @@ static struct attempt *next_proxy(struct dial *dial, struct link **ret_link)
     for (size_t i = 0; dial->request.relayed && i < ENDPOINT_PROXIES_MAX; i++) {
         struct link *link = dial->endpoint->links[i];
         struct attempt *a = &dial->attempts[ENDPOINT_ADDRESSES_MAX + i];
-        if (!link || !link_registered(link) || a->state != ATTEMPT_NEW)
+        if (!link || !link_usable(link) || a->state != ATTEMPT_NEW)
             continue;
         uint64_t rtt = link_rtt(link) ? link_rtt(link) : UINT64_MAX - 1;
         if (rtt < best_rtt) {

@@ -160,6 +160,14 @@ static int add_link(struct endpoint *endpoint, const struct endpoint_proxy *prox
     return -FL_EFULL;
 }
 
+static void close_slot(struct endpoint *endpoint, size_t slot)
+{
+    if (endpoint->rivals[slot])
+        link_close(take_ptr(endpoint->rivals[slot]));
+    if (endpoint->links[slot])
+        link_close(take_ptr(endpoint->links[slot]));
+}
+
 int endpoint_set_proxies(struct endpoint *endpoint, const struct endpoint_proxy *proxies,
                          size_t count)
 {
@@ -168,10 +176,12 @@ int endpoint_set_proxies(struct endpoint *endpoint, const struct endpoint_proxy 
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
         const struct endpoint_proxy *kept =
             endpoint->links[i] ? find_proxy(endpoint->links[i], proxies, count) : NULL;
+        if (endpoint->rivals[i] && kept)
+            link_update(endpoint->rivals[i], kept);
         if (kept)
             link_update(endpoint->links[i], kept);
-        else if (endpoint->links[i])
-            link_close(take_ptr(endpoint->links[i]));
+        else
+            close_slot(endpoint, i);
     }
     int r = 0;
     for (size_t i = 0; r == 0 && i < count; i++) {
@@ -191,6 +201,48 @@ size_t endpoint_proxies(const struct endpoint *endpoint, struct endpoint_proxy_i
             link_info(endpoint->links[i], &ret[n++]);
     }
     return n;
+}
+
+static struct link **find_link(struct endpoint *endpoint, const struct fl_id *id)
+{
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        if (endpoint->links[i] && id_equal(link_proxy_id(endpoint->links[i]), id))
+            return &endpoint->links[i];
+    }
+    return NULL;
+}
+
+int endpoint_order(struct endpoint *endpoint, const struct fl_id *id, uint8_t type,
+                   const pb_msgdesc_t *fields, const void *message)
+{
+    struct link **link = find_link(endpoint, id);
+    return link && link_registered(*link) ? link_order(*link, type, fields, message) : -FL_ECLOSED;
+}
+
+int endpoint_renew(struct endpoint *endpoint, const struct fl_id *id)
+{
+    struct link **link = endpoint->closed ? NULL : find_link(endpoint, id);
+    if (!link)
+        return -FL_ENOTFOUND;
+    unsigned slot = (unsigned)(link - endpoint->links);
+    return endpoint->rivals[slot] ? 0 : link_new_rival(*link, &endpoint->rivals[slot]);
+}
+
+void endpoint_renewed(struct endpoint *endpoint, struct link *link, unsigned slot)
+{
+    if (endpoint->rivals[slot] != link)
+        return;
+    endpoint->rivals[slot] = NULL;
+    link_close(endpoint->links[slot]);
+    endpoint->links[slot] = link;
+}
+
+void endpoint_hurry(struct endpoint *endpoint, const char *address)
+{
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        if (endpoint->links[i])
+            link_hurry(endpoint->links[i], address);
+    }
 }
 
 /* ---- identities ---- */
@@ -299,6 +351,8 @@ static void tick_all(struct endpoint *endpoint, uint64_t now)
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
         if (endpoint->links[i])
             link_tick(endpoint->links[i], now);
+        if (endpoint->rivals[i])
+            link_tick(endpoint->rivals[i], now);
     }
     /* What ends in a callback of these loops is freed at the end of the turn only, so next stays
      * good. */
@@ -351,10 +405,8 @@ void endpoint_close(struct endpoint *endpoint)
     }
     drop_list(&endpoint->strangers);
     drop_list(&endpoint->tunnels);
-    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
-        if (endpoint->links[i])
-            link_close(take_ptr(endpoint->links[i]));
-    }
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++)
+        close_slot(endpoint, i);
     turn_end(&endpoint->turn, endpoint_free);
     turn_leave(&endpoint->turn);
 }

@@ -47,6 +47,14 @@ struct endpoint_proxy_info {
     char observed[LEG_ADDRESS_MAX]; /* our address as the proxy saw it */
     uint64_t since;                 /* of this state, on the net's clock */
     uint64_t rtt;                   /* of the last ping, microseconds, 0 unknown */
+    bool leaving;                   /* it drains, and we go soon */
+};
+
+/* A registered control leg to a proxy. */
+struct endpoint_proxy_leg {
+    struct fl_id id;  /* of the proxy */
+    uint8_t boot[16]; /* of its start */
+    uint64_t number;  /* of this registration; rises over all proxies, never 0 */
 };
 
 /* Whether a tunnel that somebody opens to us is welcome. */
@@ -71,6 +79,10 @@ struct endpoint_ops {
     void (*proxy_changed)(void *ctx, const struct endpoint_proxy_info *info);
     /* Console: what a proxy counts. May be NULL. */
     void (*report)(void *ctx, const struct fl_id *proxy, const fl_Report *report);
+    /* Console: how the settings stand at a proxy, first right after each registration. May be NULL.
+     */
+    void (*config_result)(void *ctx, const struct endpoint_proxy_leg *leg,
+                          const fl_ConfigResult *result);
 };
 
 int endpoint_new(struct identity *identity, const struct endpoint_net *net,
@@ -93,6 +105,17 @@ int endpoint_set_proxies(struct endpoint *endpoint, const struct endpoint_proxy 
                          size_t count);
 size_t endpoint_proxies(const struct endpoint *endpoint, struct endpoint_proxy_info *ret,
                         size_t max);
+
+/* endpoint_order - console: have @message, a frame of @type, sent to the proxy @id, critical. Only
+ * one waits at a time: a second one takes the place of the first. It is lost with the leg. Returns
+ * 0; -FL_ECLOSED when it is not registered there, -ENOMEM. */
+int endpoint_order(struct endpoint *endpoint, const struct fl_id *id, uint8_t type,
+                   const pb_msgdesc_t *fields, const void *message);
+
+/* endpoint_renew - a second control leg to the proxy @id, which takes the place of the first as
+ * soon as it is registered; sessions and what is told to the owner are not touched by that. Tried
+ * until it works. Returns 0, also when one is on its way; -FL_ENOTFOUND, -ENOMEM. */
+int endpoint_renew(struct endpoint *endpoint, const struct fl_id *id);
 
 /* endpoint_set_identity - after renewal: new legs and tunnels use it. */
 void endpoint_set_identity(struct endpoint *endpoint, struct identity *identity);

@@ -29,6 +29,7 @@ struct endpoint {
     void *ctx;
     struct identity *identity;                  /* a reference */
     struct link *links[ENDPOINT_PROXIES_MAX];   /* NULL: slot free */
+    struct link *rivals[ENDPOINT_PROXIES_MAX];  /* second legs on their way, by slot, or NULL */
     unsigned pending[ENDPOINT_PROXIES_MAX + 1]; /* strangers by slot of their proxy; last: direct */
     struct dial *dials;
     struct invited *invited;
@@ -38,6 +39,7 @@ struct endpoint {
     size_t denied_count;
     uint64_t denied_revision; /* 0: none yet */
     uint64_t next_request;    /* number of the next CONNECT */
+    uint64_t registrations;   /* so far */
     bool closed;
 };
 
@@ -49,6 +51,12 @@ static inline bool endpoint_is_console(const struct endpoint *endpoint)
 /* endpoint_invite - @link's proxy offers us a session. */
 void endpoint_invite(struct endpoint *endpoint, struct link *link, unsigned slot,
                      const fl_Invite *invite);
+
+/* endpoint_renewed - @link of @slot is registered: when it is a rival, it takes its place now. */
+void endpoint_renewed(struct endpoint *endpoint, struct link *link, unsigned slot);
+
+/* endpoint_hurry - try the proxy at @address now, if it is one of ours that waits. */
+void endpoint_hurry(struct endpoint *endpoint, const char *address);
 
 /* endpoint_links_changed - a link became registered or ceased to be: dials look again. */
 void endpoint_links_changed(struct endpoint *endpoint);

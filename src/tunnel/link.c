@@ -11,6 +11,11 @@
  *            +------------------------------------------------------------------------------------+
  *   any -> GONE: not configured any more.
  *
+ * A proxy that drains says when to leave: until then the leg stays, though other proxies are
+ * preferred; then it is WAITING for as long as the proxy asked for. A *rival* is a second link for
+ * the same slot of the endpoint, made so that there is a newer leg without a time without any: when
+ * it is REGISTERED it takes the place of the first, which the proxy ends as superseded.
+ *
  * What is to be sent follows from the state and from what is due (a PONG, a CONNECT, a part of the
  * denied list); link_push() is the only sender, so a full leg delays and never loses. A proxy is
  * not trusted with more than its part: it may refuse, lie about who is there or flood, and gets no
@@ -39,6 +44,8 @@
 #define HOLD_FLAPPING   (60 * CLOCK_SEC)
 #define HOLD_DENIED     (60 * CLOCK_SEC)
 #define HOLD_SUPERSEDED (10 * CLOCK_SEC)
+#define HOLD_DRAINING   (60 * CLOCK_SEC)
+#define AWAY_MAX        (3600 * CLOCK_SEC) /* longer no proxy keeps us away by DRAIN */
 #define PING_EVERY      (25 * CLOCK_SEC)
 #define SILENCE_MAX     (75 * CLOCK_SEC)
 #define FRAMES_A_TURN   64
@@ -104,6 +111,13 @@ struct link {
     char text[HAIL_TEXT_MAX];
     char observed[LEG_ADDRESS_MAX];
     bool changed; /* to be told to the owner at the end of the turn */
+    bool quiet;   /* but not now: a rival, or superseded by one that is not registered yet */
+    struct endpoint_proxy_leg registered; /* REGISTERED: which one this is */
+    uint64_t leave_at;                    /* the proxy drains; 0: it does not */
+    uint64_t away;                        /* for so long from then on */
+    bool pointed;                         /* REGISTERED: it has told alternates */
+    uint8_t *order;                       /* owned; a frame to be sent, or NULL */
+    size_t order_len;                     /* of its body */
 
     uint64_t last_rx;
     uint64_t rtt;
@@ -145,7 +159,7 @@ static void link_tell(struct turn_item *item)
     struct link *link = container_of(item, struct link, item);
     struct endpoint *endpoint = link->endpoint;
     struct endpoint_proxy_info info;
-    if (link->changed && endpoint->ops->proxy_changed) {
+    if (link->changed && !link->quiet && endpoint->ops->proxy_changed) {
         link->changed = false;
         link_info(link, &info);
         endpoint->ops->proxy_changed(endpoint->ctx, &info);
@@ -185,6 +199,12 @@ static uint64_t link_delay(struct link *link, bool worked, uint64_t hold)
     return hold ? clock_jitter(hold) : clock_backoff(link->attempt++, BACKOFF_MAX);
 }
 
+static void drop_order(struct link *link)
+{
+    free(link->order);
+    link->order = NULL;
+}
+
 /* The leg is of no use any more; try again later, after @hold at least if that is not 0. */
 static void link_lost(struct link *link, int error, const char *text, uint64_t hold)
 {
@@ -197,6 +217,8 @@ static void link_lost(struct link *link, int error, const char *text, uint64_t h
     if (link->leg)
         leg_close(link->leg, LEG_RESET);
     link->leg = NULL;
+    link->leave_at = 0;
+    drop_order(link);
     link_move(link, LINK_WAITING);
     link->deadline = link_now(link) + link_delay(link, was_registered, hold);
     char why[HAIL_TEXT_MAX];
@@ -280,9 +302,21 @@ static int send_denied(struct link *link)
     return 0;
 }
 
+static int send_order(struct link *link)
+{
+    if (!link->order)
+        return 0;
+    int r = leg_send(link->leg, link->order[0], FRAME_CRITICAL, link->order + FRAME_HEADER,
+                     link->order_len);
+    if (r == 0)
+        drop_order(link);
+    return r;
+}
+
 static int send_due(struct link *link)
 {
-    static int (*const steps[])(struct link *) = {send_pong, send_denied, send_connects, send_ping};
+    static int (*const steps[])(struct link *) = {send_pong, send_denied, send_order, send_connects,
+                                                  send_ping};
     const fl_Register reg = fl_Register_init_zero;
     int r = 0;
     if (link->state == LINK_HAILING) {
@@ -320,6 +354,9 @@ static void on_hello_ack(struct link *link, const struct frame *frame)
         link_lost(link, r, text, 0);
         return;
     }
+    fl_Hello ack; /* good, as hail_check() said */
+    if (message_decode(fl_Hello_fields, frame, &ack) == 0)
+        memcpy(link->registered.boot, ack.boot, sizeof(link->registered.boot));
     link->id = id;
     link->error = 0;
     (void)snprintf(link->text, sizeof(link->text), "%s", text); /* perhaps of the clock */
@@ -338,7 +375,12 @@ static void on_registered(struct link *link, const struct frame *frame)
     link->next_ping = 0;
     link->ping_at = 0;
     link->pong_due = false;
+    link->registered.id = link->id;
+    link->registered.number = ++link->endpoint->registrations;
     link_move(link, LINK_REGISTERED);
+    endpoint_renewed(link->endpoint, link, link->slot);
+    link->quiet = false;
+    link->pointed = false;
     if (endpoint_is_console(link->endpoint) && link->endpoint->denied_revision)
         link_push_denied(link);
     endpoint_links_changed(link->endpoint);
@@ -352,14 +394,17 @@ static void on_status(struct link *link, const struct frame *frame)
         link_lost(link, reason, NULL, 0);
         return;
     }
-    if (frame->type == FRAME_STATUS && (reason == CLOSE_DRAINING || reason == CLOSE_DONE)) {
+    if (frame->type == FRAME_STATUS && reason == CLOSE_DONE) {
         (void)snprintf(link->text, sizeof(link->text), "%s", text);
         link->changed = true;
         turn_queue(&link->endpoint->turn, &link->item);
         return; /* news; the proxy closes the leg itself when it is time */
     }
+    if (reason == CLOSE_SUPERSEDED && link->endpoint->rivals[link->slot])
+        link->quiet = true; /* by ourselves, as it was meant */
     uint64_t hold = reason == CLOSE_FLAPPING     ? HOLD_FLAPPING
                     : reason == CLOSE_DENIED     ? HOLD_DENIED
+                    : reason == CLOSE_DRAINING   ? (link->leave_at ? link->away : HOLD_DRAINING)
                     : reason == CLOSE_SUPERSEDED ? HOLD_SUPERSEDED
                                                  : 0;
     link_lost(link, hail_error((uint32_t)reason), text, hold);
@@ -444,6 +489,48 @@ static void on_report(struct link *link, const struct frame *frame)
         endpoint->ops->report(endpoint->ctx, &link->id, &report);
 }
 
+static void on_config_result(struct link *link, const struct frame *frame)
+{
+    fl_ConfigResult result;
+    struct endpoint *endpoint = link->endpoint;
+    if (message_decode(fl_ConfigResult_fields, frame, &result) < 0)
+        link_lost(link, -FL_EMESSAGE, NULL, 0);
+    else if (endpoint_is_console(endpoint) && endpoint->ops->config_result)
+        endpoint->ops->config_result(endpoint->ctx, &link->registered, &result);
+}
+
+/* Proxies that we know anyway and that are named by one that drains are tried at once. Nobody else
+ * is dialled: whom we may dial is told by the console and by our own file, not by a proxy. Once a
+ * registration, so that a proxy cannot make us knock at another all the time. */
+static void go_to_alternates(struct link *link, const fl_Drain *drain)
+{
+    if (link->pointed)
+        return;
+    link->pointed = drain->alternates_count > 0;
+    for (pb_size_t i = 0; i < drain->alternates_count; i++)
+        endpoint_hurry(link->endpoint, drain->alternates[i]);
+}
+
+/* The proxy asks to be left, or not any more. */
+static void on_drain(struct link *link, const struct frame *frame)
+{
+    fl_Drain drain;
+    if (message_decode(fl_Drain_fields, frame, &drain) < 0) {
+        link_lost(link, -FL_EMESSAGE, NULL, 0);
+        return;
+    }
+    bool leave = drain.reconnect_in_ms || drain.try_for_ms;
+    uint64_t away = drain.try_for_ms * CLOCK_MS;
+    link->leave_at = leave ? link_now(link) + drain.reconnect_in_ms * CLOCK_MS + 1 : 0;
+    link->away = away > AWAY_MAX ? AWAY_MAX : away;
+    (void)snprintf(link->text, sizeof(link->text), "%s",
+                   leave ? close_reason_text(CLOSE_DRAINING) : "");
+    link->changed = true;
+    turn_queue(&link->endpoint->turn, &link->item);
+    go_to_alternates(link, &drain);
+    endpoint_links_changed(link->endpoint);
+}
+
 static void link_on_frame(struct link *link, const struct frame *frame)
 {
     static const struct {
@@ -455,6 +542,7 @@ static void link_on_frame(struct link *link, const struct frame *frame)
         {FRAME_OFFER, on_offer},         {FRAME_REJECT, on_reject},
         {FRAME_INVITE, on_invite},       {FRAME_PING, on_ping},
         {FRAME_PONG, on_ping},           {FRAME_REPORT, on_report},
+        {FRAME_DRAIN, on_drain},         {FRAME_CONFIG_RESULT, on_config_result},
     };
     enum frame_phase phase = link->state == LINK_PROVING   ? PHASE_HELLO_ACK
                              : link->state == LINK_ENTERED ? PHASE_REGISTER
@@ -518,6 +606,14 @@ static void link_on_leg(void *ctx, struct leg *leg, unsigned events)
 
 /* ---- time ---- */
 
+/* Our time at a proxy that drains is over: go, as it asked for, and come back later. */
+static void link_leave(struct link *link)
+{
+    uint64_t away = link->away > CLOCK_SEC ? link->away : CLOCK_SEC;
+    leg_close(take_ptr(link->leg), LEG_GRACEFUL);
+    link_lost(link, -FL_EREFUSED, close_reason_text(CLOSE_DRAINING), away);
+}
+
 void link_tick(struct link *link, uint64_t now)
 {
     if (link->state == LINK_WAITING || link->state == LINK_IDLE) {
@@ -529,6 +625,8 @@ void link_tick(struct link *link, uint64_t now)
         link_lost(link, -FL_ETIMEOUT, link_views[link->state].late, 0);
     else if (link->state == LINK_REGISTERED && now >= link->last_rx + SILENCE_MAX)
         link_lost(link, -FL_ETIMEOUT, link_views[LINK_REGISTERED].late, 0);
+    else if (link->state == LINK_REGISTERED && link->leave_at && now >= link->leave_at)
+        link_leave(link);
     else if (link->state == LINK_REGISTERED && now >= link->next_ping)
         link_push(link);
 }
@@ -552,9 +650,23 @@ int link_new(struct endpoint *endpoint, const struct endpoint_proxy *proxy, unsi
     return 0;
 }
 
+int link_new_rival(const struct link *link, struct link **ret_rival)
+{
+    struct link *rival;
+    int r = link_new(link->endpoint, &link->proxy, link->slot, &rival);
+    if (r < 0)
+        return r;
+    rival->quiet = true;
+    rival->address = link->address; /* where it works now */
+    *ret_rival = rival;
+    return 0;
+}
+
 static void link_release(struct turn_item *item)
 {
-    free(container_of(item, struct link, item));
+    struct link *link = container_of(item, struct link, item);
+    drop_order(link);
+    free(link);
 }
 
 void link_close(struct link *link)
@@ -585,6 +697,14 @@ bool link_is_for(const struct link *link, const struct endpoint_proxy *proxy)
     return strcmp(proxy->addresses[0], link->proxy.addresses[0]) == 0;
 }
 
+void link_hurry(struct link *link, const char *address)
+{
+    for (unsigned i = 0; link->state == LINK_WAITING && i < address_count(link); i++) {
+        if (strcmp(link->proxy.addresses[i], address) == 0)
+            link->deadline = 0; /* at the next tick */
+    }
+}
+
 void link_info(const struct link *link, struct endpoint_proxy_info *ret_info)
 {
     *ret_info = (struct endpoint_proxy_info){
@@ -593,6 +713,7 @@ void link_info(const struct link *link, struct endpoint_proxy_info *ret_info)
         .error = link->error,
         .since = link->since,
         .rtt = link->rtt,
+        .leaving = link->leave_at != 0,
     };
     (void)snprintf(ret_info->name, sizeof(ret_info->name), "%s", link->proxy.name);
     (void)snprintf(ret_info->text, sizeof(ret_info->text), "%s", link->text);
@@ -603,6 +724,11 @@ void link_info(const struct link *link, struct endpoint_proxy_info *ret_info)
 bool link_registered(const struct link *link)
 {
     return link->state == LINK_REGISTERED;
+}
+
+bool link_usable(const struct link *link)
+{
+    return link->state == LINK_REGISTERED && !link->leave_at;
 }
 
 bool link_trying(const struct link *link)
@@ -642,6 +768,23 @@ void link_connect(struct link *link, struct link_wait *wait)
 void link_forget(struct link *link, struct link_wait *wait)
 {
     DL_DELETE(link->waits, wait);
+}
+
+int link_order(struct link *link, uint8_t type, const pb_msgdesc_t *fields, const void *message)
+{
+    uint8_t *frame = malloc(FRAME_MAX);
+    if (!frame)
+        return -ENOMEM;
+    int size = message_encode(type, fields, message, frame, FRAME_MAX);
+    if (size < 0) {
+        free(frame);
+        return size;
+    }
+    drop_order(link);
+    link->order = frame;
+    link->order_len = (size_t)size - FRAME_HEADER;
+    turn_queue(&link->endpoint->turn, &link->item);
+    return 0;
 }
 
 void link_push_denied(struct link *link)

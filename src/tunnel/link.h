@@ -20,6 +20,9 @@ struct link_wait {
 int link_new(struct endpoint *endpoint, const struct endpoint_proxy *proxy, unsigned slot,
              struct link **ret_link);
 
+/* link_new_rival - a second leg to where @link leads, for its slot; see endpoint_renew(). */
+int link_new_rival(const struct link *link, struct link **ret_rival);
+
 /* link_close - for good; who waits on it is answered with -FL_EUNREACH. */
 void link_close(struct link *link);
 void link_tick(struct link *link, uint64_t now);
@@ -30,8 +33,13 @@ void link_update(struct link *link, const struct endpoint_proxy *proxy);
  * address. */
 bool link_is_for(const struct link *link, const struct endpoint_proxy *proxy);
 
+/* link_hurry - when it waits, and @address is one of its proxy: try now. */
+void link_hurry(struct link *link, const char *address);
+
 void link_info(const struct link *link, struct endpoint_proxy_info *ret_info);
 bool link_registered(const struct link *link);
+/* link_usable - registered, and the proxy takes new work. */
+bool link_usable(const struct link *link);
 /* link_trying - not registered, but on its way. */
 bool link_trying(const struct link *link);
 uint64_t link_rtt(const struct link *link);
@@ -43,6 +51,9 @@ const char *link_address(const struct link *link);
  * link_forget(). */
 void link_connect(struct link *link, struct link_wait *wait);
 void link_forget(struct link *link, struct link_wait *wait);
+
+/* link_order - see endpoint_order(). */
+int link_order(struct link *link, uint8_t type, const pb_msgdesc_t *fields, const void *message);
 
 /* link_push_denied - the endpoint's denied ids have changed. */
 void link_push_denied(struct link *link);

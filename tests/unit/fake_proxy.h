@@ -51,7 +51,7 @@ struct fake_proxy {
     uint32_t status; /* answer to REGISTER with this STATUS instead */
     uint32_t reject; /* answer to CONNECT; 0: none */
     uint64_t delay;  /* one way; 0: 1 ms */
-    unsigned dials, registrations, connects, pongs, denied_parts;
+    unsigned dials, registrations, connects, pongs, denied_parts, configs;
     size_t denied_ids;
     struct fake_leg legs[FAKE_LEGS];
     struct fake_session sessions[64];
@@ -99,6 +99,7 @@ static void fake_hello(struct fake_leg *f, const struct frame *frame)
     assert_int_equal(leg_exporter(f->leg, HELLO_ANSWERER, exporter), 0);
     assert_int_equal(hello_make(f->proxy->identity, HELLO_ANSWERER, exporter, &ack), 0);
     ack.time = clock_wall();
+    ack.boot[0] = 0xb0;
     if (f->proxy->lie != LIE_SILENT)
         fake_send(f, FRAME_HELLO_ACK, fl_Hello_fields, &ack);
 }
@@ -113,6 +114,14 @@ static void fake_register(struct fake_leg *f)
     if (f->proxy->status) {
         fake_send(f, FRAME_STATUS, fl_Status_fields, &status);
         return;
+    }
+    for (size_t i = 0; i < FAKE_LEGS; i++) {
+        struct fake_leg *old = &f->proxy->legs[i];
+        const fl_Status superseded = {.code = CLOSE_SUPERSEDED};
+        if (!old->leg || !old->registered || !party_equal(&old->party, &f->party))
+            continue;
+        fake_send(old, FRAME_STATUS, fl_Status_fields, &superseded);
+        fake_drop(old, LEG_GRACEFUL);
     }
     f->registered = true;
     fake_send(f, FRAME_REGISTERED, fl_Registered_fields, &registered);
@@ -239,6 +248,10 @@ static void fake_frame(struct fake_leg *f, uint8_t *buf, const struct frame *fra
         f->proxy->denied_parts = denied->part + 1;
         f->proxy->denied_ids = (denied->part ? f->proxy->denied_ids : 0) + denied->ids_count;
         free(denied);
+        break;
+    case FRAME_CONFIG:
+        f->proxy->configs++;
+        assert_int_equal(frame->flags, FRAME_CRITICAL);
         break;
     case FRAME_DATA:
         if (f->other) /* room is ample here */

@@ -21,7 +21,20 @@ static void on_report(void *ctx, const struct fl_id *proxy, const fl_Report *rep
     reports++;
 }
 
-static const struct endpoint_ops ops = {.proxy_changed = on_changed, .report = on_report};
+static struct endpoint_proxy_leg result_leg;
+static fl_ConfigResult result;
+static unsigned results;
+
+static void on_config_result(void *ctx, const struct endpoint_proxy_leg *leg,
+                             const fl_ConfigResult *message)
+{
+    results++;
+    result_leg = *leg;
+    result = *message;
+}
+
+static const struct endpoint_ops ops = {
+    .proxy_changed = on_changed, .report = on_report, .config_result = on_config_result};
 
 static struct endpoint *start(struct identity *identity, const struct endpoint_proxy *proxies,
                               size_t count)
@@ -212,16 +225,6 @@ static void test_holds(void **state)
     world.endpoints[0] = NULL;
 }
 
-static void test_draining_is_news(void **state)
-{
-    start_one();
-    world_pass(&world, CLOCK_SEC);
-    fake_status(&world.proxies[0], CLOSE_DRAINING);
-    world_pass(&world, CLOCK_SEC);
-    assert_int_equal(state_now(), PROXY_REGISTERED);
-    assert_non_null(strstr(last.text, "no new work"));
-}
-
 static void test_refused(void **state)
 {
     world.proxies[0].status = CLOSE_EXPIRED;
@@ -240,6 +243,196 @@ static struct fake_leg *control_leg(struct fake_proxy *proxy)
     }
     fail_msg("no control leg");
     return NULL;
+}
+
+static void say_drain(uint32_t reconnect_in_ms, uint32_t try_for_ms)
+{
+    const fl_Drain drain = {.reconnect_in_ms = reconnect_in_ms,
+                            .try_for_ms = try_for_ms,
+                            .alternates_count = 1,
+                            .alternates = {"p1:443"}};
+    fake_send(control_leg(&world.proxies[0]), FRAME_DRAIN, fl_Drain_fields, &drain);
+    world_pass(&world, 100 * CLOCK_MS);
+}
+
+static void test_leaves_when_told(void **state)
+{
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    say_drain(20000, 300000);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_true(last.leaving);
+    assert_non_null(strstr(last.text, "no new work"));
+    world_pass(&world, 19 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    world_pass(&world, 2 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_WAITING);
+    assert_int_equal(world.proxies[1].dials, 0); /* a proxy does not tell us whom to dial */
+    world_pass(&world, 220 * CLOCK_SEC);
+    assert_int_equal(world.proxies[0].registrations, 1);
+    world_pass(&world, 170 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_false(last.leaving);
+}
+
+/* One that is known but was not there is tried at once when a proxy that drains names it. */
+static void test_goes_to_an_alternate(void **state)
+{
+    struct endpoint_proxy both[] = {fake_config(&world.proxies[0]), fake_config(&world.proxies[1])};
+    world.proxies[1].down = true;
+    start(agent, both, 2);
+    world_pass(&world, 120 * CLOCK_SEC); /* 22 to 38 s between two tries by now */
+    unsigned dials = world.proxies[1].dials;
+    for (unsigned i = 0; world.proxies[1].dials == dials && i < 400; i++)
+        world_pass(&world, 100 * CLOCK_MS); /* right after one */
+    world.proxies[1].down = false;
+    say_drain(20000, 300000);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(world.proxies[1].registrations, 1);
+    fake_cut(&world.proxies[1]);
+    world.proxies[1].down = true;
+    world_pass(&world, 10 * CLOCK_SEC);
+    dials = world.proxies[1].dials;
+    say_drain(20000, 300000); /* but not again and again */
+    say_drain(20000, 300000);
+    assert_true(world.proxies[1].dials <= dials + 1);
+}
+
+static void test_stays_after_all(void **state)
+{
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    say_drain(5000, 300000);
+    say_drain(0, 0);
+    world_pass(&world, 20 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_false(last.leaving);
+    assert_string_equal(last.text, "");
+    assert_int_equal(world.proxies[0].registrations, 1);
+}
+
+/* Also a proxy that says nonsense keeps us away for an hour or so, not for weeks. */
+static void test_sent_away_for_long(void **state)
+{
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    say_drain(0, UINT32_MAX);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_WAITING);
+    world_pass(&world, 4700 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+}
+
+static void test_refused_while_draining(void **state)
+{
+    world.proxies[0].status = CLOSE_DRAINING;
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_WAITING);
+    world.proxies[0].status = 0;
+    world_pass(&world, 40 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_WAITING);
+    world_pass(&world, 40 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+}
+
+static struct endpoint *start_console(void)
+{
+    struct endpoint_proxy proxy = fake_config(&world.proxies[0]);
+    return start(console, &proxy, 1);
+}
+
+static void say_result(uint64_t version)
+{
+    const fl_ConfigResult message = {.version = version};
+    fake_send(control_leg(&world.proxies[0]), FRAME_CONFIG_RESULT, fl_ConfigResult_fields,
+              &message);
+    world_pass(&world, 100 * CLOCK_MS);
+}
+
+static void test_orders(void **state)
+{
+    const struct fl_id *id = &identity_party(world.proxies[0].identity)->id;
+    const fl_Config config = {.version = 1};
+    struct endpoint *endpoint = start_console();
+    assert_int_equal(endpoint_order(endpoint, id, FRAME_CONFIG, fl_Config_fields, &config),
+                     -FL_ECLOSED);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(endpoint_order(endpoint, id, FRAME_CONFIG, fl_Config_fields, &config), 0);
+    world_pass(&world, 100 * CLOCK_MS);
+    assert_int_equal(world.proxies[0].configs, 1);
+    say_result(7);
+    assert_int_equal(results, 1);
+    assert_int_equal(result.version, 7);
+    assert_int_equal(result_leg.boot[0], 0xb0);
+    assert_true(id_equal(&result_leg.id, id));
+    assert_true(result_leg.number > 0);
+}
+
+static void test_agents_hear_no_result(void **state)
+{
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    say_result(1);
+    assert_int_equal(results, 0);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+}
+
+/* A newer leg without a time without any. */
+static void test_renews(void **state)
+{
+    const struct fl_id *id = &identity_party(world.proxies[0].identity)->id;
+    struct endpoint *endpoint = start_console();
+    world_pass(&world, CLOCK_SEC);
+    say_result(1);
+    uint64_t first = result_leg.number;
+    changes = 0;
+    assert_int_equal(endpoint_renew(endpoint, id), 0);
+    assert_int_equal(endpoint_renew(endpoint, id), 0); /* one is on its way */
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(world.proxies[0].registrations, 2);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_int_equal(changes, 1);
+    assert_int_equal(last.state, PROXY_REGISTERED); /* nothing else was told */
+    say_result(1);
+    assert_true(result_leg.number > first);
+    world_pass(&world, 300 * CLOCK_SEC);
+    assert_int_equal(world.proxies[0].registrations, 2);
+    struct fl_id other = *id;
+    other.b[3] ^= 1;
+    assert_int_equal(endpoint_renew(endpoint, &other), -FL_ENOTFOUND);
+}
+
+/* The first leg is lost while the second is made: whichever comes, there is one in the end. */
+static void test_renews_through_a_loss(void **state)
+{
+    const struct fl_id *id = &identity_party(world.proxies[0].identity)->id;
+    struct endpoint *endpoint = start_console();
+    world_pass(&world, CLOCK_SEC);
+    world.proxies[0].down = true;
+    assert_int_equal(endpoint_renew(endpoint, id), 0);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED); /* the old one stays */
+    fake_cut(&world.proxies[0]);
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_WAITING);
+    world.proxies[0].down = false;
+    world_pass(&world, 60 * CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    assert_int_equal(endpoint_set_proxies(endpoint, NULL, 0), 0);
+    world_pass(&world, CLOCK_SEC);
+}
+
+/* The proxy is taken out of the list while a second leg is on its way. */
+static void test_forgotten_while_renewing(void **state)
+{
+    struct endpoint *endpoint = start_console();
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(endpoint_renew(endpoint, &identity_party(world.proxies[0].identity)->id), 0);
+    endpoint_tick(endpoint, rig_now);
+    assert_int_equal(endpoint_set_proxies(endpoint, NULL, 0), 0);
+    world_pass(&world, 60 * CLOCK_SEC);
+    assert_int_equal(endpoint_proxies(endpoint, &last, 1), 0);
 }
 
 static void test_answers_ping(void **state)
@@ -271,6 +464,9 @@ static void test_bad_frames(void **state)
         {FRAME_TUNNEL_HELLO, 0, "", 0},
         {FRAME_REJECT, 0, "\x1a\x05q", 3},
         {FRAME_PING, 0, "\x08", 1},
+        {FRAME_DRAIN, 0, "\x1a\x7f", 2},
+        {FRAME_CONFIG_RESULT, 0, "\x10\x09", 2},
+        {FRAME_CONFIG, 0, "", 0},
     };
     start_one();
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -370,7 +566,7 @@ static int set_up(void **state)
     world_init(&world);
     agent = certs_identity(&world.certs, PARTY_AGENT, 3600);
     console = certs_identity(&world.certs, PARTY_CONSOLE, 3600);
-    changes = reports = 0;
+    changes = reports = results = 0;
     return 0;
 }
 
@@ -387,13 +583,35 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_registers),        T(test_unpinned),          T(test_wrong_id),
-        T(test_not_a_proxy),      T(test_comes_back),        T(test_backs_off),
-        T(test_unsteady),         T(test_addresses_in_turn), T(test_deadlines),
-        T(test_black_hole),       T(test_silence),           T(test_holds),
-        T(test_draining_is_news), T(test_refused),           T(test_answers_ping),
-        T(test_bad_frames),       T(test_harmless_frames),   T(test_random_frames),
-        T(test_console),          T(test_too_many),
+        T(test_registers),
+        T(test_unpinned),
+        T(test_wrong_id),
+        T(test_not_a_proxy),
+        T(test_comes_back),
+        T(test_backs_off),
+        T(test_unsteady),
+        T(test_addresses_in_turn),
+        T(test_deadlines),
+        T(test_black_hole),
+        T(test_silence),
+        T(test_holds),
+        T(test_leaves_when_told),
+        T(test_stays_after_all),
+        T(test_goes_to_an_alternate),
+        T(test_sent_away_for_long),
+        T(test_refused_while_draining),
+        T(test_orders),
+        T(test_agents_hear_no_result),
+        T(test_renews),
+        T(test_renews_through_a_loss),
+        T(test_forgotten_while_renewing),
+        T(test_refused),
+        T(test_answers_ping),
+        T(test_bad_frames),
+        T(test_harmless_frames),
+        T(test_random_frames),
+        T(test_console),
+        T(test_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
