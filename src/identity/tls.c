@@ -21,11 +21,12 @@
  * Signature algorithms of the inner session: that of our identities alone. */
 #define PRIORITY_OUTER "NONE:+VERS-TLS1.3:+CTYPE-X509:+SIGN-ALL:" CIPHERS
 #define PRIORITY_INNER "NONE:+VERS-TLS1.3:+CTYPE-X509:+SIGN-EDDSA-ED25519:" CIPHERS
+#define PRIORITY_QUIC  PRIORITY_INNER ":%DISABLE_TLS13_COMPAT_MODE" /* RFC 9001 §8.4 */
 
 static struct {
     pthread_once_t once;
     int rc;                                /* of the set-up */
-    gnutls_priority_t outer, inner;        /* parsed once: it costs more than a session */
+    gnutls_priority_t outer, inner, quic;  /* parsed once: it costs more than a session */
     gnutls_certificate_credentials_t none; /* of the outer dialler, who shows no certificate */
 } global = {.once = PTHREAD_ONCE_INIT};
 
@@ -36,6 +37,7 @@ static void global_init(void)
         return;
     if (gnutls_priority_init(&global.outer, PRIORITY_OUTER, NULL) < 0 ||
         gnutls_priority_init(&global.inner, PRIORITY_INNER, NULL) < 0 ||
+        gnutls_priority_init(&global.quic, PRIORITY_QUIC, NULL) < 0 ||
         gnutls_certificate_allocate_credentials(&global.none) < 0)
         return;
     global.rc = 0;
@@ -121,8 +123,7 @@ static bool alpn_agreed(gnutls_session_t session)
            memcmp(chosen.data, TLS_INNER_ALPN, chosen.size) == 0;
 }
 
-/* The alert by which the peer learns what is wrong with its certificate. */
-static gnutls_alert_description_t alert_for(int code)
+gnutls_alert_description_t tls_alert_of(int code)
 {
     switch (code) {
     case -FL_EEXPIRED:
@@ -154,31 +155,49 @@ static int verify_peer(gnutls_session_t session)
     if (rc == 0)
         return 0;
     gnutls_session_set_ptr(session, (void *)(intptr_t)rc);
-    (void)gnutls_alert_send(session, GNUTLS_AL_FATAL, alert_for(rc));
+    (void)gnutls_alert_send(session, GNUTLS_AL_FATAL, tls_alert_of(rc));
     return -1;
 }
 
-int tls_inner(bool server, struct identity *identity, gnutls_session_t *ret_session)
+/* mutual - both sides show a certificate of our own authority. */
+static int mutual(bool server, gnutls_priority_t priority, struct identity *identity,
+                  const char *alpn, gnutls_certificate_verify_function *verify,
+                  gnutls_session_t *ret_session)
 {
-    const gnutls_datum_t alpn = {.data = (unsigned char *)TLS_INNER_ALPN,
-                                 .size = sizeof(TLS_INNER_ALPN) - 1};
+    const gnutls_datum_t protocol = {.data = (unsigned char *)alpn, .size = (unsigned)strlen(alpn)};
     gnutls_session_t session;
-    int rc = tls_global_init();
+    int rc = session_new(server, priority, identity_credentials(identity), &session);
 
-    if (rc == 0)
-        rc = session_new(server, global.inner, identity_credentials(identity), &session);
     if (rc)
         return rc;
-    if (gnutls_alpn_set_protocols(session, &alpn, 1, GNUTLS_ALPN_MANDATORY) < 0) {
+    if (gnutls_alpn_set_protocols(session, &protocol, 1, GNUTLS_ALPN_MANDATORY) < 0) {
         gnutls_deinit(session);
         return -FL_ETLS;
     }
     if (server)
         gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
-    gnutls_session_set_ptr(session, identity);
-    gnutls_session_set_verify_function(session, verify_peer);
+    gnutls_session_set_verify_function(session, verify);
     *ret_session = session;
     return 0;
+}
+
+int tls_inner(bool server, struct identity *identity, gnutls_session_t *ret_session)
+{
+    int rc = tls_global_init();
+
+    if (rc == 0)
+        rc = mutual(server, global.inner, identity, TLS_INNER_ALPN, verify_peer, ret_session);
+    if (rc == 0)
+        gnutls_session_set_ptr(*ret_session, identity);
+    return rc;
+}
+
+int tls_quic(bool server, struct identity *identity, const char *alpn,
+             gnutls_certificate_verify_function *verify, gnutls_session_t *ret_session)
+{
+    int rc = tls_global_init();
+
+    return rc ? rc : mutual(server, global.quic, identity, alpn, verify, ret_session);
 }
 
 int tls_inner_error(gnutls_session_t session)

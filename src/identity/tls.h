@@ -1,4 +1,4 @@
-/* tls.h - the two kinds of TLS session, one place for their settings.
+/* tls.h - the kinds of TLS session, one place for their settings.
  *
  * Outer: hides a leg; TLS 1.3 only on the dialler's side, server certificate of the web kind, which
  * the dialler does not check (the pinned identity is proved in HELLO_ACK), no client certificate,
@@ -40,6 +40,16 @@ int tls_inner_error(gnutls_session_t session);
  * tls_inner_error() then tells the code. */
 int tls_inner_peer(gnutls_session_t session, struct identity *identity, int64_t now,
                    struct party *ret_party);
+
+/* tls_alert_of - the alert by which a peer learns what trust_check() found wrong with its
+ * certificate. */
+gnutls_alert_description_t tls_alert_of(int code);
+
+/* tls_quic - of a QUIC connection (RFC 9001): both show the certificate of their identity, as
+ * inside; ALPN @alpn. @verify is called when the peer's certificate is there; whatever else the
+ * session needs (transport parameters, its pointer) is the caller's. @identity must outlive it. */
+int tls_quic(bool server, struct identity *identity, const char *alpn,
+             gnutls_certificate_verify_function *verify, gnutls_session_t *ret_session);
 
 /* tls_exporter - 32 bytes with @label and a one-byte context. */
 int tls_exporter(gnutls_session_t session, const char *label, uint8_t context,

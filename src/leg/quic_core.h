@@ -1,0 +1,228 @@
+/* quic_core.h - what the quic_*.c files share: endpoint, connection, stream, dial. Not for others.
+ *
+ * Nothing is freed, and no handler called, from within a callback of ngtcp2: streams that have
+ * something to tell and connections that have something to send are put in lists, which
+ * quic_endpoint_turn() works off when the loop has polled and before it polls again.
+ */
+#ifndef FL_LEG_QUIC_CORE_H
+#define FL_LEG_QUIC_CORE_H
+
+#include <gnutls/gnutls.h>
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+#define HASH_NONFATAL_OOM        1
+#define uthash_nonfatal_oom(elt) ((elt)->hh.tbl = NULL) /* HASH_ADD without memory */
+#include <uthash.h>
+#include <utlist.h>
+
+#include "leg/quic_chain.h"
+#include "leg/quic_endpoint.h"
+#include "leg/quic_guard.h"
+#include "leg/quic_packet.h"
+#include "leg/quic_tokens.h"
+
+#define QUIC_LISTEN_MAX 16
+#define QUIC_PACKET_MAX 1500 /* bytes of one that we send; ngtcp2's probes end below it */
+
+/* ---- streams ---- */
+
+enum quic_stream_state {
+    QSTREAM_NEW,     /* opened by the peer; nobody owns it yet */
+    QSTREAM_WAITING, /* for its connection, or for the peer to allow one more */
+    QSTREAM_OPEN,
+    QSTREAM_LINGERING, /* its owner has closed it: deliver the rest */
+    QSTREAM_FAILED,    /* no connection any more; its owner closes it */
+    QSTREAM_GONE,
+};
+
+enum quic_rx_state { QRX_OPEN, QRX_FIN, QRX_RESET };
+enum quic_tx_state { QTX_OPEN, QTX_FIN_QUEUED, QTX_FIN_SENT, QTX_RESET };
+
+struct quic_stream {
+    struct quic_stream *prev, *next;             /* of its connection, or of its dial */
+    struct quic_stream *ready_prev, *ready_next; /* of those with something to send */
+    struct quic_stream *tell_prev, *tell_next;   /* of those with something to tell */
+    struct quic_endpoint *endpoint;              /* kept alive by this stream */
+    struct quic_conn *conn;                      /* NEW, OPEN and LINGERING; else NULL */
+    struct quic_dial *dial;                      /* WAITING */
+    int64_t id;                                  /* on @conn */
+    unsigned state;                              /* enum quic_stream_state */
+    unsigned rx, tx;                             /* enum quic_rx_state, enum quic_tx_state */
+    bool known;                                  /* to ngtcp2: not closed both ways yet */
+    bool is_ready;                               /* in the connection's list */
+    bool is_told;                                /* in the endpoint's list */
+    bool blocked;                                /* the peer's window is full */
+    unsigned wants;                              /* LEG_READABLE, LEG_WRITABLE */
+    unsigned due;                                /* LEG_OPENED, LEG_FAILED */
+    int error;                                   /* once it is over */
+    size_t need;                                 /* bytes that make it readable */
+    uint64_t deadline;                           /* LINGERING */
+    struct quic_chain in;                        /* received, not taken */
+    struct quic_chain out;                       /* written, not acknowledged */
+    quic_stream_handler *handler;
+    void *ctx; /* for it */
+};
+
+struct quic_stream *quic_stream_new(struct quic_endpoint *endpoint, enum quic_stream_state state);
+void quic_stream_bind(struct quic_stream *stream, struct quic_conn *conn, int64_t id);
+
+/* What ngtcp2 says of a stream. */
+int quic_stream_received(struct quic_stream *stream, const uint8_t *data, size_t len, bool fin);
+void quic_stream_acked(struct quic_stream *stream, size_t len);
+void quic_stream_unblocked(struct quic_stream *stream);
+void quic_stream_was_reset(struct quic_stream *stream);
+void quic_stream_was_closed(struct quic_stream *stream);
+
+/* quic_stream_fail - its connection is gone, or never came. */
+void quic_stream_fail(struct quic_stream *stream, int error);
+
+/* quic_stream_sent - @len bytes were put in a packet, and the end too if @fin.
+ * quic_stream_cannot_send - not before the peer moves the window if @blocked, else never more. */
+void quic_stream_sent(struct quic_stream *stream, size_t len, bool fin);
+void quic_stream_cannot_send(struct quic_stream *stream, bool blocked);
+
+/* quic_stream_tell - call the handler with what is due. quic_stream_tick - linger no longer. */
+void quic_stream_tell(struct quic_stream *stream);
+void quic_stream_tick(struct quic_stream *stream, uint64_t now);
+
+/* ---- connections ---- */
+
+enum quic_conn_state {
+    QCONN_HANDSHAKE,
+    QCONN_OPEN,
+    QCONN_CLOSING, /* we have said CONNECTION_CLOSE, or the peer has */
+    QCONN_GONE,    /* in the endpoint's list of the dead */
+};
+
+/* A connection id of ours, under which packets for @conn come. */
+struct quic_route {
+    ngtcp2_cid cid;
+    struct quic_conn *conn;
+    struct quic_route *next; /* of this connection */
+    UT_hash_handle hh;       /* by the id's bytes */
+};
+
+struct quic_conn {
+    struct quic_conn *prev, *next;             /* of the endpoint */
+    struct quic_conn *dirty_prev, *dirty_next; /* of those that may have something to send */
+    struct quic_conn *dead;                    /* next one to be freed */
+    struct quic_endpoint *endpoint;
+    struct quic_socket *socket; /* the client's own, or the one the server listens on */
+    struct quic_dial *dial;     /* the client's, until it is gone */
+    ngtcp2_conn *ngtcp2;
+    ngtcp2_crypto_conn_ref ref; /* how GnuTLS callbacks find @ngtcp2 */
+    gnutls_session_t tls;
+    struct identity *identity; /* a reference */
+    uv_timer_t timer;          /* ngtcp2's next expiry */
+    unsigned state;            /* enum quic_conn_state */
+    bool is_dirty;             /* in the endpoint's list */
+    bool may_read_short;       /* client: 1-RTT packets are let through (see quic_conn.c) */
+    bool dialled;              /* by us: we are the client */
+    int verdict;               /* why the peer's certificate was refused, or 0 */
+    int error;                 /* why it ended, for its streams */
+    uint64_t opened;           /* microseconds */
+    uint64_t heard;            /* when the peer's last good packet came */
+    uint64_t idle_since;       /* no stream is open; 0: one is */
+    struct quic_guard guard;
+    uint64_t ids_second; /* that @ids were made in */
+    unsigned ids;        /* of ours, that the peer made us make */
+    struct quic_route *routes;
+    struct quic_stream *streams;
+    struct quic_stream *ready; /* with something to send, the next one first */
+    struct quic_path path;     /* the last one used */
+    uint8_t *farewell;         /* CLOSING: our CONNECTION_CLOSE, to be repeated */
+    size_t farewell_len;
+    unsigned strays, farewell_at; /* packets since, and at how many it is sent again */
+};
+
+/* quic_conn_accept - the server's side of what @head begins. @odcid: of the Retry, or NULL.
+ * quic_conn_dial - the client's, over @socket, which it takes, also on failure. Return 0 or a
+ * negative code. */
+int quic_conn_accept(struct quic_endpoint *endpoint, struct quic_socket *socket,
+                     const struct quic_path *path, const ngtcp2_pkt_hd *head,
+                     const ngtcp2_cid *odcid, struct quic_conn **ret_conn);
+int quic_conn_dial(struct quic_endpoint *endpoint, const struct quic_address *remote,
+                   uint64_t handshake_us, struct quic_dial *dial, struct quic_conn **ret_conn);
+
+void quic_conn_read(struct quic_conn *conn, const struct quic_path *path, uint8_t ecn,
+                    const uint8_t *data, size_t len);
+void quic_conn_write(struct quic_conn *conn);
+
+/* quic_conn_touch - it may have something to send. */
+void quic_conn_touch(struct quic_conn *conn);
+
+/* quic_conn_end - with CONNECTION_CLOSE where there is somebody to hear it. Streams fail with
+ * @error. quic_conn_drop - without a word. */
+void quic_conn_end(struct quic_conn *conn, const ngtcp2_ccerr *reason, int error);
+void quic_conn_drop(struct quic_conn *conn, int error);
+
+/* quic_conn_open_streams - those that wait, as many as the peer allows. */
+void quic_conn_open_streams(struct quic_conn *conn);
+void quic_conn_tick(struct quic_conn *conn, uint64_t now);
+void quic_conn_free(struct quic_conn *conn);
+
+/* ---- dials ---- */
+
+struct quic_dial;
+
+void quic_dial_opened(struct quic_dial *dial);
+/* The connection is gone, with @error. Streams that wait get another address or fail. */
+void quic_dial_lost(struct quic_dial *dial, int error);
+struct quic_stream *quic_dial_next_stream(const struct quic_dial *dial);
+void quic_dial_forget(struct quic_dial *dial, struct quic_stream *stream);
+void quic_dial_end_all(struct quic_endpoint *endpoint, int error);
+
+/* ---- the endpoint ---- */
+
+/* A batch that the kernel did not take. */
+struct quic_stuck {
+    struct quic_socket *socket;
+    struct quic_path path;
+    uint8_t ecn;
+    size_t len, segment;
+    uint8_t data[];
+};
+
+enum quic_endpoint_state { QEND_OPEN, QEND_STOPPING, QEND_CLOSED };
+
+struct quic_endpoint {
+    struct quic_endpoint_config config;
+    struct identity *identity; /* a reference */
+    unsigned state;            /* enum quic_endpoint_state */
+    unsigned refs;             /* streams, and handles of the loop */
+    struct quic_tokens tokens;
+    struct quic_endpoint_stats stats;
+    struct quic_socket *sockets[QUIC_LISTEN_MAX]; /* that we listen on */
+    unsigned socket_count;
+    struct quic_route *routes; /* hash */
+    struct quic_conn *conns;
+    struct quic_conn *dirty;
+    struct quic_conn *dead; /* to be freed at the end of the turn */
+    struct quic_stream *tell;
+    unsigned tell_count; /* of them */
+    struct quic_dial *dials;
+    struct quic_stuck *stuck;
+    uint8_t batch[QUIC_BATCH_BYTES + QUIC_PACKET_MAX]; /* packets being put together */
+    uv_prepare_t prepare;                              /* before the loop polls */
+    uv_check_t check;                                  /* and after */
+    uv_idle_t idle;  /* active while streams have something to tell */
+    uv_timer_t tick; /* every second */
+};
+
+extern const struct quic_socket_ops quic_dialled_socket_ops; /* ctx: the connection */
+
+int quic_endpoint_add_route(struct quic_conn *conn, const ngtcp2_cid *cid);
+void quic_endpoint_remove_route(struct quic_conn *conn, const ngtcp2_cid *cid);
+void quic_endpoint_unref(struct quic_endpoint *endpoint);
+
+/* quic_endpoint_send - a batch; false: the kernel took it not now, it is kept, and nothing more may
+ * be sent until it is gone. quic_endpoint_is_stuck - is that so for @socket? */
+bool quic_endpoint_send(struct quic_endpoint *endpoint, struct quic_socket *socket,
+                        const struct quic_path *path, uint8_t ecn, const uint8_t *data, size_t len,
+                        size_t segment);
+bool quic_endpoint_is_stuck(const struct quic_endpoint *endpoint);
+
+/* quic_endpoint_drop_socket - a connection's own socket goes. */
+void quic_endpoint_drop_socket(struct quic_endpoint *endpoint, struct quic_socket *socket);
+
+#endif

@@ -1,0 +1,217 @@
+/* quic_dial.c - from a host's name to a connection, and what waits for it meanwhile.
+ *
+ *    RESOLVING --> CONNECTING --> CONNECTED    CONNECTING to itself: the next address
+ *        |             |              |
+ *        +-------------+--------------+--> OVER
+ *
+ * There is one dial for a host and port; it lives as long as its connection.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/state.h"
+#include "leg/quic_core.h"
+
+#define ADDRESS_US      (3 * CLOCK_SEC)  /* for an address when there is another to try */
+#define LAST_ADDRESS_US (10 * CLOCK_SEC) /* for the last one */
+
+enum dial_state { DIAL_RESOLVING, DIAL_CONNECTING, DIAL_CONNECTED, DIAL_OVER };
+
+static const struct state_def defs[] = {
+    [DIAL_RESOLVING] = {"resolving", STATE_BIT(DIAL_CONNECTING) | STATE_BIT(DIAL_OVER), 0},
+    [DIAL_CONNECTING] = {"connecting", STATE_BIT(DIAL_CONNECTED) | STATE_BIT(DIAL_OVER), 10000},
+    [DIAL_CONNECTED] = {"connected", STATE_BIT(DIAL_OVER), 0},
+    [DIAL_OVER] = {"over", 0, 0},
+};
+static const struct state_table table = {"quic.dial", defs, ARRAY_SIZE(defs)};
+
+struct quic_dial {
+    struct quic_dial *prev, *next;
+    struct quic_endpoint *endpoint;
+    unsigned state; /* enum dial_state */
+    char host[256];
+    uint16_t port;
+    uv_getaddrinfo_t resolver;      /* while RESOLVING, and until it has called back */
+    bool resolving;                 /* it has not */
+    struct addrinfo *list;          /* of the host */
+    const struct addrinfo *address; /* the next one to try */
+    struct quic_conn *conn;         /* CONNECTING, CONNECTED */
+    struct quic_stream *waiting;    /* oldest first */
+};
+
+static void dial_free(struct quic_dial *dial)
+{
+    uv_freeaddrinfo(dial->list);
+    quic_endpoint_unref(dial->endpoint);
+    free(dial);
+}
+
+/* dial_end - the streams that wait fail; the dial is gone. */
+static void dial_end(struct quic_dial *dial, int error)
+{
+    state_move(&table, &dial->state, DIAL_OVER);
+    DL_DELETE(dial->endpoint->dials, dial);
+    while (dial->waiting) {
+        struct quic_stream *stream = dial->waiting;
+        DL_DELETE(dial->waiting, stream);
+        quic_stream_fail(stream, error);
+    }
+    if (dial->resolving)
+        (void)uv_cancel((uv_req_t *)&dial->resolver); /* it calls back in any case */
+    else
+        dial_free(dial);
+}
+
+/* connect_next - to the first of the remaining addresses that the kernel has a way to. */
+static void connect_next(struct quic_dial *dial, int error)
+{
+    while (dial->address) {
+        const struct addrinfo *info = dial->address;
+        struct quic_address remote = {.len = info->ai_addrlen};
+        dial->address = info->ai_next;
+        memcpy(&remote.any, info->ai_addr, info->ai_addrlen);
+        error = quic_conn_dial(dial->endpoint, &remote,
+                               dial->address ? ADDRESS_US : LAST_ADDRESS_US, dial, &dial->conn);
+        if (error == 0)
+            return;
+    }
+    dial_end(dial, error);
+}
+
+static int resolver_error(int status)
+{
+    return status == UV_EAI_AGAIN || status == UV_EAI_FAIL ? -FL_EUNREACH : -FL_ENOTFOUND;
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+{
+    struct quic_dial *dial = request->data;
+
+    dial->resolving = false;
+    dial->list = list;
+    dial->address = list;
+    if (dial->state == DIAL_OVER) {
+        dial_free(dial);
+        return;
+    }
+    if (status < 0) {
+        dial_end(dial, resolver_error(status));
+        return;
+    }
+    state_move(&table, &dial->state, DIAL_CONNECTING);
+    connect_next(dial, -FL_ENOTFOUND);
+}
+
+static struct quic_dial *dial_find(const struct quic_endpoint *endpoint, const char *host,
+                                   uint16_t port)
+{
+    struct quic_dial *dial;
+
+    DL_FOREACH (endpoint->dials, dial) {
+        if (dial->port == port && strcmp(dial->host, host) == 0)
+            return dial;
+    }
+    return NULL;
+}
+
+static int dial_new(struct quic_endpoint *endpoint, const char *host, uint16_t port,
+                    struct quic_dial **ret_dial)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
+    struct quic_dial *dial = calloc(1, sizeof(*dial));
+    char service[6];
+
+    if (!dial)
+        return -ENOMEM;
+    (void)snprintf(service, sizeof(service), "%u", (unsigned)port);
+    (void)snprintf(dial->host, sizeof(dial->host), "%s", host);
+    dial->port = port;
+    dial->endpoint = endpoint;
+    dial->resolver.data = dial;
+    int rc =
+        uv_getaddrinfo(endpoint->config.loop, &dial->resolver, on_resolved, host, service, &hints);
+    if (rc) {
+        free(dial);
+        return rc == UV_ENOMEM ? -ENOMEM : -FL_ENOTFOUND;
+    }
+    dial->resolving = true;
+    endpoint->refs++;
+    DL_APPEND(endpoint->dials, dial);
+    *ret_dial = dial;
+    return 0;
+}
+
+int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_t port,
+                       quic_stream_handler *handler, void *ctx, struct quic_stream **ret_stream)
+{
+    struct quic_dial *dial = dial_find(endpoint, host, port);
+    struct quic_stream *stream;
+    int rc = 0;
+
+    if (endpoint->state != QEND_OPEN)
+        return -FL_ECLOSED;
+    stream = quic_stream_new(endpoint, QSTREAM_WAITING);
+    if (!stream)
+        return -ENOMEM;
+    if (!dial)
+        rc = dial_new(endpoint, host, port, &dial);
+    if (rc) {
+        quic_stream_close(stream, false);
+        return rc;
+    }
+    stream->dial = dial;
+    DL_APPEND(dial->waiting, stream);
+    quic_stream_set_handler(stream, handler, ctx);
+    if (dial->state == DIAL_CONNECTED)
+        quic_conn_open_streams(dial->conn);
+    *ret_stream = stream;
+    return 0;
+}
+
+bool quic_endpoint_reaches(const struct quic_endpoint *endpoint, const char *host, uint16_t port)
+{
+    const struct quic_dial *dial = dial_find(endpoint, host, port);
+
+    return dial && dial->state == DIAL_CONNECTED;
+}
+
+void quic_dial_opened(struct quic_dial *dial)
+{
+    state_move(&table, &dial->state, DIAL_CONNECTED);
+}
+
+void quic_dial_lost(struct quic_dial *dial, int error)
+{
+    dial->conn = NULL;
+    if (dial->state == DIAL_CONNECTING)
+        connect_next(dial, error);
+    else
+        dial_end(dial, error);
+}
+
+struct quic_stream *quic_dial_next_stream(const struct quic_dial *dial)
+{
+    return dial->waiting;
+}
+
+void quic_dial_forget(struct quic_dial *dial, struct quic_stream *stream)
+{
+    DL_DELETE(dial->waiting, stream);
+    stream->dial = NULL;
+}
+
+void quic_dial_end_all(struct quic_endpoint *endpoint, int error)
+{
+    while (endpoint->dials) {
+        struct quic_dial *dial = endpoint->dials;
+        if (dial->conn)
+            dial->conn->dial = NULL;
+        dial_end(dial, error);
+    }
+}

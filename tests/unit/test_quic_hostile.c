@@ -1,0 +1,563 @@
+/* A QUIC peer that breaks the rules, on either side: bare ngtcp2, whose packets are rewritten just
+ * before they are sealed. Whatever it does costs it its own connection and nobody else's. */
+#include "quic_rig.h"
+
+#include <gnutls/crypto.h>
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+#include <ngtcp2/ngtcp2_crypto_gnutls.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "identity/tls.h"
+
+#ifndef QUIC_CONN_GUARD_CLIENT
+#define QUIC_CONN_GUARD_CLIENT 1
+#endif
+
+#define MIB UINT64_C(1048576)
+
+struct hostile {
+    int fd;
+    struct sockaddr_in local, remote;
+    ngtcp2_conn *ngtcp2;
+    ngtcp2_crypto_conn_ref ref;
+    gnutls_session_t tls;
+    struct identity *identity;
+    bool server;
+    bool early;            /* server: @payload goes out before the handshake is complete */
+    int64_t stream;        /* client: its own; -1 none */
+    uint8_t payload[1100]; /* instead of what ngtcp2 writes in 1-RTT packets */
+    size_t len;            /* 0: nothing is replaced */
+    unsigned replaced;     /* packets */
+    bool over;             /* it was thrown out */
+};
+
+static struct hostile *sealing; /* whose packet ngtcp2 writes */
+
+static ngtcp2_tstamp stamp(void)
+{
+    return clock_now() * NGTCP2_MICROSECONDS;
+}
+
+static ngtcp2_conn *conn_of(ngtcp2_crypto_conn_ref *ref)
+{
+    return ((struct hostile *)ref->user_data)->ngtcp2;
+}
+
+static int accept_all(gnutls_session_t session)
+{
+    return 0;
+}
+
+static void cb_rand(uint8_t *dest, size_t len, const ngtcp2_rand_ctx *ctx)
+{
+    (void)gnutls_rnd(GNUTLS_RND_RANDOM, dest, len);
+}
+
+static int cb_new_id(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, size_t len, void *user)
+{
+    (void)gnutls_rnd(GNUTLS_RND_RANDOM, cid->data, len);
+    cid->datalen = len;
+    return gnutls_rnd(GNUTLS_RND_RANDOM, token, NGTCP2_STATELESS_RESET_TOKENLEN);
+}
+
+static int cb_encrypt(uint8_t *dest, const ngtcp2_crypto_aead *aead,
+                      const ngtcp2_crypto_aead_ctx *ctx, const uint8_t *plain, size_t len,
+                      const uint8_t *nonce, size_t nonce_len, const uint8_t *head, size_t head_len)
+{
+    static uint8_t other[2048];
+
+    if (sealing && sealing->len && !(head[0] & 0x80) && len >= sealing->len) {
+        memset(other, 0, sizeof(other));
+        memcpy(other, sealing->payload, sealing->len);
+        plain = other;
+        sealing->replaced++;
+    }
+    return ngtcp2_crypto_encrypt_cb(dest, aead, ctx, plain, len, nonce, nonce_len, head, head_len);
+}
+
+static const ngtcp2_callbacks callbacks = {
+    .client_initial = ngtcp2_crypto_client_initial_cb,
+    .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
+    .recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
+    .encrypt = cb_encrypt,
+    .decrypt = ngtcp2_crypto_decrypt_cb,
+    .hp_mask = ngtcp2_crypto_hp_mask_cb,
+    .recv_retry = ngtcp2_crypto_recv_retry_cb,
+    .update_key = ngtcp2_crypto_update_key_cb,
+    .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
+    .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
+    .get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
+    .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
+    .rand = cb_rand,
+    .get_new_connection_id = cb_new_id,
+};
+
+static void hostile_init(struct hostile *h, bool server, struct identity *identity)
+{
+    socklen_t len = sizeof(h->local);
+
+    memset(h, 0, sizeof(*h));
+    h->fd = box_socket(NULL);
+    (void)getsockname(h->fd, (struct sockaddr *)&h->local, &len);
+    h->server = server;
+    h->identity = identity;
+    h->stream = -1;
+}
+
+static ngtcp2_path path_of(struct hostile *h)
+{
+    return (ngtcp2_path){{(ngtcp2_sockaddr *)&h->local, sizeof(h->local)},
+                         {(ngtcp2_sockaddr *)&h->remote, sizeof(h->remote)},
+                         NULL};
+}
+
+static void hostile_start(struct hostile *h, const ngtcp2_pkt_hd *head)
+{
+    ngtcp2_transport_params params;
+    ngtcp2_settings settings;
+    ngtcp2_path path = path_of(h);
+    ngtcp2_cid a, b;
+    uint8_t noise[32];
+
+    ngtcp2_settings_default(&settings);
+    ngtcp2_transport_params_default(&params);
+    settings.initial_ts = stamp();
+    params.initial_max_streams_bidi = 100;
+    params.initial_max_data = params.initial_max_stream_data_bidi_local =
+        params.initial_max_stream_data_bidi_remote = MIB;
+    (void)gnutls_rnd(GNUTLS_RND_RANDOM, noise, sizeof(noise));
+    ngtcp2_cid_init(&a, noise, 16);
+    ngtcp2_cid_init(&b, noise + 16, 16);
+    if (h->server) {
+        params.original_dcid = head->dcid;
+        params.original_dcid_present = 1;
+        params.stateless_reset_token_present = 1;
+        assert_int_equal(ngtcp2_conn_server_new(&h->ngtcp2, &head->scid, &a, &path, head->version,
+                                                &callbacks, &settings, &params, NULL, h),
+                         0);
+    } else {
+        assert_int_equal(ngtcp2_conn_client_new(&h->ngtcp2, &a, &b, &path, NGTCP2_PROTO_VER_V1,
+                                                &callbacks, &settings, &params, NULL, h),
+                         0);
+    }
+    assert_int_equal(tls_quic(h->server, h->identity, QUIC_ALPN, accept_all, &h->tls), 0);
+    h->ref = (ngtcp2_crypto_conn_ref){conn_of, h};
+    gnutls_session_set_ptr(h->tls, &h->ref);
+    assert_int_equal(h->server ? ngtcp2_crypto_gnutls_configure_server_session(h->tls)
+                               : ngtcp2_crypto_gnutls_configure_client_session(h->tls),
+                     0);
+    ngtcp2_conn_set_tls_native_handle(h->ngtcp2, h->tls);
+}
+
+static void hostile_read(struct hostile *h)
+{
+    socklen_t len = sizeof(h->remote);
+    uint8_t data[2048];
+    ngtcp2_pkt_hd head;
+    ssize_t n;
+
+    while ((n = recvfrom(h->fd, data, sizeof(data), 0, (struct sockaddr *)&h->remote, &len)) > 0) {
+        ngtcp2_path path = path_of(h);
+        if (!h->ngtcp2) {
+            assert_int_equal(ngtcp2_accept(&head, data, (size_t)n), 0);
+            hostile_start(h, &head);
+        }
+        if (ngtcp2_conn_read_pkt(h->ngtcp2, &path, NULL, data, (size_t)n, stamp()))
+            h->over = true;
+    }
+}
+
+/* Something that fills a 1-RTT packet, to be replaced. */
+static ngtcp2_ssize hostile_fill(struct hostile *h, uint8_t *out, size_t cap)
+{
+    static const uint8_t data[1150] = {1};
+    ngtcp2_vec vec = {(uint8_t *)data, sizeof(data)};
+    ngtcp2_ssize taken;
+
+    if (h->server || h->stream < 0) {
+        if (h->server)
+            (void)ngtcp2_conn_submit_new_token(h->ngtcp2, data, 1120);
+        return ngtcp2_conn_write_pkt(h->ngtcp2, NULL, NULL, out, cap, stamp());
+    }
+    return ngtcp2_conn_writev_stream(h->ngtcp2, NULL, NULL, out, cap, &taken, 0, h->stream, &vec, 1,
+                                     stamp());
+}
+
+static void hostile_write(struct hostile *h, bool fill)
+{
+    uint8_t out[1452];
+    ngtcp2_ssize n;
+
+    if (!h->ngtcp2 || h->over)
+        return;
+    (void)ngtcp2_conn_handle_expiry(h->ngtcp2, stamp());
+    sealing = h;
+    do {
+        n = fill ? hostile_fill(h, out, sizeof(out))
+                 : ngtcp2_conn_write_pkt(h->ngtcp2, NULL, NULL, out, sizeof(out), stamp());
+        if (n > 0)
+            (void)sendto(h->fd, out, (size_t)n, 0, (struct sockaddr *)&h->remote,
+                         sizeof(h->remote));
+        fill = false;
+    } while (n > 0);
+    sealing = NULL;
+    ngtcp2_conn_update_pkt_tx_time(h->ngtcp2, stamp());
+}
+
+static void hostile_step(struct rig *rig, struct hostile *h, bool fill)
+{
+    rig_turn(rig);
+    hostile_read(h);
+    hostile_write(h, fill);
+}
+
+static void hostile_done(struct hostile *h)
+{
+    (void)close(h->fd);
+    if (h->ngtcp2)
+        ngtcp2_conn_del(h->ngtcp2);
+    if (h->tls)
+        gnutls_deinit(h->tls);
+}
+
+/* ---- the attacks ---- */
+
+#if QUIC_CONN_GUARD_CLIENT
+
+/* One packet's payload for round @n. Returns its length. */
+typedef size_t attack_write(uint8_t *out, size_t cap, unsigned n);
+
+static size_t repeat(uint8_t *out, size_t cap, const uint8_t *frame, size_t len)
+{
+    size_t at = 0;
+
+    for (; at + len <= cap; at += len)
+        memcpy(out + at, frame, len);
+    return at;
+}
+
+#define FLOOD(name, ...)                                                                           \
+    static size_t name(uint8_t *out, size_t cap, unsigned n)                                       \
+    {                                                                                              \
+        static const uint8_t frame[] = {__VA_ARGS__};                                              \
+        return repeat(out, cap, frame, sizeof(frame));                                             \
+    }
+#define ONCE(name, ...)                                                                            \
+    static size_t name(uint8_t *out, size_t cap, unsigned n)                                       \
+    {                                                                                              \
+        static const uint8_t frame[] = {__VA_ARGS__};                                              \
+        memcpy(out, frame, sizeof(frame));                                                         \
+        return sizeof(frame);                                                                      \
+    }
+
+FLOOD(flood_reset, 0x04, 0, 0, 0)
+FLOOD(flood_stop, 0x05, 0, 0)
+FLOOD(flood_max_data, 0x10, 1)
+FLOOD(flood_max_stream_data, 0x11, 0, 1)
+FLOOD(flood_max_streams, 0x12, 1)
+FLOOD(flood_blocked, 0x14, 1)
+FLOOD(flood_retire, 0x19, 0)
+FLOOD(flood_challenge, 0x1a, 1, 2, 3, 4, 5, 6, 7, 8)
+FLOOD(flood_response, 0x1b, 1, 2, 3, 4, 5, 6, 7, 8)
+FLOOD(flood_ping, 0x01)
+FLOOD(flood_empty_stream, 0x0a, 0, 0)
+FLOOD(flood_crypto, 0x06, 0, 1, 0)
+ONCE(unknown_frame, 0x21)
+ONCE(truncated_frame, 0x0a, 0, 0x7f, 0xff)
+ONCE(uni_stream, 0x0a, 2, 1, 7)
+ONCE(stream_of_theirs, 0x0a, 1, 1, 7)
+ONCE(too_many_streams, 0x0a, 0x80, 0, 0x40, 0, 1, 7)
+ONCE(beyond_window, 0x0e, 0, 0x80, 0x7f, 0xff, 0xff, 1, 7)
+ONCE(crypto_far_away, 0x06, 0xbf, 0xff, 0xff, 0xff, 1, 7)
+ONCE(max_streams_absurd, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+ONCE(ack_of_the_future, 0x02, 0x7f, 0xff, 0, 0, 0)
+ONCE(handshake_done, 0x1e)
+ONCE(retire_never_given, 0x19, 0x7f, 0xff)
+ONCE(close_now, 0x1c, 0, 0, 0)
+ONCE(reset_of_unknown, 0x04, 0xbf, 0xff, 0xff, 0xff, 0, 0)
+
+/* FIN, and then more. */
+static size_t final_size(uint8_t *out, size_t cap, unsigned n)
+{
+    static const uint8_t frames[] = {0x0b, 0, 1, 7, 0x0e, 0, 5, 1, 7};
+    memcpy(out, frames, sizeof(frames));
+    return sizeof(frames);
+}
+
+/* Ever new ids, each of which retires all before it. */
+static size_t flood_ids(uint8_t *out, size_t cap, unsigned n)
+{
+    size_t at = 0;
+
+    for (unsigned i = 0; at + 40 <= cap; i++, at += 38) {
+        uint16_t number = (uint16_t)(2 + n * 28 + i);
+        uint8_t frame[38] = {0x18,
+                             (uint8_t)(0x40 | number >> 8),
+                             (uint8_t)number,
+                             (uint8_t)(0x40 | number >> 8),
+                             (uint8_t)number,
+                             16};
+        memset(frame + 6, (int)(number & 0xff), 32);
+        memcpy(frame + 6, &number, 2);
+        memcpy(frame + 22, &number, 2);
+        memcpy(out + at, frame, sizeof(frame));
+    }
+    return at;
+}
+
+/* The same number twice with different ids. */
+static size_t contradicting_ids(uint8_t *out, size_t cap, unsigned n)
+{
+    uint8_t frame[36] = {0x18, 9, 0, 16};
+
+    memset(frame + 4, 1, 32);
+    memcpy(out, frame, sizeof(frame));
+    memset(frame + 4, 2, 32);
+    memcpy(out + sizeof(frame), frame, sizeof(frame));
+    return 2 * sizeof(frame);
+}
+
+/* Given, retired at once, and given again: what aborted 0.12. */
+static size_t retired_ids_again(uint8_t *out, size_t cap, unsigned n)
+{
+    uint8_t frame[36] = {0x18, 3, 3, 16};
+
+    memset(frame + 4, 3, 32);
+    memcpy(out, frame, sizeof(frame));
+    memcpy(out + sizeof(frame), frame, sizeof(frame));
+    frame[1] = 2;
+    memcpy(out + 2 * sizeof(frame), frame, sizeof(frame));
+    memcpy(out + 3 * sizeof(frame), frame, sizeof(frame));
+    return 4 * sizeof(frame);
+}
+
+static const struct {
+    const char *name;
+    attack_write *write;
+    bool by_client, by_server; /* who can do it */
+    bool may_stay;             /* it is legal, or harmless */
+} attacks[] = {
+    {"RESET_STREAM flood", flood_reset, true, true, false},
+    {"STOP_SENDING flood", flood_stop, true, true, false},
+    {"MAX_DATA flood", flood_max_data, true, true, false},
+    {"MAX_STREAM_DATA flood", flood_max_stream_data, true, true, false},
+    {"MAX_STREAMS flood", flood_max_streams, true, true, false},
+    {"DATA_BLOCKED flood", flood_blocked, true, true, false},
+    {"RETIRE_CONNECTION_ID flood", flood_retire, true, true, false},
+    {"NEW_CONNECTION_ID flood", flood_ids, true, true, false},
+    {"PATH_CHALLENGE flood", flood_challenge, true, true, false},
+    {"PATH_RESPONSE flood", flood_response, true, true, false},
+    {"PING flood", flood_ping, true, true, false},
+    {"empty STREAM flood", flood_empty_stream, true, true, false},
+    {"CRYPTO flood", flood_crypto, true, true, false},
+    {"unknown frame", unknown_frame, true, true, false},
+    {"truncated frame", truncated_frame, true, true, false},
+    {"unidirectional stream", uni_stream, true, true, false},
+    {"stream of the other side", stream_of_theirs, true, true, false},
+    {"too many streams", too_many_streams, true, true, false},
+    {"beyond the window", beyond_window, true, true, false},
+    {"CRYPTO far away", crypto_far_away, true, true, false},
+    {"absurd MAX_STREAMS", max_streams_absurd, true, true, false},
+    {"acknowledges the future", ack_of_the_future, true, true, false},
+    {"HANDSHAKE_DONE", handshake_done, true, true, true},
+    {"retires what it never got", retire_never_given, true, true, false},
+    {"resets an unknown stream", reset_of_unknown, true, true, false},
+    {"changes the final size", final_size, true, true, false},
+    {"contradicting ids", contradicting_ids, true, true, false},
+    {"retired ids again", retired_ids_again, true, true, true},
+    {"closes", close_now, true, true, false},
+};
+
+/* What is harmless is tried a few times, what is not until it works. */
+static bool goes_on(size_t attack, const struct hostile *h, uint64_t deadline)
+{
+    return attacks[attack].may_stay ? h->replaced < 20 : clock_now() < deadline;
+}
+
+static void transfer(struct rig *rig, struct end *from, struct end *to)
+{
+    static uint8_t block[FRAME_BODY_MAX];
+    uint64_t left = MIB, before = to->bytes;
+
+    while (left > 0) {
+        left = rig_push(from, block, left, NULL);
+        rig_turn(rig);
+    }
+    UNTIL(rig, to->bytes - before == MIB);
+}
+
+static uint64_t connections(const struct quic_endpoint *endpoint)
+{
+    struct quic_endpoint_stats stats;
+
+    quic_endpoint_stats(endpoint, &stats);
+    return stats.connections;
+}
+
+/* An agent gone bad, against a proxy that others use. */
+static void hostile_clients_lose_their_connection_only(void **state)
+{
+    struct rig rig;
+    struct end *end, *other;
+
+    rig_init(&rig, false);
+    end = rig_open(&rig, &other);
+    for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
+        struct hostile h;
+        if (!attacks[i].by_client)
+            continue;
+        while (rig.accepts > 1)
+            end_close(&rig.accepted[--rig.accepts], LEG_RESET);
+        hostile_init(&h, false, rig.agent);
+        h.remote = (struct sockaddr_in){.sin_family = AF_INET,
+                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                        .sin_port = htons(rig.server_port)};
+        hostile_start(&h, NULL);
+        UNTIL(&rig, (hostile_step(&rig, &h, false), ngtcp2_conn_get_handshake_completed(h.ngtcp2)));
+        assert_int_equal(ngtcp2_conn_open_bidi_stream(h.ngtcp2, &h.stream, NULL), 0);
+        uint64_t deadline = clock_now() + PATIENCE;
+        while (!h.over && goes_on(i, &h, deadline)) {
+            h.len = attacks[i].write(h.payload, sizeof(h.payload), h.replaced);
+            hostile_step(&rig, &h, true);
+        }
+        if (!h.over && !attacks[i].may_stay)
+            fail_msg("%s: still there after %u packets", attacks[i].name, h.replaced);
+        assert_true(h.replaced > 0);
+        hostile_done(&h);
+        transfer(&rig, end, other);
+    }
+    rig_done(&rig);
+}
+
+/* A proxy gone bad, against an agent. */
+static void hostile_servers_lose_their_connection_only(void **state)
+{
+    struct rig rig;
+    struct end *end, *other;
+    uint16_t port;
+
+    rig_init(&rig, false);
+    end = rig_open(&rig, &other);
+    port = rig.port;
+    for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
+        struct hostile h;
+        if (!attacks[i].by_server)
+            continue;
+        hostile_init(&h, true, rig.proxy);
+        rig.port = ntohs(h.local.sin_port);
+        rig.dials = 1;
+        struct end *victim = rig_dial(&rig);
+        UNTIL(&rig, (hostile_step(&rig, &h, false), victim->seen & LEG_OPENED));
+        assert_int_equal(leg_send(victim->leg, FRAME_PING, 0, "x", 1), 0);
+        uint64_t deadline = clock_now() + PATIENCE;
+        while (!(victim->seen & LEG_FAILED) && goes_on(i, &h, deadline)) {
+            h.len = attacks[i].write(h.payload, sizeof(h.payload), h.replaced);
+            hostile_step(&rig, &h, true);
+        }
+        if (!(victim->seen & LEG_FAILED) && !attacks[i].may_stay)
+            fail_msg("%s: still there after %u packets", attacks[i].name, h.replaced);
+        assert_true(h.replaced > 0);
+        end_close(victim, LEG_RESET);
+        hostile_done(&h);
+        rig.port = port;
+        transfer(&rig, end, other);
+    }
+    rig_done(&rig);
+}
+
+#endif
+
+/* ---- before the handshake is complete ---- */
+
+/* NEW_CONNECTION_ID number 1, retire all before 1, in a packet that is sent before the client has
+ * finished: see quic_conn.c. */
+static void early_retirement(void)
+{
+    struct rig rig;
+    struct hostile h;
+
+    rig_init(&rig, false);
+    hostile_init(&h, true, rig.proxy);
+    h.payload[0] = 0x18;
+    h.payload[1] = h.payload[2] = 1;
+    h.payload[3] = 16;
+    memset(h.payload + 4, 9, 32);
+    h.len = 36;
+    rig.port = ntohs(h.local.sin_port);
+    struct end *end = rig_dial(&rig);
+    for (unsigned i = 0; i < 2000 && !(end->seen & (LEG_OPENED | LEG_FAILED)); i++) {
+        hostile_step(&rig, &h, h.replaced == 0);
+        if (h.replaced)
+            h.len = 0;
+    }
+    assert_true(h.replaced > 0);
+    assert_true(end->seen & LEG_OPENED); /* the packet was as good as lost */
+    hostile_done(&h);
+    rig_done(&rig);
+}
+
+static void early_retirement_does_not_abort_the_client(void **state)
+{
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(1);
+        early_retirement();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+#if QUIC_CONN_GUARD_CLIENT
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+#else
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT); /* the attack is real */
+#endif
+}
+
+#if QUIC_CONN_GUARD_CLIENT
+
+/* Somebody without a certificate of ours never gets to frames. */
+static void strangers_end_in_the_handshake(void **state)
+{
+    struct rig rig;
+    struct certs elsewhere;
+    struct hostile h;
+
+    rig_init(&rig, false);
+    certs_init(&elsewhere);
+    struct identity *stranger = certs_identity(&elsewhere, PARTY_AGENT, 3600);
+    hostile_init(&h, false, stranger);
+    h.remote = (struct sockaddr_in){.sin_family = AF_INET,
+                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                    .sin_port = htons(rig.server_port)};
+    hostile_start(&h, NULL);
+    UNTIL(&rig, (hostile_step(&rig, &h, false), h.over));
+    assert_int_equal(rig.accepts, 0);
+    hostile_done(&h);
+    identity_unref(stranger);
+    certs_done(&elsewhere);
+    rig_run(&rig, 20 * CLOCK_MS);
+    assert_int_equal(connections(rig.client), 0);
+    rig_done(&rig);
+}
+
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(early_retirement_does_not_abort_the_client),
+#if QUIC_CONN_GUARD_CLIENT
+        cmocka_unit_test(strangers_end_in_the_handshake),
+        cmocka_unit_test(hostile_clients_lose_their_connection_only),
+        cmocka_unit_test(hostile_servers_lose_their_connection_only),
+#endif
+    };
+
+    cmocka_set_test_filter(getenv("TEST"));
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
