@@ -22,6 +22,7 @@
 #include "proxy/reconfig.h"
 #include "proxy/report.h"
 #include "proxy/sandbox.h"
+#include "proxy/syncthing/st_server.h"
 #include "proxy/worker_uv.h"
 
 #define PROGRAM         "fairlead-proxy"
@@ -44,7 +45,8 @@ struct server {
     unsigned started;
     gnutls_certificate_credentials_t cred;
     struct identity *identity;
-    uv_loop_t loop; /* of signals and summaries */
+    struct st_server *syncthing; /* NULL: not asked for */
+    uv_loop_t loop;              /* of signals and summaries */
     uv_signal_t on_term, on_int, on_usr1;
     uv_timer_t summary;
     uint64_t refused; /* at the last summary */
@@ -245,11 +247,18 @@ static unsigned worker_count(const struct proxy_config *config)
     return count > PROXY_WORKERS_MAX ? PROXY_WORKERS_MAX : (unsigned)count;
 }
 
-static int listen_failed(const struct proxy_config *config, unsigned which, int rc)
+static int listen_failed(const char *address, int rc)
 {
-    fprintf(stderr, PROGRAM ": cannot listen on %s: %s\n", config->listen.item[which],
-            error_text(rc));
+    fprintf(stderr, PROGRAM ": cannot listen on %s: %s\n", address, error_text(rc));
     return rc;
+}
+
+static int open_syncthing(struct server *server)
+{
+    const char *failed = "";
+    int rc =
+        st_server_open(server->syncthing, &server->proxy, server->shell, server->count, &failed);
+    return rc ? listen_failed(failed, rc) : 0;
 }
 
 static int make_workers(struct server *server, const struct proxy_config *config)
@@ -269,7 +278,7 @@ static int make_workers(struct server *server, const struct proxy_config *config
     for (unsigned i = 0; rc == 0 && i < count; i++)
         rc = admit_open(&server->shell[i].admit, &server->shell[i].worker, &server->shell[i].loop,
                         server->cred, &config->listen, ports, &which);
-    return rc ? listen_failed(config, which, rc) : 0;
+    return rc ? listen_failed(config->listen.item[which], rc) : open_syncthing(server);
 }
 
 static void announce(const struct server *server)
@@ -278,6 +287,7 @@ static void announce(const struct server *server)
     for (unsigned i = 0; i < admit->count; i++)
         log_info("listening", LF_STR("address", admit_address(admit, i)),
                  LF_U64("workers", server->count));
+    st_server_announce(server->syncthing);
 }
 
 static int start(struct server *server)
@@ -355,9 +365,16 @@ static int serve(struct server *server, const struct proxy_config *config)
     if (rc == 0)
         report_log(&server->proxy,
                    clock_now()); /* of the workers' counters, which stand still now */
+    st_server_free(server->syncthing);
     free(server->shell);
     proxy_done(&server->proxy);
     return rc;
+}
+
+static void close_keys(struct server *server)
+{
+    gnutls_certificate_free_credentials(server->cred);
+    identity_unref(server->identity);
 }
 
 static int run(const struct options *options, const struct proxy_config *config)
@@ -370,11 +387,18 @@ static int run(const struct options *options, const struct proxy_config *config)
         return complain(message, NULL);
     if (identity_expires(server.identity) < clock_wall())
         log_warn("the proxy's own certificate has expired, or the clock is wrong");
-    int rc = options->check ? 0 : serve(&server, config);
+    int rc = st_server_new(config, options->config, &server.syncthing, message, sizeof(message));
+    if (rc) {
+        close_keys(&server);
+        return complain(message, NULL);
+    }
+    if (options->check)
+        st_server_free(server.syncthing);
+    else
+        rc = serve(&server, config);
     if (rc)
         log_error("cannot run", LF_ERR(rc));
-    gnutls_certificate_free_credentials(server.cred);
-    identity_unref(server.identity);
+    close_keys(&server);
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -10,6 +10,7 @@
 #include "identity/tls.h"
 
 #define LISTEN_MAX  16
+#define ALLOW_MAX   100000
 #define COUNT_MAX   1000000
 #define SECONDS_MAX (7 * 24 * 3600)
 #define MIB         (UINT64_C(1) << 20)
@@ -21,6 +22,7 @@
 #define LIMIT(field)    offsetof(struct proxy_config, limits.field) - AT(limits)
 #define LOG_AT(field)   offsetof(struct proxy_config, log.field) - AT(log)
 #define DRAIN_AT(field) offsetof(struct proxy_config, drain.field) - AT(drain)
+#define ST_AT(field)    offsetof(struct proxy_config, syncthing.field) - AT(syncthing)
 
 static const char *const raw_choices[] = {"never", "allowed", "required", NULL};
 static const char *const sandbox_choices[] = {"on", "off", NULL};
@@ -50,6 +52,23 @@ static const struct config_key limit_keys[] = {
      .help = "MiB of an agent in a day of UTC, 0 no limit (0)"},
     {"schedule", CONFIG_STRINGS, LIMIT(schedule), CONFIG_LIVE, .max = SCHEDULE_MAX,
      .help = "other rates at times: \"mon-fri 08:00-18:00 rate_proxy=10240\"; the first fit wins"},
+    {0},
+};
+
+static const struct config_key syncthing_keys[] = {
+    {"listen", CONFIG_STRINGS, ST_AT(listen), CONFIG_ADDRESS, 1, LISTEN_MAX,
+     .help = "addresses to serve Syncthing devices on (none)"},
+    {"allow", CONFIG_STRINGS, ST_AT(allow), .min = 0, .max = ALLOW_MAX,
+     .help = "device ids that may wait and call here, or \"any\" (nobody)"},
+    {"token", CONFIG_STRING, ST_AT(token), CONFIG_SECRET,
+     .help = "what devices must have in their relay's URL to wait here (none)"},
+    {"status", CONFIG_STRING, ST_AT(status), CONFIG_ADDRESS,
+     .help = "address of an HTTP page with numbers, /status (none)"},
+    {"announce", CONFIG_STRING, ST_AT(announce), CONFIG_ADDRESS,
+     .help = "where devices reach \"listen\", when that is elsewhere than it listens"},
+    {"certificate", CONFIG_STRING, ST_AT(certificate), CONFIG_PEM | CONFIG_SECRET,
+     .help = "key and certificate that the relay's device id comes from, PEM or the path of a PEM "
+             "file (tls_certificate)"},
     {0},
 };
 
@@ -95,6 +114,8 @@ const struct config_key proxy_config_keys[] = {
      .help = "what is refused, and when"},
     {"drain", CONFIG_GROUP, AT(drain), CONFIG_LIVE, .keys = drain_keys,
      .help = "take leave of agents before maintenance"},
+    {"syncthing", CONFIG_GROUP, AT(syncthing), .keys = syncthing_keys,
+     .help = "relay for Syncthing devices"},
     {"log", CONFIG_GROUP, AT(log), CONFIG_LIVE, .keys = log_keys, .help = "what is logged"},
     {0},
 };

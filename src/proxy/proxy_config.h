@@ -24,6 +24,14 @@ struct proxy_config {
         struct config_strings schedule;                /* see schedule.h */
     } limits;
     struct {
+        struct config_strings listen; /* none: no relay for Syncthing */
+        struct config_strings allow;  /* device ids, or "any" */
+        char *status;                 /* HOST:PORT, or NULL */
+        char *announce;               /* HOST:PORT, or NULL */
+        char *token;                  /* or NULL */
+        char *certificate;            /* PEM: key and certificate; NULL: tls_certificate */
+    } syncthing;
+    struct {
         int level, format; /* enum log_level, enum log_format */
     } log;
     struct {

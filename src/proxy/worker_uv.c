@@ -156,5 +156,6 @@ void worker_uv_join(struct worker_uv *shell)
 void worker_uv_done(struct worker_uv *shell)
 {
     admit_close(&shell->admit);
+    worker_stop(&shell->worker);
     release(shell);
 }

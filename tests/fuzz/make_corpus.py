@@ -233,6 +233,29 @@ def identities():
     put("identity", "hello-empty", b"\x05")
 
 
+def syncthing():
+    def message(kind, payload=b"", length=None):
+        return struct.pack(">IiI", 0x9E79BC40, kind, len(payload) if length is None else length) + payload
+
+    def opaque(data, length=None):
+        return struct.pack(">I", len(data) if length is None else length) + data + bytes(-len(data) % 4)
+
+    put("st_xdr", "join-old", message(2))
+    put("st_xdr", "join-token", message(2, opaque(b"token")))
+    put("st_xdr", "join-trailing", message(2, opaque(b"") + b"more"))
+    put("st_xdr", "session", message(3, opaque(KEY)))
+    put("st_xdr", "session-cut", message(3, opaque(KEY))[:-5])
+    put("st_xdr", "connect", message(5, opaque(KEY)))
+    put("st_xdr", "connect-short", message(5, opaque(b"abc")))
+    put("st_xdr", "ping-pong", message(0) + message(1) + message(0))
+    put("st_xdr", "opaque-33", message(3, opaque(bytes(60), 33)))
+    put("st_xdr", "opaque-4g", message(5, b"\xff" * 40))
+    put("st_xdr", "length-negative", message(3, length=0xFFFFFFFF))
+    put("st_xdr", "device", "S5FTFQ6-NPX7Y2B-4WJGSVI-EYFKARY-3H6ZM4F-6AJVNRN-UTQKORM-TIJNVQ3")
+    put("st_xdr", "device-bare", "s5ftfq6npx7y24wjgsvieyfkar3h6zm4f6ajvnrutqkormtijnvq")
+    put("st_xdr", "http", "GET / HTTP/1.1\r\n\r\n")
+
+
 if __name__ == "__main__":
     frames()
     http_heads()
@@ -240,3 +263,4 @@ if __name__ == "__main__":
     configs()
     proxies()
     identities()
+    syncthing()

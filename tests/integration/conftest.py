@@ -14,6 +14,7 @@ import fairlead  # noqa: E402  (lies beside this file)
 def pytest_configure(config):
     config.addinivalue_line("markers", "asan: run with the ASan and UBSan build too")
     config.addinivalue_line("markers", "tsan: run with the TSan build too")
+    config.addinivalue_line("markers", "long: takes minutes; in `make test-long` only")
 
 
 @pytest.hookimpl(hookwrapper=True)

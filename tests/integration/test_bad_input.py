@@ -49,6 +49,9 @@ CASES = {
             ("out of range", ["daily 08:00-18:00 rate_proxy=1", "dayly 08:00-18:00 rate_proxy=1"]),
             ("out of range", ["daily 08:00-18:00 rate_proxy=1"] * 33),
         ], **LOG,
+        "syncthing": GROUP, "syncthing.listen": [*ADDRESSES, ("out of range", ["127.0.0.1:1"] * 17)],
+        "syncthing.allow": [("wrong type", 5), ("wrong type", [5])], "syncthing.token": [("wrong type", [SECRET]), ("wrong type", {"x": SECRET})],
+        "syncthing.status": ADDRESS, "syncthing.announce": ADDRESS, "syncthing.certificate": SECRETS,
     }),
     "fairlead-agent": ("agent.json", {"management_server": {"host": "127.0.0.1:1", "cert_authority_fingerprint": "ab" * 32}}, {
         "management_server": GROUP,
@@ -112,14 +115,17 @@ def check(program, folder, file, content):
 
 
 def line_of(path, key):
-    """Where the key stands in the file."""
-    return next(n for n, line in enumerate(path.read_text().splitlines(), 1) if f'"{key}":' in line)
+    """Where the key stands in the file; of GROUP.KEY, behind its group."""
+    lines, at = path.read_text().splitlines(), 0
+    for name in key.split("."):
+        at = next(n for n in range(at, len(lines)) if f'"{name}":' in lines[n])
+    return at + 1
 
 
 def complaint(done, program, path, key, expected):
     """Is this one line that names program, file, line and key? None, or what is wrong with it."""
     name = key.rpartition(".")[2]
-    where = f"{program}: {path}:{line_of(path, name)}: "
+    where = f"{program}: {path}:{line_of(path, key)}: "
     told = done.stderr
     if done.returncode != 2:
         return f"status {done.returncode}: {told!r}"

@@ -1,0 +1,342 @@
+#include "proxy/syncthing/st_server.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "leg/listener.h"
+#include "proxy/syncthing/st_link_tcp.h"
+#include "proxy/syncthing/st_page.h"
+#include "proxy/syncthing/st_status.h"
+
+#define LISTEN_MAX 16
+#define HOST_MAX   256
+#define URI_MAX    512
+
+struct door;
+
+/* One address of one worker. */
+struct port {
+    struct door *door;
+    struct listener *listener;
+    uint16_t number; /* bound */
+};
+
+/* A worker's share: listeners, and the part of the relay whose they fill. */
+struct door {
+    struct worker_guest guest; /* closes the listeners when the worker stops */
+    struct st_server *server;
+    struct st_worker part;
+    uv_loop_t *loop;
+    struct port port[LISTEN_MAX];
+    unsigned count; /* open */
+};
+
+struct st_server {
+    const struct proxy_config *config;
+    struct st_tls tls;
+    struct st_relay_options options;
+    struct st_device *allow; /* owned; of @options */
+    struct st_relay relay;
+    bool running;      /* @relay is set up */
+    struct door *door; /* [count], owned */
+    unsigned count;
+    struct st_page *page; /* of the first worker, or NULL */
+    struct st_rates rates;
+    int64_t started; /* seconds since 1970 */
+};
+
+/* --- configuration ------------------------------------------------------------------------- */
+
+static int read_allow(struct st_server *server, const char *path, char *message, size_t cap)
+{
+    const struct config_strings *allow = &server->config->syncthing.allow;
+    server->allow = calloc(allow->count ? allow->count : 1, sizeof(*server->allow));
+    if (!server->allow)
+        return -ENOMEM;
+    server->options.allow = server->allow;
+    for (size_t i = 0; i < allow->count; i++) {
+        const char *text = allow->item[i];
+        if (!strcmp(text, "any"))
+            server->options.allow_any = true;
+        else if (st_device_parse(text, &server->allow[server->options.allow_count]) == 0)
+            server->options.allow_count++;
+        else
+            return config_blame(path, "syncthing.allow", message, cap,
+                                "\"%s\" is neither a device id nor \"any\"", text);
+    }
+    return 0;
+}
+
+/* An invitation has room for an address, not for a name; with a name, or none, devices join where
+ * they reached the relay. */
+static int read_announce(struct st_server *server)
+{
+    struct st_relay_options *options = &server->options;
+    char host[HOST_MAX];
+    if (!server->config->syncthing.announce)
+        return 0;
+    int rc = config_split_address(server->config->syncthing.announce, host, sizeof(host),
+                                  &options->port);
+    if (rc)
+        return rc;
+    if (inet_pton(AF_INET, host, options->address) == 1)
+        options->address_len = 4;
+    else if (inet_pton(AF_INET6, host, options->address) == 1)
+        options->address_len = 16;
+    return 0;
+}
+
+static int read_certificate(struct st_server *server, const char *path, char *message, size_t cap)
+{
+    const char *own = server->config->syncthing.certificate;
+    const char *pem = own ? own : server->config->tls_certificate;
+    int rc = st_tls_init(&server->tls, pem, strlen(pem));
+    if (rc)
+        (void)config_blame(path, own ? "syncthing.certificate" : "tls_certificate", message, cap,
+                           "%s", error_text(rc));
+    return rc;
+}
+
+int st_server_new(const struct proxy_config *config, const char *path,
+                  struct st_server **ret_server, char *message, size_t cap)
+{
+    *ret_server = NULL;
+    if (config->syncthing.listen.count == 0)
+        return 0;
+    struct st_server *server = calloc(1, sizeof(*server));
+    if (!server)
+        return -ENOMEM;
+    server->config = config;
+    server->options.token = config->syncthing.token;
+    (void)snprintf(message, cap, "%s", error_text(-ENOMEM));
+    int rc = read_allow(server, path, message, cap);
+    if (rc == 0)
+        rc = read_announce(server);
+    if (rc == 0)
+        rc = read_certificate(server, path, message, cap);
+    if (rc) {
+        st_server_free(server);
+        return rc;
+    }
+    *ret_server = server;
+    return 0;
+}
+
+/* --- the door ------------------------------------------------------------------------------ */
+
+/* Room for one more stranger? As in admit.c, but a flood here pushes out its own first. */
+static bool make_room(struct door *door)
+{
+    struct worker *worker = door->part.worker;
+    return atomic_load_explicit(&worker->proxy->strangers, memory_order_relaxed) <
+               worker->settings.limits.handshakes ||
+           door->part.guest.evict(&door->part.guest) || worker_evict_stranger(worker);
+}
+
+static void on_accept(void *ctx, int fd, const char *peer)
+{
+    struct port *port = ctx;
+    struct door *door = port->door;
+    struct worker *worker = door->part.worker;
+    struct st_link *link;
+
+    if (!make_room(door)) {
+        counters_add(&worker->counters, COUNTER_ACCEPTED, 1);
+        counters_end(&worker->counters, CLOSE_FULL);
+        (void)close(fd);
+        return;
+    }
+    int rc = st_link_tcp_accept(door->loop, fd, peer, port->number, &door->server->tls, &link);
+    if (rc == 0)
+        rc = st_conn_new(&door->part, link);
+    if (rc)
+        log_warn("connection not taken", LF_STR("peer", peer), LF_ERR(rc));
+}
+
+static void door_close(struct door *door)
+{
+    for (unsigned i = 0; i < door->count; i++)
+        listener_close(door->port[i].listener);
+    door->count = 0;
+}
+
+/* The page belongs to the first door. */
+static void on_tick(struct worker_guest *guest, uint64_t now)
+{
+    struct door *door = container_of(guest, struct door, guest);
+    struct st_server *server = door->server;
+    if (door != server->door || !server->page)
+        return;
+    st_rates_sample(&server->rates, st_relay_bytes(&server->relay), now);
+    st_page_tick(server->page, now);
+}
+
+static void on_reap(struct worker_guest *guest)
+{
+}
+
+static bool on_evict(struct worker_guest *guest)
+{
+    return false;
+}
+
+static void on_stop(struct worker_guest *guest)
+{
+    struct door *door = container_of(guest, struct door, guest);
+    door_close(door);
+    if (door == door->server->door)
+        st_page_close(take_ptr(door->server->page));
+}
+
+/* --- the status page ----------------------------------------------------------------------- */
+
+static char *make_status(void *ctx)
+{
+    struct st_server *server = ctx;
+    const struct worker *worker = server->door[0].part.worker;
+    struct st_numbers numbers = {
+        .started = server->started,
+        .uptime = clock_since(worker_now(worker), worker->proxy->started) / CLOCK_SEC,
+        .pending = st_pair_pending(server->relay.pair),
+        .sessions = st_pair_live(server->relay.pair),
+        .connections = atomic_load(&server->relay.secured),
+        .bytes = st_relay_bytes(&server->relay),
+        .workers = server->count,
+        .session_rate = worker->settings.rates.session,
+        .proxy_rate = worker->settings.rates.proxy,
+    };
+    return st_status_json(&numbers, &server->rates);
+}
+
+static int open_status(struct st_server *server, const char **ret_failed)
+{
+    const char *address = server->config->syncthing.status;
+    if (!address)
+        return 0;
+    *ret_failed = address;
+    server->started = clock_wall();
+    return st_page_new(server->door[0].loop, address, "/status", make_status, server,
+                       &server->page);
+}
+
+/* --- listening ----------------------------------------------------------------------------- */
+
+static int listen_at(uv_loop_t *loop, const char *address, uint16_t number, bool shared,
+                     struct port *port)
+{
+    char host[HOST_MAX];
+    uint16_t written;
+    int rc = config_split_address(address, host, sizeof(host), &written);
+    return rc ? rc
+              : listener_new(loop, host, written ? written : number, shared, on_accept, port,
+                             &port->listener);
+}
+
+/* Bound once, not shared, to see that it is free, and to learn the port where it is 0; see
+ * admit_ports(). */
+static int probe(uv_loop_t *loop, const char *address, uint16_t *ret_number)
+{
+    struct port port = {0};
+    int rc = listen_at(loop, address, 0, false, &port);
+    if (rc)
+        return rc;
+    *ret_number = listener_port(port.listener);
+    listener_close(port.listener);
+    return 0;
+}
+
+static int door_open(struct door *door, const char *address, uint16_t number)
+{
+    struct port *port = &door->port[door->count];
+    port->door = door;
+    int rc = listen_at(door->loop, address, number, true, port);
+    if (rc)
+        return rc;
+    port->number = listener_port(port->listener);
+    door->count++;
+    return 0;
+}
+
+static void make_doors(struct st_server *server, struct worker_uv *shells)
+{
+    for (unsigned i = 0; i < server->count; i++) {
+        struct door *door = &server->door[i];
+        door->guest = (struct worker_guest){
+            .tick = on_tick, .reap = on_reap, .stop = on_stop, .evict = on_evict};
+        door->server = server;
+        door->loop = &shells[i].loop;
+        st_relay_add(&server->relay, &door->part, &shells[i].worker);
+        worker_add_guest(&shells[i].worker, &door->guest);
+    }
+}
+
+int st_server_open(struct st_server *server, struct proxy *proxy, struct worker_uv *shells,
+                   unsigned count, const char **ret_failed)
+{
+    if (!server)
+        return 0;
+    const struct config_strings *listen = &server->config->syncthing.listen;
+    int rc = st_relay_init(&server->relay, proxy, &server->options);
+    if (rc)
+        return rc;
+    server->running = true;
+    server->door = calloc(count, sizeof(*server->door));
+    if (!server->door)
+        return -ENOMEM;
+    server->count = count;
+    make_doors(server, shells);
+    for (unsigned i = 0; rc == 0 && i < listen->count && i < LISTEN_MAX; i++) {
+        uint16_t number = 0;
+        *ret_failed = listen->item[i];
+        rc = probe(&shells[0].loop, listen->item[i], &number);
+        for (unsigned k = 0; rc == 0 && k < count; k++)
+            rc = door_open(&server->door[k], listen->item[i], number);
+    }
+    return rc ? rc : open_status(server, ret_failed);
+}
+
+void st_server_announce(const struct st_server *server)
+{
+    char id[ST_DEVICE_TEXT], uri[URI_MAX];
+    if (!server)
+        return;
+    const struct door *door = &server->door[0];
+    const char *announce = server->config->syncthing.announce;
+    (void)st_device_text(&server->tls.device, id);
+    for (unsigned i = 0; i < door->count; i++) {
+        const char *bound = listener_address(door->port[i].listener);
+        (void)snprintf(uri, sizeof(uri), "relay://%s/?id=%s", announce ? announce : bound, id);
+        log_info("serving Syncthing devices", LF_STR("address", bound), LF_STR("uri", uri),
+                 LF_STR("allowed", server->options.allow_any ? "any" : "by id"),
+                 LF_U64("ids", server->options.allow_count),
+                 LF_STR("token", server->options.token ? "required" : "none"));
+    }
+    if (server->page)
+        log_info("status of the Syncthing relay", LF_STR("address", st_page_address(server->page)));
+    if (!server->options.allow_any && server->options.allow_count == 0)
+        log_warn("no Syncthing device may use the relay: \"syncthing.allow\" is empty");
+}
+
+void st_server_free(struct st_server *server)
+{
+    if (!server)
+        return;
+    if (server->running)
+        st_relay_done(&server->relay);
+    st_tls_done(&server->tls);
+    free(server->door);
+    free(server->allow);
+    free(server);
+}
+
+struct st_relay *st_server_relay(struct st_server *server)
+{
+    return server ? &server->relay : NULL;
+}

@@ -1,0 +1,32 @@
+/* st_server.h - the Syncthing relay of one proxy process: its configuration, TLS and listeners
+ * around st_relay.h. main.c's side of it. */
+#ifndef FL_PROXY_ST_SERVER_H
+#define FL_PROXY_ST_SERVER_H
+
+#include "proxy/proxy_config.h"
+#include "proxy/syncthing/st_relay.h"
+#include "proxy/worker_uv.h"
+
+struct st_server;
+
+/* st_server_new - out of @config, which was read from @path and must live longer; NULL when it asks
+ * for no relay. Returns 0, or a negative code with the line to show in @message. */
+int st_server_new(const struct proxy_config *config, const char *path,
+                  struct st_server **ret_server, char *message, size_t cap);
+
+/* st_server_open - listen, on each of the @count workers, which do not run yet. Returns 0, or a
+ * negative code and in *ret_failed the address; st_server_free() in any case. NULL: nothing to do.
+ */
+int st_server_open(struct st_server *server, struct proxy *proxy, struct worker_uv *shells,
+                   unsigned count, const char **ret_failed);
+
+/* st_server_announce - log where devices find the relay: its URI. NULL is fine. */
+void st_server_announce(const struct st_server *server);
+
+/* st_server_free - after all workers are done, before proxy_done(). NULL is fine. */
+void st_server_free(struct st_server *server);
+
+/* st_server_relay - for st_allow_set() while it runs; NULL when there is none. */
+struct st_relay *st_server_relay(struct st_server *server);
+
+#endif
