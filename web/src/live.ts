@@ -1,0 +1,99 @@
+// What is shown, kept fresh: the console's stream of changes says what to fetch again; where it cannot be had, a slow poll does.
+import { signal } from "@preact/signals";
+import { get, items, session } from "./api";
+import type { Agent, Event, Job, Proxy, Status } from "./types";
+
+export const status = signal<Status | null>(null);
+export const proxies = signal<Proxy[]>([]);
+export const agents = signal<Agent[]>([]);
+export const jobs = signal<Job[]>([]);
+export const events = signal<Event[]>([]);
+/** Bytes per second that all runs move: [seconds since 1970, speed], oldest first, for as long as the page is open. */
+export const throughput = signal<[number, number][]>([]);
+export const loaded = signal(false);
+
+const SAMPLE_MS = 2000;
+const SAMPLES = 900;
+const EVENTS = 300;
+const GATHER_MS = 250;
+
+const loaders: Record<string, () => Promise<void>> = {
+  status: async () => void (status.value = await get<Status>("/status")),
+  proxies: async () => void (proxies.value = await items<Proxy>("/proxies")),
+  agents: async () => void (agents.value = await items<Agent>("/agents")),
+  jobs: async () => void (jobs.value = await items<Job>("/jobs")),
+};
+
+const due = new Set<string>();
+let gathering: number | undefined;
+
+async function fetchDue(): Promise<void> {
+  gathering = undefined;
+  const names = [...due];
+  due.clear();
+  await Promise.allSettled(names.map((name) => loaders[name]()));
+  loaded.value = true;
+}
+
+/** Have @names fetched soon; several calls within a moment become one. */
+export function refresh(...names: string[]): void {
+  for (const name of names) if (name in loaders) due.add(name);
+  gathering ??= window.setTimeout(fetchDue, loaded.value ? GATHER_MS : 0);
+}
+
+export const refreshAll = () => refresh(...Object.keys(loaders));
+
+function takeEvent(event: Event): void {
+  const list = events.value;
+  if (list.length && list[list.length - 1].n >= event.n) return;
+  events.value = [...list, event].slice(-EVENTS);
+}
+
+async function fetchEvents(): Promise<void> {
+  const after = events.value.length ? events.value[events.value.length - 1].n : -1;
+  const query = after < 0 ? "latest=100" : `after=${after}`;
+  for (const event of await items<Event>(`/events?${query}`)) takeEvent(event);
+}
+
+function sample(): void {
+  const speed = jobs.value.reduce((sum, job) => sum + (job.run && job.state === "running" ? job.run.speed : 0), 0);
+  throughput.value = [...throughput.value, [Date.now() / 1000, speed] as [number, number]].slice(-SAMPLES);
+}
+
+function tick(): void {
+  if (!session.value || document.hidden) return;
+  if (jobs.value.some((job) => job.state === "running" || job.state === "waiting")) refresh("jobs");
+  sample();
+}
+
+let source: EventSource | null = null;
+
+function listen(): void {
+  source?.close();
+  source = new EventSource("/api/v1/events");
+  source.addEventListener("event", (message) => takeEvent(JSON.parse((message as MessageEvent<string>).data) as Event));
+  source.addEventListener("change", (message) => {
+    const { what } = JSON.parse((message as MessageEvent<string>).data) as { what: string };
+    refresh(what === "runs" ? "jobs" : what, "status");
+  });
+}
+
+let timers: number[] = [];
+
+export function start(): void {
+  stop();
+  refreshAll();
+  fetchEvents().then(listen, () => undefined);
+  timers = [
+    window.setInterval(tick, SAMPLE_MS),
+    window.setInterval(() => document.hidden || refresh("proxies", "status"), 5000),
+    window.setInterval(() => document.hidden || refreshAll(), 30000),
+  ];
+}
+
+export function stop(): void {
+  timers.forEach((timer) => window.clearInterval(timer));
+  timers = [];
+  source?.close();
+  source = null;
+}

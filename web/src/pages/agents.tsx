@@ -1,0 +1,128 @@
+import { useState } from "preact/hooks";
+import { may, post } from "../api";
+import { agents, jobs, proxies, refresh } from "../live";
+import { ago, clock, rate, shortId } from "../format";
+import { go, href } from "../router";
+import { Act, Card, Check, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { toast } from "../ui/toast";
+import type { Agent, Json } from "../types";
+
+const tagsOf = (text: string) => text.split(",").map((t) => t.trim()).filter(Boolean);
+
+function Tags({ of }: { of: string[] }) {
+  return <>{of.map((tag) => <span class="tag" key={tag}>{tag}</span>)}</>;
+}
+
+export function Agents({ adding }: { adding?: boolean }) {
+  const [wanted, setWanted] = useState("");
+  const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
+  const shown = agents.value.filter((a) => words.every((w) => `${a.name} ${a.tags.join(" ")} ${a.state} ${a.path} ${a.system} ${a.id}`.toLowerCase().includes(w)));
+  return (
+    <>
+      <PageHead title="Agents" sub="They stand where the folders are, and only dial out.">
+        <input type="search" aria-label="Search agents" placeholder="name, tag, state…" value={wanted} onInput={(e) => setWanted(e.currentTarget.value)} />
+        {may("administer") && <a class="button primary" href={href("agents", "add")}>Add an agent</a>}
+      </PageHead>
+      <Card>
+        {shown.length === 0 ? <Empty title={agents.value.length ? "None fits" : "No agent yet"}>{agents.value.length ? "Try fewer words." : "Make an agent.json, and start an agent with it."}</Empty> : (
+          <Table caption="Agents" rows={shown} id={(a) => a.id} columns={[
+            { head: "Name", cell: (a) => <a href={href("agents", a.id)}>{a.name}</a> },
+            { head: "State", cell: (a) => <State is={a.state} /> },
+            { head: "Path to the console", cell: (a) => a.path || "–" },
+            { head: "Tags", cell: (a) => <Tags of={a.tags} />, wide: true },
+            { head: "Version", cell: (a) => a.software },
+            { head: "Last seen", cell: (a) => ago(a.last_seen), right: true },
+          ]} />
+        )}
+      </Card>
+      {adding && <AddAgent />}
+    </>
+  );
+}
+
+function AddAgent() {
+  const [tags, setTags] = useState("");
+  const [via, setVia] = useState<string[]>(proxies.value.filter((p) => p.state === "connected").map((p) => p.name));
+  const [approval, setApproval] = useState(false);
+  const [config, setConfig] = useState<string | null>(null);
+  const close = () => go("agents");
+  const submit = async () => {
+    const answer = await post<{ config: Json }>("/agent-configs", { via, tags: tagsOf(tags), approval });
+    setConfig(JSON.stringify(answer.config, null, 2));
+  };
+  const toggle = (name: string) => (on: boolean) => setVia(on ? [...via, name] : via.filter((v) => v !== name));
+  return (
+    <Dialog title={config ? "agent.json" : "Add agents"} onClose={close} wide={!!config}>
+      {config ? (
+        <>
+          <p>Put this file on each machine that is to be an agent. It lets them in for 30 days; keep it to yourself.</p>
+          <Take text={config} file="agent.json" label="agent.json" />
+          <p>Then start it there:</p>
+          <Take text={"fairlead-agent --config agent.json --state /var/lib/fairlead-agent"} label="command to start the agent" />
+          <footer><button type="button" class="primary" onClick={close}>Done</button></footer>
+        </>
+      ) : (
+        <Form submit={submit} button="Make agent.json" onCancel={close}>
+          {(error) => (
+            <>
+              <fieldset>
+                <legend>Reach the console through</legend>
+                {proxies.value.map((p) => <Check key={p.id} value={via.includes(p.name)} set={toggle(p.name)} label={<>{p.name} <State is={p.state} /></>} />)}
+                <p class={error("via") ? "error" : "hint"}>{error("via") ?? (proxies.value.length ? "None: directly." : "There is no proxy: directly.")}</p>
+              </fieldset>
+              <Text label="Tags" value={tags} set={setTags} error={error("tags")} hint="With commas; to find them again." />
+              <Check value={approval} set={setApproval} label="I approve each newcomer first" />
+            </>
+          )}
+        </Form>
+      )}
+    </Dialog>
+  );
+}
+
+function Actions({ agent }: { agent: Agent }) {
+  const act = (what: string) => async () => {
+    await post(`/agents/${agent.id}/${what}`);
+    toast(`${agent.name}: ${what}d`);
+    refresh("agents", "status");
+  };
+  return (
+    <>
+      {agent.state === "pending" && <Act class="primary" act={act("approve")}>Approve</Act>}
+      {agent.state !== "revoked" && <Act class="danger" act={act("revoke")} ask={`Revoke ${agent.name}? It loses every connection at once, and for good.`}>Revoke</Act>}
+    </>
+  );
+}
+
+export function AgentPage({ id }: { id: string }) {
+  const agent = agents.value.find((a) => a.id === id);
+  if (!agent) return <Empty title="There is no such agent"><a href={href("agents")}>All agents</a></Empty>;
+  const flows = jobs.value.flatMap((job) => (job.run?.flows ?? []).filter((f) => f.source.id === id || f.target.id === id).map((flow) => ({ job, flow })));
+  return (
+    <>
+      <PageHead title={<>{agent.name} <State is={agent.state} /></>} sub={<>{agent.system || "unknown system"} · id {shortId(agent.id)} <Tags of={agent.tags} /></>}>
+        {may("administer") && <Actions agent={agent} />}
+      </PageHead>
+      <div class="figures">
+        <Figure label="Path to the console" value={agent.path || "none"} />
+        <Figure label="Last seen" value={ago(agent.last_seen)} hint={`first ${clock(agent.first_seen)}`} />
+        <Figure label="Certificate until" value={agent.expires?.slice(0, 10) ?? "–"} hint="renewed by itself at two thirds" />
+        <Figure label="Software" value={agent.software || "–"} />
+      </div>
+      <div class="columns">
+        <Card title="Addresses">{agent.addresses.length ? <ul class="plain-list">{agent.addresses.map((a) => <li key={a}><code>{a}</code></li>)}</ul> : <p class="calm">It listens nowhere.</p>}</Card>
+        <Card title="Transfers">
+          {flows.length === 0 ? <p class="calm">None in the latest runs.</p> : (
+            <Table caption="Transfers" rows={flows} id={(f) => f.flow.id} columns={[
+              { head: "Job", cell: (f) => <a href={href("jobs", f.job.id)}>{f.job.name}</a> },
+              { head: "With", cell: (f) => (f.flow.source.id === id ? `to ${f.flow.target.name}` : `from ${f.flow.source.name}`) },
+              { head: "State", cell: (f) => <State is={f.flow.state} /> },
+              { head: "Path", cell: (f) => f.flow.path || "–" },
+              { head: "Speed", cell: (f) => rate(f.flow.speed), right: true },
+            ]} />
+          )}
+        </Card>
+      </div>
+    </>
+  );
+}

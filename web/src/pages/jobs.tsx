@@ -1,0 +1,148 @@
+import { useEffect, useState } from "preact/hooks";
+import { get, items, may, post, remove } from "../api";
+import { jobs, refresh } from "../live";
+import { bytes, clock, count, duration, rate } from "../format";
+import { go, href } from "../router";
+import { Act, Card, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
+import type { Flow, Job, Run, RunError } from "../types";
+
+const ERRORS_PAGE = 200;
+
+export function eta(run: { bytes_total: number; bytes_done: number; speed: number; list_complete: boolean }): string {
+  if (!run.speed || !run.list_complete) return "–";
+  return duration((run.bytes_total - run.bytes_done) / run.speed);
+}
+
+const TONE: Record<string, string> = { failed: "bad", partial: "warn", done: "good", paused: "off" };
+
+export function Jobs() {
+  return (
+    <>
+      <PageHead title="Jobs" sub="What is to be where.">
+        {may("operate") && <a class="button primary" href={href("jobs", "new")}>New job</a>}
+      </PageHead>
+      <Card>
+        {jobs.value.length === 0 ? <Empty title="No job yet">A job brings a folder from one agent to others, or from many to one.</Empty> : (
+          <Table caption="Jobs" rows={jobs.value} id={(j) => j.id} columns={[
+            { head: "Name", cell: (j) => <a href={href("jobs", j.id)}>{j.name}</a> },
+            { head: "State", cell: (j) => <State is={j.state} /> },
+            { head: "From", cell: (j) => j.from.join(", "), wide: true },
+            { head: "To", cell: (j) => (j.to.length > 3 ? `${j.to.slice(0, 2).join(", ")} and ${j.to.length - 2} more` : j.to.join(", ")), wide: true },
+            { head: "Progress", cell: (j) => j.run && <Progress part={j.run.bytes_done} whole={j.run.bytes_total} label={`progress of ${j.name}`} tone={TONE[j.state]} /> },
+            { head: "Speed", cell: (j) => (j.run ? rate(j.run.speed) : "–"), right: true },
+          ]} />
+        )}
+      </Card>
+    </>
+  );
+}
+
+function Actions({ job }: { job: Job }) {
+  const act = (what: string) => async () => {
+    await post(`/jobs/${job.id}/${what}`);
+    refresh("jobs", "status");
+  };
+  const goes = ["running", "waiting", "paused"].includes(job.state);
+  return (
+    <>
+      {!goes && <Act class="primary" act={act("start")}>{job.run ? "Run again" : "Start"}</Act>}
+      {(job.state === "failed" || job.state === "partial") && <Act act={act("start")} title="A new run moves only what is missing">Retry what was not done</Act>}
+      {(job.state === "running" || job.state === "waiting") && <Act act={act("pause")}>Pause</Act>}
+      {job.state === "paused" && <Act class="primary" act={act("resume")}>Resume</Act>}
+      {goes && <Act act={act("stop")} ask={`Stop ${job.name}? What was moved stays; a new run goes on from there.`}>Stop</Act>}
+      {!goes && <Act class="danger" ask={`Remove ${job.name} and its history? The files stay.`} act={async () => { await remove(`/jobs/${job.id}`); refresh("jobs", "status"); go("jobs"); }}>Remove</Act>}
+    </>
+  );
+}
+
+function Flows({ flows }: { flows: Flow[] }) {
+  return (
+    <Table caption="Progress by agent" rows={flows} id={(f) => f.id} columns={[
+      { head: "From", cell: (f) => `${f.source.name}:${f.source_path}`, wide: true },
+      { head: "To", cell: (f) => `${f.target.name}:${f.target_path}`, wide: true },
+      { head: "State", cell: (f) => <><State is={f.state} />{f.text && <div class="hint">{f.text}</div>}</> },
+      { head: "Path", cell: (f) => f.path || "–" },
+      { head: "Progress", cell: (f) => <><Progress part={f.bytes_done} whole={f.bytes_total} label={`progress to ${f.target.name}`} tone={TONE[f.state]} /><div class="hint">{bytes(f.bytes_done)} of {bytes(f.bytes_total)}</div></> },
+      { head: "Files", cell: (f) => `${count(f.files_done)} / ${count(f.files_total)}`, right: true },
+      { head: "Speed", cell: (f) => rate(f.speed || (f.micros && f.state !== "moving" ? (f.bytes_moved * 1e6) / f.micros : 0)), right: true },
+    ]} />
+  );
+}
+
+function Errors({ run }: { run: Run }) {
+  const [rows, setRows] = useState<RunError[]>([]);
+  useEffect(() => {
+    items<RunError>(`/runs/${run.id}/errors?limit=${ERRORS_PAGE}`).then(setRows, () => setRows([]));
+  }, [run.id, run.files_failed]);
+  if (run.files_failed === 0) return <p class="calm">Everything that was to be done was done, so far.</p>;
+  return (
+    <>
+      <Table caption="What was not done" rows={rows} id={(e) => String(e.n)} columns={[
+        { head: "File", cell: (e) => e.name, wide: true },
+        { head: "Reason", cell: (e) => e.text, wide: true },
+        { head: "From", cell: (e) => e.source },
+        { head: "To", cell: (e) => e.target },
+      ]} />
+      {run.files_failed > rows.length && <p class="hint">The first {rows.length} of {count(run.files_failed)}; all of them: <code>fairlead job show {run.job.slice(0, 8)}</code></p>}
+    </>
+  );
+}
+
+export function RunView({ run }: { run: Run }) {
+  const took = run.started ? (Date.parse(run.ended ?? new Date().toISOString()) - Date.parse(run.started)) / 1000 : 0;
+  return (
+    <>
+      <div class="figures">
+        <Figure label={`Run ${run.number}`} value={<State is={run.state} />} hint={`since ${clock(run.started)}`} />
+        <Figure label="Moved" value={bytes(run.bytes_done)} hint={`of ${bytes(run.bytes_total)}${run.list_complete ? "" : ", still listing"}`} />
+        <Figure label="Files" value={`${count(run.files_done)} / ${count(run.files_total)}`} hint={run.files_same ? `${count(run.files_same)} were there already` : undefined} />
+        <Figure label="Speed" value={rate(run.speed)} hint={run.ended ? "on average" : undefined} />
+        <Figure label={run.ended ? "Took" : "Left"} value={run.ended ? duration(took) : eta(run)} hint={run.ended ? undefined : `${duration(took)} so far`} />
+        <Figure label="Not done" value={count(run.files_failed)} />
+      </div>
+      <Progress part={run.bytes_done} whole={run.bytes_total} label="progress of the run" tone={TONE[run.state]} />
+      <Card title="By agent"><Flows flows={run.flows} /></Card>
+      <Card title="What was not done"><Errors run={run} /></Card>
+    </>
+  );
+}
+
+function History({ job }: { job: Job }) {
+  const [runs, setRuns] = useState<Run[]>([]);
+  useEffect(() => {
+    items<Run>(`/jobs/${job.id}/runs`).then(setRuns, () => setRuns([]));
+  }, [job.id, job.run?.id, job.state]);
+  return (
+    <Table caption="Runs" rows={runs} id={(r) => r.id} columns={[
+      { head: "Run", cell: (r) => <a href={href("jobs", job.id, r.id)}>{r.number}</a> },
+      { head: "State", cell: (r) => <State is={r.state} /> },
+      { head: "Started", cell: (r) => clock(r.started) },
+      { head: "Files", cell: (r) => `${count(r.files_done)} / ${count(r.files_total)}`, right: true },
+      { head: "Not done", cell: (r) => count(r.files_failed), right: true },
+      { head: "Moved", cell: (r) => bytes(r.bytes_moved), right: true },
+      { head: "Mean speed", cell: (r) => rate(r.speed), right: true },
+    ]} />
+  );
+}
+
+export function JobPage({ id, runId }: { id: string; runId?: string }) {
+  const job = jobs.value.find((j) => j.id === id);
+  const [old, setOld] = useState<Run | null>(null);
+  const wanted = runId && runId !== job?.run?.id ? runId : undefined;
+  useEffect(() => {
+    setOld(null);
+    if (wanted) get<Run>(`/runs/${wanted}`).then(setOld, () => undefined);
+  }, [wanted]);
+  if (!job) return <Empty title="There is no such job"><a href={href("jobs")}>All jobs</a></Empty>;
+  const run = wanted ? old : job.run;
+  return (
+    <>
+      <PageHead title={<>{job.name} <State is={job.state} /></>} sub={`${job.kind}: ${job.from.join(", ")} → ${job.to.join(", ")}`}>
+        {may("operate") && <Actions job={job} />}
+      </PageHead>
+      {wanted && <p class="hint">An earlier run. <a href={href("jobs", id)}>The latest</a></p>}
+      {run ? <RunView run={run} /> : <p class="calm">{wanted ? "Loading…" : "It has not run yet."}</p>}
+      <Card title="History"><History job={job} /></Card>
+    </>
+  );
+}

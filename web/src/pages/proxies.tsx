@@ -1,0 +1,121 @@
+import { useState } from "preact/hooks";
+import { may, post, put, remove } from "../api";
+import { proxies, refresh } from "../live";
+import { ago, bytes, count, duration, rtt, shortId } from "../format";
+import { go, href } from "../router";
+import { Act, Card, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { toast } from "../ui/toast";
+import { SettingsForm, settingsOf } from "./settings_form";
+import type { Json, Proxy } from "../types";
+
+export function Proxies({ adding }: { adding?: boolean }) {
+  return (
+    <>
+      <PageHead title="Proxies" sub="They stand where both sides can reach them, and pass what they cannot read.">
+        {may("administer") && <a class="button primary" href={href("proxies", "add")}>Add a proxy</a>}
+      </PageHead>
+      <Card>
+        {proxies.value.length === 0 ? <Empty title="No proxy yet">Without one, agents need to reach the console and each other directly.</Empty> : (
+          <Table caption="Proxies" rows={proxies.value} id={(p) => p.id} columns={[
+            { head: "Name", cell: (p) => <a href={href("proxies", p.id)}>{p.name}</a> },
+            { head: "State", cell: (p) => <State is={p.draining ? "draining" : p.state} /> },
+            { head: "Address", cell: (p) => p.addresses.join(", "), wide: true },
+            { head: "Endpoints", cell: (p) => count(p.report?.endpoints ?? 0), right: true },
+            { head: "Sessions", cell: (p) => count(p.report?.sessions ?? 0), right: true },
+            { head: "Passed on", cell: (p) => bytes(p.report?.bytes ?? 0), right: true },
+            { head: "Round trip", cell: (p) => rtt(p.rtt_us), right: true },
+          ]} />
+        )}
+      </Card>
+      {adding && <AddProxy />}
+    </>
+  );
+}
+
+function AddProxy() {
+  const [name, setName] = useState("");
+  const [address, setAddress] = useState("");
+  const [config, setConfig] = useState<string | null>(null);
+  const close = () => go("proxies");
+  const submit = async () => {
+    const answer = await post<{ config: Json }>("/proxies", { name, addresses: address.split(",").map((a) => a.trim()).filter(Boolean) });
+    setConfig(JSON.stringify(answer.config, null, 2));
+    refresh("proxies", "status");
+  };
+  return (
+    <Dialog title={config ? `proxy.json of ${name}` : "Add a proxy"} onClose={close} wide={!!config}>
+      {config ? (
+        <>
+          <p>Put this file on the proxy's machine. It holds the proxy's key and is shown once.</p>
+          <Take text={config} file="proxy.json" label="proxy.json" />
+          <p>Then start it there:</p>
+          <Take text={"apt-get install fairlead-proxy   # or: make install\nfairlead-proxy --config proxy.json"} label="commands to start the proxy" />
+          <footer><button type="button" class="primary" onClick={close}>Done</button></footer>
+        </>
+      ) : (
+        <Form submit={submit} button="Make proxy.json" onCancel={close}>
+          {(error) => (
+            <>
+              <Text label="Name" value={name} set={setName} error={error("name")} hint="For people; unique." focus />
+              <Text label="Address" value={address} set={setAddress} error={error("addresses")} placeholder="relay.example.org:443" hint="HOST:PORT at which agents and the console reach it; several with commas." />
+            </>
+          )}
+        </Form>
+      )}
+    </Dialog>
+  );
+}
+
+function Reasons({ reasons }: { reasons: Record<string, number> }) {
+  const rows = Object.entries(reasons).sort((a, b) => b[1] - a[1]);
+  if (!rows.length) return <p class="calm">None yet.</p>;
+  return <Table caption="Ends by reason" rows={rows} id={(r) => r[0]} columns={[{ head: "Reason", cell: (r) => r[0] }, { head: "Count", cell: (r) => count(r[1]), right: true }]} />;
+}
+
+function Actions({ proxy }: { proxy: Proxy }) {
+  const path = `/proxies/${proxy.id}`;
+  const act = (what: string) => async () => {
+    await post(`${path}/${what}`);
+    refresh("proxies");
+  };
+  return (
+    <>
+      {proxy.draining ? <Act act={act("resume")}>Resume</Act>
+        : <Act act={act("drain")} ask={`Drain ${proxy.name}? It takes no new sessions, and its agents move to other proxies. What runs may finish.`}>Drain</Act>}
+      <Act class="danger" ask={`Remove ${proxy.name}? Its identity is denied for good.`} act={async () => { await remove(path); refresh("proxies", "status"); go("proxies"); }}>Remove</Act>
+    </>
+  );
+}
+
+export function ProxyPage({ id }: { id: string }) {
+  const proxy = proxies.value.find((p) => p.id === id);
+  if (!proxy) return <Empty title="There is no such proxy"><a href={href("proxies")}>All proxies</a></Empty>;
+  const r = proxy.report;
+  return (
+    <>
+      <PageHead title={<>{proxy.name} <State is={proxy.draining ? "draining" : proxy.state} /></>} sub={`${proxy.addresses.join(", ")} · id ${shortId(proxy.id)}`}>
+        {may("administer") && <Actions proxy={proxy} />}
+      </PageHead>
+      {proxy.error && proxy.state !== "connected" && <p class="error" role="alert">{proxy.error}</p>}
+      {r ? (
+        <div class="figures">
+          <Figure label="Endpoints" value={count(r.endpoints)} />
+          <Figure label="Sessions" value={count(r.sessions)} hint={`${count(r.sessions_total)} since its start`} />
+          <Figure label="Passed on" value={bytes(r.bytes)} />
+          <Figure label="Refused" value={count(r.refused)} hint={`of ${count(r.accepted)} connections`} />
+          <Figure label="Memory" value={bytes(r.memory)} />
+          <Figure label="Up" value={duration(r.uptime)} hint={`round trip ${rtt(proxy.rtt_us)}`} />
+        </div>
+      ) : <p class="calm">It has not reported yet{proxy.since ? ` (${ago(proxy.since)})` : ""}.</p>}
+      <div class="columns">
+        <Card title="Settings" action={proxy.settings && <State is={proxy.settings.state} />}>
+          {proxy.settings ? (
+            <SettingsForm wanted={settingsOf(proxy.settings.wanted)} disabled={!may("administer")} error={proxy.settings.error}
+              save={async (wanted) => { await put(`/proxies/${proxy.id}/settings`, wanted); toast("sent to the proxy"); refresh("proxies"); }} />
+          ) : <p class="calm">This console cannot change them.</p>}
+        </Card>
+        <Card title="Why connections ended">{r ? <Reasons reasons={r.reasons} /> : <p class="calm">No report yet.</p>}</Card>
+      </div>
+    </>
+  );
+}

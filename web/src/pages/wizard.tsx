@@ -1,0 +1,127 @@
+// A job in three steps: what kind, from where, to where.
+import { useEffect, useState } from "preact/hooks";
+import { ApiError, get, post } from "../api";
+import { agents, refresh } from "../live";
+import { bytes } from "../format";
+import { go, href } from "../router";
+import { Card, Check, Choice, Dialog, Form, PageHead, State, Text } from "../ui/parts";
+import type { Job } from "../types";
+
+interface End { agent: string; path: string }
+interface Entry { name: string; kind: "folder" | "file"; size?: number }
+
+const usable = () => agents.value.filter((a) => a.state === "online" || a.state === "offline");
+
+/** Folders of an agent, as far as it lets them be seen. */
+function Browser({ agent, from, choose, close }: { agent: string; from: string; choose: (path: string) => void; close: () => void }) {
+  const [path, setPath] = useState(from.startsWith("/") ? from : "/");
+  const [entries, setEntries] = useState<Entry[]>([]);
+  const [error, setError] = useState("");
+  useEffect(() => {
+    setError("");
+    get<{ items: Entry[] }>(`/agents/${encodeURIComponent(agent)}/folders?path=${encodeURIComponent(path)}`).then(
+      (answer) => setEntries(answer.items),
+      (e: unknown) => { setEntries([]); setError(e instanceof ApiError ? e.message : String(e)); },
+    );
+  }, [path]);
+  const up = path.replace(/\/[^/]*\/?$/, "") || "/";
+  const below = (name: string) => (path === "/" ? `/${name}` : `${path}/${name}`);
+  return (
+    <Dialog title={`${agent}:${path}`} onClose={close}>
+      {error && <p class="error" role="alert">{error}</p>}
+      <ul class="browser">
+        {path !== "/" && <li><button type="button" class="plain" onClick={() => setPath(up)}>↑ {up}</button></li>}
+        {entries.map((e) => (
+          <li key={e.name}>
+            {e.kind === "folder" ? <button type="button" class="plain" onClick={() => setPath(below(e.name))}>🗀 {e.name}</button>
+              : <button type="button" class="plain file" onClick={() => choose(below(e.name))}>{e.name} <span class="hint">{e.size === undefined ? "" : bytes(e.size)}</span></button>}
+          </li>
+        ))}
+        {!error && entries.length === 0 && <li class="hint">nothing in it</li>}
+      </ul>
+      <footer><button type="button" class="plain" onClick={close}>Cancel</button><button type="button" class="primary" onClick={() => choose(path)}>Take {path}</button></footer>
+    </Dialog>
+  );
+}
+
+function EndRow({ end, set, drop, label, error }: { end: End; set: (end: End) => void; drop?: () => void; label: string; error?: string }) {
+  const [browsing, setBrowsing] = useState(false);
+  const agent = agents.value.find((a) => a.name === end.agent);
+  return (
+    <div class="end-row">
+      <Choice label={`${label} agent`} value={end.agent} set={(name) => set({ ...end, agent: name })} of={[["", "choose…"], ...usable().map((a): [string, string] => [a.name, a.name])]}
+        hint={agent && <State is={agent.state} />} />
+      <Text label={`${label} folder`} value={end.path} set={(path) => set({ ...end, path })} placeholder="/data/projects" error={error} hint="A folder, or one file." />
+      <div class="end-actions">
+        <button type="button" disabled={agent?.state !== "online"} onClick={() => setBrowsing(true)}>Browse…</button>
+        {drop && <button type="button" class="plain" aria-label={`Remove ${label}`} onClick={drop}>✕</button>}
+      </div>
+      {browsing && <Browser agent={end.agent} from={end.path} close={() => setBrowsing(false)} choose={(path) => { set({ ...end, path }); setBrowsing(false); }} />}
+    </div>
+  );
+}
+
+function Ends({ ends, set, many, label, error }: { ends: End[]; set: (ends: End[]) => void; many: boolean; label: string; error?: string }) {
+  return (
+    <>
+      {ends.map((end, i) => (
+        <EndRow key={i} end={end} label={ends.length > 1 ? `${label} ${i + 1}` : label} error={i === 0 ? error : undefined} set={(e) => set(ends.map((old, j) => (j === i ? e : old)))}
+          drop={ends.length > 1 ? () => set(ends.filter((_, j) => j !== i)) : undefined} />
+      ))}
+      {many && <button type="button" onClick={() => set([...ends, { agent: "", path: ends[ends.length - 1].path }])}>One more</button>}
+    </>
+  );
+}
+
+const KINDS: [string, string, string][] = [
+  ["distribution", "Distribute", "One folder to one or many agents"],
+  ["consolidation", "Collect", "Folders of many agents to one, each in a subfolder of its own"],
+];
+
+export function Wizard() {
+  const [kind, setKind] = useState("distribution");
+  const [name, setName] = useState("");
+  const [from, setFrom] = useState<End[]>([{ agent: "", path: "" }]);
+  const [to, setTo] = useState<End[]>([{ agent: "", path: "" }]);
+  const [hold, setHold] = useState(false);
+  const collect = kind === "consolidation";
+  const choose = (k: string) => {
+    setKind(k);
+    if (k === "consolidation") setTo(to.slice(0, 1));
+    else setFrom(from.slice(0, 1));
+  };
+  const texts = (ends: End[]) => ends.map((e) => `${e.agent}:${e.path}`);
+  const submit = async () => {
+    const missing = [...from, ...to].find((e) => !e.agent || !e.path);
+    if (missing) throw new Error("choose an agent and a folder on both sides");
+    const job = await post<Job>("/jobs", { kind, name: name || `${from[0].agent} to ${to[0].agent}`, from: texts(from), to: texts(to), hold });
+    refresh("jobs", "status");
+    go("jobs", job.id);
+  };
+  return (
+    <>
+      <PageHead title="New job" sub={<a href={href("jobs")}>All jobs</a>} />
+      <Form submit={submit} button={hold ? "Create" : "Create and start"}>
+        {(error) => (
+          <>
+            <Card title="1 · What">
+              <div class="kinds" role="radiogroup" aria-label="Kind of job">
+                {KINDS.map(([key, title, text]) => (
+                  <label key={key} class={kind === key ? "chosen" : ""}>
+                    <input type="radio" name="kind" checked={kind === key} onChange={() => choose(key)} /> <strong>{title}</strong><span class="hint">{text}</span>
+                  </label>
+                ))}
+              </div>
+            </Card>
+            <Card title="2 · From where"><Ends ends={from} set={setFrom} many={collect} label="Source" error={error("from")} /></Card>
+            <Card title="3 · To where"><Ends ends={to} set={setTo} many={!collect} label="Target" error={error("to")} /></Card>
+            <Card>
+              <Text label="Name" value={name} set={setName} error={error("name")} placeholder={from[0].agent && to[0].agent ? `${from[0].agent} to ${to[0].agent}` : ""} hint="For people; unique." />
+              <Check value={hold} set={setHold} label="Do not start it yet" />
+            </Card>
+          </>
+        )}
+      </Form>
+    </>
+  );
+}

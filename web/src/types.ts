@@ -1,0 +1,68 @@
+// What the console's REST API answers with; docs/API.md describes it.
+
+export interface Problem { title: string; status: number; detail: string; field?: string }
+
+export interface Session { user: string; role: Role; csrf: string; must_change_password: boolean; totp: boolean }
+export type Role = "admin" | "operator" | "viewer";
+
+export interface Status {
+  version: string; uptime: number; console_id: string; fingerprint: string;
+  agents: { total: number; online: number; pending: number };
+  proxies: { total: number; connected: number };
+  jobs: { total: number };
+  runs: { active: number };
+}
+
+export interface ProxyReport {
+  endpoints: number; sessions: number; sessions_total: number; bytes: number;
+  refused: number; accepted: number; memory: number; uptime: number;
+  reasons: Record<string, number>;
+}
+
+export interface ProxySettings {
+  wanted: Json; version: number; state: string; error?: string;
+}
+
+export interface Proxy {
+  id: string; name: string; addresses: string[]; listen: string[];
+  state: "connected" | "connecting" | "unreachable"; since: string | null; rtt_us: number;
+  error?: string; report?: ProxyReport; settings?: ProxySettings; draining?: boolean;
+}
+
+export interface Agent {
+  id: string; name: string; tags: string[];
+  state: "online" | "offline" | "pending" | "revoked"; path: string;
+  software: string; system: string; addresses: string[];
+  first_seen: string | null; last_seen: string | null; expires: string | null;
+}
+
+export interface Counters {
+  files_total: number; files_done: number; files_failed: number; files_same: number;
+  bytes_total: number; bytes_done: number; bytes_moved: number; micros: number; list_complete: boolean;
+}
+
+export interface Party { id: string; name: string }
+
+export interface Flow extends Counters {
+  id: string; source: Party; target: Party; source_path: string; target_path: string; subfolder: string;
+  state: string; path: string; text: string; speed: number;
+}
+
+export interface Run extends Counters {
+  id: string; job: string; number: number; state: RunState; started: string | null; ended: string | null;
+  speed: number; flows: Flow[];
+}
+export type RunState = "waiting" | "running" | "paused" | "done" | "partial" | "failed" | "stopped";
+
+export interface Job {
+  id: string; name: string; kind: string; from: string[]; to: string[];
+  state: RunState | "held"; created: string | null; run: Run | null;
+}
+
+export interface RunError { n: number; flow: string; source: string; target: string; name: string; code: string; text: string }
+
+export interface Event { n: number; time: string; level: string; kind: string; text: string; subject?: string }
+
+export interface List<T> { items: T[]; last?: number }
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };

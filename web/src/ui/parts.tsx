@@ -1,0 +1,225 @@
+// The parts that all pages are made of.
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { ApiError } from "../api";
+import { percent } from "../format";
+import { toast } from "./toast";
+
+const TONES: Record<string, string> = {
+  online: "good", connected: "good", done: "good", applied: "good", running: "busy", moving: "busy", waiting: "wait", connecting: "wait",
+  pending: "wait", paused: "wait", held: "wait", draining: "wait", partial: "warn", offline: "off", stopped: "off",
+  failed: "bad", unreachable: "bad", revoked: "bad", refused: "bad", "rolled back": "bad", error: "bad", warning: "warn", warn: "warn", info: "off",
+};
+
+/** A state as a coloured word: never colour alone. */
+export function State({ is }: { is: string }) {
+  return <span class={`state ${TONES[is] ?? "off"}`}><span class="dot" aria-hidden="true" />{is}</span>;
+}
+
+export function Card({ title, action, children, class: name }: { title?: ComponentChildren; action?: ComponentChildren; children: ComponentChildren; class?: string }) {
+  return (
+    <section class={`card ${name ?? ""}`}>
+      {(title || action) && <header><h2>{title}</h2>{action}</header>}
+      {children}
+    </section>
+  );
+}
+
+export function PageHead({ title, sub, children }: { title: ComponentChildren; sub?: ComponentChildren; children?: ComponentChildren }) {
+  return (
+    <div class="page-head">
+      <div><h1>{title}</h1>{sub && <p class="sub">{sub}</p>}</div>
+      {children && <div class="actions">{children}</div>}
+    </div>
+  );
+}
+
+export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
+  return <div class="empty"><strong>{title}</strong>{children && <p>{children}</p>}</div>;
+}
+
+export function Progress({ part, whole, label, tone }: { part: number; whole: number; label: string; tone?: string }) {
+  const value = percent(part, whole);
+  const bar = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    bar.current?.style.setProperty("width", `${value}%`);
+  }, [value]);
+  return (
+    <div class={`progress ${tone ?? ""}`} role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(value)}>
+      <div ref={bar} />
+    </div>
+  );
+}
+
+export function Figure({ label, value, hint }: { label: string; value: ComponentChildren; hint?: ComponentChildren }) {
+  return <div class="figure"><span class="label">{label}</span><span class="value">{value}</span>{hint && <span class="hint">{hint}</span>}</div>;
+}
+
+export interface Column<T> { head: string; cell: (row: T) => ComponentChildren; right?: boolean; wide?: boolean }
+
+/** A table that becomes a list of cards on a narrow screen. */
+export function Table<T>({ rows, columns, id, caption }: { rows: T[]; columns: Column<T>[]; id: (row: T) => string; caption: string }) {
+  return (
+    <div class="table-box" tabIndex={0} role="region" aria-label={caption}>
+      <table>
+        <caption class="hidden">{caption}</caption>
+        <thead><tr>{columns.map((c) => <th scope="col" class={c.right ? "right" : ""} key={c.head}>{c.head}</th>)}</tr></thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={id(row)}>{columns.map((c) => <td class={`${c.right ? "right" : ""} ${c.wide ? "wide" : ""}`} data-head={c.head} key={c.head}>{c.cell(row)}</td>)}</tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** A modal window; the browser's own, with its focus trap and Escape. */
+export function Dialog({ title, onClose, children, wide }: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean }) {
+  const box = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const dialog = box.current;
+    if (dialog && !dialog.open) dialog.showModal();
+  }, []);
+  return (
+    <dialog ref={box} class={wide ? "wide" : ""} aria-label={title} onClose={onClose} onCancel={onClose}>
+      <header><h2>{title}</h2><button type="button" class="plain" aria-label="Close" onClick={onClose}>✕</button></header>
+      <div class="body">{children}</div>
+    </dialog>
+  );
+}
+
+/** A form whose submit is a call: shows that it runs, and puts an error at the field that it is about. */
+export function Form({ submit, button, children, onCancel, danger }: {
+  submit: () => Promise<void>; button: string; children: (error: (field: string) => string | undefined) => ComponentChildren; onCancel?: () => void; danger?: boolean;
+}) {
+  const [problem, setProblem] = useState<{ field?: string; text: string } | null>(null);
+  const [busy, setBusy] = useState(false);
+  const seen = useRef(new Set<string>());
+  seen.current.clear();
+  const errorOf = (field: string) => {
+    seen.current.add(field);
+    return problem?.field === field ? problem.text : undefined;
+  };
+  const onSubmit = async (event: JSX.TargetedSubmitEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    setBusy(true);
+    setProblem(null);
+    try {
+      await submit();
+    } catch (error) {
+      setProblem({ field: error instanceof ApiError ? error.problem.field : undefined, text: error instanceof Error ? error.message : String(error) });
+    } finally {
+      setBusy(false);
+    }
+  };
+  const content = children(errorOf);
+  const homeless = problem && !(problem.field && seen.current.has(problem.field));
+  return (
+    <form onSubmit={onSubmit} noValidate>
+      {content}
+      {homeless && <p class="error" role="alert">{problem.text}</p>}
+      <footer>
+        {onCancel && <button type="button" class="plain" onClick={onCancel}>Cancel</button>}
+        <button type="submit" class={danger ? "danger" : "primary"} disabled={busy}>{busy ? "…" : button}</button>
+      </footer>
+    </form>
+  );
+}
+
+let fieldNumber = 0;
+
+export function Field({ label, hint, error, children }: { label: string; hint?: ComponentChildren; error?: string; children: (id: string, described: string) => ComponentChildren }) {
+  const [id] = useState(() => `field-${++fieldNumber}`);
+  return (
+    <div class={`field ${error ? "wrong" : ""}`}>
+      <label for={id}>{label}</label>
+      {children(id, `${id}-hint`)}
+      <p id={`${id}-hint`} class={error ? "error" : "hint"} role={error ? "alert" : undefined}>{error ?? hint}</p>
+    </div>
+  );
+}
+
+export function Text({ value, set, label, hint, error, type, placeholder, complete, focus }: {
+  value: string; set: (value: string) => void; label: string; hint?: ComponentChildren; error?: string; type?: string; placeholder?: string; complete?: string; focus?: boolean;
+}) {
+  const input = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (focus) input.current?.focus();
+  }, []);
+  return (
+    <Field label={label} hint={hint} error={error}>
+      {(id, described) => (
+        <input ref={input} id={id} type={type ?? "text"} value={value} placeholder={placeholder} aria-describedby={described} aria-invalid={!!error}
+          autocomplete={complete ?? "off"} spellcheck={false} onInput={(e) => set(e.currentTarget.value)} />
+      )}
+    </Field>
+  );
+}
+
+export function Choice({ value, set, label, hint, error, of }: { value: string; set: (value: string) => void; label: string; hint?: ComponentChildren; error?: string; of: [string, string][] }) {
+  return (
+    <Field label={label} hint={hint} error={error}>
+      {(id, described) => (
+        <select id={id} value={value} aria-describedby={described} onChange={(e) => set(e.currentTarget.value)}>
+          {of.map(([key, text]) => <option value={key} key={key}>{text}</option>)}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+export function Check({ value, set, label }: { value: boolean; set: (value: boolean) => void; label: ComponentChildren }) {
+  return <label class="check"><input type="checkbox" checked={value} onChange={(e) => set(e.currentTarget.checked)} /> {label}</label>;
+}
+
+/** Text to take away: shown, copied, saved. */
+export function Take({ text, file, label }: { text: string; file?: string; label: string }) {
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    toast("copied");
+  };
+  const save = () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    link.download = file ?? "file";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+  return (
+    <div class="take">
+      <pre tabIndex={0} aria-label={label}>{text}</pre>
+      <div class="take-actions">
+        <button type="button" onClick={copy}>Copy</button>
+        {file && <button type="button" onClick={save}>Save {file}</button>}
+      </div>
+    </div>
+  );
+}
+
+/** A button whose click is a call; what goes wrong is shown. */
+export function Act({ act, children, ask, class: name, title }: { act: () => Promise<unknown>; children: ComponentChildren; ask?: string; class?: string; title?: string }) {
+  const [busy, setBusy] = useState(false);
+  const [asking, setAsking] = useState(false);
+  const run = async () => {
+    setBusy(true);
+    try {
+      await act();
+    } catch (error) {
+      toast(error instanceof Error ? error.message : String(error), "bad");
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <>
+      <button type="button" class={name} title={title} disabled={busy} onClick={() => (ask ? setAsking(true) : run())}>{children}</button>
+      {asking && (
+        <Dialog title="Sure?" onClose={() => setAsking(false)}>
+          <p>{ask}</p>
+          <Form button="Yes" danger onCancel={() => setAsking(false)} submit={async () => { await act(); setAsking(false); }}>{() => null}</Form>
+        </Dialog>
+      )}
+    </>
+  );
+}

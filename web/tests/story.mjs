@@ -1,0 +1,156 @@
+// The whole story in a real browser, against real daemons: story.mjs ORDER (JSON: url, password, out, address, source, target, build)
+import { spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { firstLogin, login, open } from "./browser.mjs";
+
+const order = JSON.parse(process.argv[2]);
+const FRESH = "a better password";
+const axe = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+const daemons = [];
+
+function start(program, ...args) {
+  const child = spawn(`${order.build}/${program}`, args, { stdio: ["ignore", "ignore", "inherit"] });
+  daemons.push(child);
+  return child;
+}
+
+function check(condition, what) {
+  if (!condition) throw new Error(what);
+}
+
+/** What axe finds serious or worse. Injected into the page's main world, where the policy for scripts does not reach. */
+async function accessible(page, where) {
+  await page.evaluate(axe);
+  const result = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const bad = result.violations.filter((v) => ["serious", "critical"].includes(v.impact));
+  check(bad.length === 0, `${where}: ${JSON.stringify(bad.map((v) => [v.id, v.nodes.map((n) => n.target.join(" "))]))}`);
+}
+
+/** RFC 6238. */
+function code(secret) {
+  const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  const bits = [...secret.replace(/=+$/, "")].map((c) => alphabet.indexOf(c).toString(2).padStart(5, "0")).join("");
+  const key = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30000)));
+  const digest = createHmac("sha1", key).update(counter).digest();
+  const at = digest[19] & 15;
+  return String((digest.readUInt32BE(at) & 0x7fffffff) % 1000000).padStart(6, "0");
+}
+
+const nav = (page, name) => page.getByRole("navigation").getByRole("link", { name }).click();
+const row = (page, text) => page.getByRole("row").filter({ hasText: text });
+
+async function addProxy(page) {
+  await nav(page, "Proxies");
+  await page.getByRole("link", { name: "Add a proxy" }).click();
+  await page.getByLabel("Name").fill("hub");
+  await page.getByLabel("Address").fill("nonsense");
+  await page.getByRole("button", { name: "Make proxy.json" }).click();
+  await page.getByText("HOST:PORT").first().waitFor();
+  await page.getByLabel("Address").fill(order.address);
+  await page.getByRole("button", { name: "Make proxy.json" }).click();
+  const config = await page.getByLabel("proxy.json", { exact: true }).last().textContent();
+  await accessible(page, "proxy dialog");
+  await page.getByRole("button", { name: "Done" }).click();
+  writeFileSync(`${order.out}/proxy.json`, config, { mode: 0o600 });
+  start("fairlead-proxy", "--config", `${order.out}/proxy.json`);
+  await row(page, "hub").getByText("connected", { exact: true }).waitFor({ timeout: 60000 });
+}
+
+async function addAgents(page) {
+  await nav(page, "Agents");
+  await page.getByRole("link", { name: "Add an agent" }).click();
+  await page.getByLabel("I approve each newcomer first").check();
+  await page.getByRole("button", { name: "Make agent.json" }).click();
+  const config = JSON.parse(await page.getByLabel("agent.json", { exact: true }).last().textContent());
+  await page.getByRole("button", { name: "Done" }).click();
+  for (const name of ["left", "right"]) {
+    writeFileSync(`${order.out}/${name}.json`, JSON.stringify({ ...config, device_name: name, listening_port: 0 }), { mode: 0o600 });
+    start("fairlead-agent", "--config", `${order.out}/${name}.json`, "--state", `${order.out}/${name}`);
+  }
+  for (const name of ["left", "right"]) {
+    await row(page, name).getByText("pending", { exact: true }).waitFor({ timeout: 60000 });
+    await row(page, name).getByRole("link", { name }).click();
+    await page.getByRole("button", { name: "Approve" }).click();
+    await page.getByRole("heading", { name: `${name} online` }).waitFor({ timeout: 60000 });
+    await nav(page, "Agents");
+  }
+}
+
+async function runJob(page) {
+  await nav(page, "Jobs");
+  await page.getByRole("link", { name: "New job" }).click();
+  await page.getByLabel("Source agent").selectOption("left");
+  await page.getByLabel("Source folder").fill(order.source);
+  await page.getByLabel("Target agent").selectOption("right");
+  await page.getByLabel("Target folder").fill(order.target);
+  await accessible(page, "wizard");
+  await page.getByRole("button", { name: "Create and start" }).click();
+  await page.getByRole("heading", { name: "left to right done" }).waitFor({ timeout: 90000 });
+  await page.getByText("40 / 40").first().waitFor();
+  await accessible(page, "run");
+}
+
+async function secondFactor(page) {
+  await nav(page, "Settings");
+  await page.getByRole("button", { name: "Set up" }).click();
+  const secret = (await page.getByLabel("secret", { exact: true }).textContent()).trim();
+  await page.getByLabel("Code", { exact: true }).fill(code(secret));
+  await page.getByRole("button", { name: "Confirm" }).click();
+  await page.getByText("A code of your authenticator app").waitFor();
+  await accessible(page, "settings");
+  return secret;
+}
+
+async function revoke(page) {
+  await nav(page, "Agents");
+  await row(page, "right").getByRole("link", { name: "right" }).click();
+  await page.getByRole("button", { name: "Revoke" }).click();
+  await page.getByRole("button", { name: "Yes" }).click();
+  await page.getByRole("heading", { name: "right revoked" }).waitFor();
+}
+
+async function audit(page) {
+  await nav(page, "Events");
+  const log = page.getByRole("region", { name: "Audit log" });
+  for (const what of ["add a proxy", "let a pending agent in", "create a job", "from now on a code", "shut an agent out"])
+    await log.getByText(what).first().waitFor();
+  await accessible(page, "events");
+}
+
+async function story() {
+  const { browser, newPage, problems } = await open(order.url);
+  try {
+    const page = await newPage();
+    await page.goto("/");
+    await page.getByLabel("User").waitFor();
+    await accessible(page, "login");
+    await firstLogin(page, "admin", order.password, FRESH);
+    await page.getByText("Three steps to the first transfer").waitFor();
+    await addProxy(page);
+    await addAgents(page);
+    await runJob(page);
+    await nav(page, "Overview");
+    await page.getByRole("link", { name: "agent left, online" }).waitFor();
+    await accessible(page, "overview");
+    const secret = await secondFactor(page);
+    await revoke(page);
+    await audit(page);
+    await page.getByRole("button", { name: "Log out" }).click();
+    await login(page, "admin", FRESH);
+    await page.getByLabel("Code", { exact: true }).waitFor();
+    check(secret.length >= 16, "a short secret");
+    check(problems.length === 0, problems.join("\n"));
+  } finally {
+    await browser.close();
+  }
+}
+
+try {
+  await story();
+  console.log("the whole story");
+} finally {
+  for (const daemon of daemons) daemon.kill("SIGTERM");
+}
