@@ -4,7 +4,7 @@ DESTDIR ?=
 PYTHON  := /usr/bin/python3
 CONFIG  ?= --buildtype=debugoptimized
 
-.PHONY: help setup build demo test bench lint fmt fuzz install clean
+.PHONY: help setup build demo test bench lint fmt fuzz screenshots install clean
 
 help:
 	@echo 'make build     build/fairlead-proxy, fairlead-agent, fairlead-console, fairlead'
@@ -13,6 +13,7 @@ help:
 	@echo 'make bench     our figures beside those of peers, in one run'
 	@echo 'make lint      formatting, layers, documentation'
 	@echo 'make fmt       format the sources'
+	@echo 'make screenshots   pictures of the console'"'"'s pages, of real daemons at work (needs chromium)'
 	@echo 'make fuzz      each fuzz target for a while (default 60)'
 	@echo 'make install   programs, manual pages and units under DESTDIR'
 
@@ -31,6 +32,9 @@ demo: build
 
 test: setup
 	@$(PYTHON) scripts/test
+
+screenshots: build
+	@FAIRLEAD_BUILD=$(BUILD) $(PYTHON) scripts/screenshots
 
 lint: setup
 	@$(PYTHON) scripts/test gates

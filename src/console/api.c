@@ -1,6 +1,6 @@
 #include "console/api.h"
 
-#include <ctype.h>
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,15 +8,19 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/config.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "console/api_audit.h"
 #include "console/api_handlers.h"
-#include "console/assets.h"
+#include "console/openapi.h"
 #include "console/view.h"
+#include "console/web.h"
 
 #define PAGE_DEFAULT 100
 #define PAGE_MAX     1000
+#define LIST_MAX     100000
 #define FIELDS_MAX   16
 
 /* ---- the table ---- */
@@ -46,57 +50,129 @@ static const struct api_field job_fields[] = {
     {0},
 };
 
-static void get_page(struct api_call *call)
-{
-    call->text = strdup(assets_page);
-    call->type = "text/html; charset=utf-8";
-    call->status = MHD_HTTP_OK;
-}
-
 static void get_health(struct api_call *call)
 {
     api_answer(call, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
 }
 
+static const struct api_field login_fields[] = {
+    {"user", API_STRING, true, 1, USER_NAME_MAX, "name"},
+    {"password", API_STRING, true, 1, USER_PASSWORD_MAX, "password"},
+    {"code", API_STRING, false, 0, 16, "six digits of the authenticator app, when one is set up"},
+    {0},
+};
+
+static const struct api_field password_fields[] = {
+    {"old", API_STRING, true, 1, USER_PASSWORD_MAX, "the present password"},
+    {"new", API_STRING, true, USER_PASSWORD_MIN, USER_PASSWORD_MAX, "the new one"},
+    {0},
+};
+
+static const struct api_field code_fields[] = {
+    {"code", API_STRING, true, 6, 6, "six digits of the authenticator app"},
+    {0},
+};
+
+static const struct api_field only_password_fields[] = {
+    {"password", API_STRING, true, 1, USER_PASSWORD_MAX, "the present password"},
+    {0},
+};
+
+static const struct api_field user_fields[] = {
+    {"name", API_STRING, true, 1, 32, "a-z 0-9 . _ -"},
+    {"role", API_STRING, true, 1, 16, "viewer, operator or admin"},
+    {0},
+};
+
+static const struct api_field user_change_fields[] = {
+    {"role", API_STRING, false, 1, 16, "viewer, operator or admin"},
+    {"disabled", API_BOOL, false, 0, 0, "cannot log in"},
+    {0},
+};
+
+static const struct api_field token_fields[] = {
+    {"name", API_STRING, true, 1, STORE_NAME_MAX - 1, "where it is used"},
+    {"scope", API_STRING, true, 1, 16, "viewer, operator or admin"},
+    {"days", API_INT, false, 0, 3650, "how long it is good; 0: for ever (90)"},
+    {0},
+};
+
+/* One line a route, and what it is for on the next. */
 const struct api_route api_routes[] = {
-    {"GET", "/", SCOPE_OPEN, get_page, NULL, "a page that says where one is"},
-    {"GET", "/healthz", SCOPE_OPEN, get_health, NULL, "200 while the console runs"},
-    {"GET", "/api/v1/healthz", SCOPE_OPEN, get_health, NULL, "200 while the console runs"},
-    {"GET", "/api/v1/status", SCOPE_ADMIN, api_status, NULL, "version, identity and counts"},
-    {"GET", "/api/v1/proxies", SCOPE_ADMIN, api_list_proxies, NULL, "all proxies"},
+    {"GET", "/healthz", SCOPE_OPEN, get_health, NULL, "200 while the console runs", "Health"},
+    {"GET", "/api/v1/healthz", SCOPE_OPEN, get_health, NULL, "200 while the console runs",
+     "Health"},
+    {"GET", "/api/v1/openapi.json", SCOPE_OPEN, openapi_answer, NULL, "this description", NULL},
+    {"POST", "/api/v1/session", SCOPE_OPEN, api_login, login_fields,
+     "log in: sets the cookie, and tells the value for X-CSRF-Token", "Session"},
+    {"GET", "/api/v1/session", SCOPE_SELF, api_show_session, NULL, "who is logged in", "Session"},
+    {"DELETE", "/api/v1/session", SCOPE_SELF, api_logout, NULL, "log out", NULL},
+    {"POST", "/api/v1/session/password", SCOPE_SELF, api_change_password, password_fields,
+     "change one's own password; other sessions of the user end", "Session"},
+    {"POST", "/api/v1/session/totp", SCOPE_SELF, api_offer_totp, NULL,
+     "a secret for a second factor, in force once confirmed", "TotpOffer"},
+    {"POST", "/api/v1/session/totp/confirm", SCOPE_SELF, api_confirm_totp, code_fields,
+     "from now on a code is asked for at login", "Session"},
+    {"DELETE", "/api/v1/session/totp", SCOPE_SELF, api_drop_totp, only_password_fields,
+     "no second factor any more", "Session"},
+    {"GET", "/api/v1/users", SCOPE_ADMIN, api_list_users, NULL, "all users", "UserList"},
+    {"POST", "/api/v1/users", SCOPE_ADMIN, api_add_user, user_fields,
+     "a new user, with a first password", "NewUser"},
+    {"GET", "/api/v1/users/{user}", SCOPE_ADMIN, api_show_user, NULL, "one user", "User"},
+    {"PATCH", "/api/v1/users/{user}", SCOPE_ADMIN, api_change_user, user_change_fields,
+     "another role, or disabled", "User"},
+    {"DELETE", "/api/v1/users/{user}", SCOPE_ADMIN, api_remove_user, NULL,
+     "remove a user; its sessions end", NULL},
+    {"POST", "/api/v1/users/{user}/password", SCOPE_ADMIN, api_reset_password, NULL,
+     "a new first password, and no second factor; its sessions end", "NewUser"},
+    {"GET", "/api/v1/tokens", SCOPE_ADMIN, api_list_tokens, NULL, "all tokens of the API",
+     "TokenList"},
+    {"POST", "/api/v1/tokens", SCOPE_ADMIN, api_add_token, token_fields,
+     "a new token, shown this once", "NewToken"},
+    {"DELETE", "/api/v1/tokens/{token}", SCOPE_ADMIN, api_remove_token, NULL, "end a token", NULL},
+    {"GET", "/api/v1/audit", SCOPE_ADMIN, api_list_audit, NULL,
+     "who changed what, oldest first; export=1: all of it, one JSON object a line", "AuditList"},
+    {"GET", "/api/v1/status", SCOPE_VIEWER, api_status, NULL, "version, identity and counts",
+     "Status"},
+    {"GET", "/api/v1/proxies", SCOPE_VIEWER, api_list_proxies, NULL, "all proxies", "ProxyList"},
     {"POST", "/api/v1/proxies", SCOPE_ADMIN, api_add_proxy, proxy_fields,
-     "add a proxy and get its proxy.json"},
-    {"GET", "/api/v1/proxies/{proxy}", SCOPE_ADMIN, api_show_proxy, NULL, "one proxy"},
+     "add a proxy and get its proxy.json", "NewProxy"},
+    {"GET", "/api/v1/proxies/{proxy}", SCOPE_VIEWER, api_show_proxy, NULL, "one proxy", "Proxy"},
     {"DELETE", "/api/v1/proxies/{proxy}", SCOPE_ADMIN, api_remove_proxy, NULL,
-     "remove a proxy and deny its identity"},
+     "remove a proxy and deny its identity", NULL},
     {"GET", "/api/v1/agent-configs", SCOPE_ADMIN, api_list_agent_configs, NULL,
-     "all bootstrap tokens"},
+     "all bootstrap tokens", "BootstrapList"},
     {"POST", "/api/v1/agent-configs", SCOPE_ADMIN, api_add_agent_config, agent_config_fields,
-     "make an agent.json with a new bootstrap token"},
+     "make an agent.json with a new bootstrap token", "NewAgentConfig"},
     {"DELETE", "/api/v1/agent-configs/{token}", SCOPE_ADMIN, api_remove_agent_config, NULL,
-     "revoke a bootstrap token"},
-    {"GET", "/api/v1/agents", SCOPE_ADMIN, api_list_agents, NULL, "all agents"},
-    {"GET", "/api/v1/agents/{agent}", SCOPE_ADMIN, api_show_agent, NULL, "one agent"},
+     "revoke a bootstrap token", NULL},
+    {"GET", "/api/v1/agents", SCOPE_VIEWER, api_list_agents, NULL, "all agents", "AgentList"},
+    {"GET", "/api/v1/agents/{agent}", SCOPE_VIEWER, api_show_agent, NULL, "one agent", "Agent"},
     {"POST", "/api/v1/agents/{agent}/approve", SCOPE_ADMIN, api_approve_agent, NULL,
-     "let a pending agent in"},
+     "let a pending agent in", "Agent"},
     {"POST", "/api/v1/agents/{agent}/revoke", SCOPE_ADMIN, api_revoke_agent, NULL,
-     "shut an agent out for good"},
-    {"GET", "/api/v1/jobs", SCOPE_ADMIN, api_list_jobs, NULL, "all jobs with their latest runs"},
-    {"POST", "/api/v1/jobs", SCOPE_ADMIN, api_add_job, job_fields,
-     "create a job and start it unless held"},
-    {"GET", "/api/v1/jobs/{job}", SCOPE_ADMIN, api_show_job, NULL, "one job"},
-    {"DELETE", "/api/v1/jobs/{job}", SCOPE_ADMIN, api_remove_job, NULL,
-     "remove a job that is not running, and its runs"},
-    {"POST", "/api/v1/jobs/{job}/start", SCOPE_ADMIN, api_start_job, NULL, "a new run"},
-    {"POST", "/api/v1/jobs/{job}/pause", SCOPE_ADMIN, api_pause_job, NULL, "pause the run"},
-    {"POST", "/api/v1/jobs/{job}/resume", SCOPE_ADMIN, api_resume_job, NULL,
-     "go on with a paused run"},
-    {"POST", "/api/v1/jobs/{job}/stop", SCOPE_ADMIN, api_stop_job, NULL, "end the run"},
-    {"GET", "/api/v1/jobs/{job}/runs", SCOPE_ADMIN, api_list_runs, NULL, "its runs, newest first"},
-    {"GET", "/api/v1/runs/{run}", SCOPE_ADMIN, api_show_run, NULL, "one run with its flows"},
-    {"GET", "/api/v1/runs/{run}/errors", SCOPE_ADMIN, api_list_errors, NULL,
-     "what was not done, and why"},
-    {"GET", "/api/v1/events", SCOPE_ADMIN, api_list_events, NULL, "what happened, oldest first"},
+     "shut an agent out for good", "Agent"},
+    {"GET", "/api/v1/jobs", SCOPE_VIEWER, api_list_jobs, NULL, "all jobs with their latest runs",
+     "JobList"},
+    {"POST", "/api/v1/jobs", SCOPE_OPERATOR, api_add_job, job_fields,
+     "create a job and start it unless held", "Job"},
+    {"GET", "/api/v1/jobs/{job}", SCOPE_VIEWER, api_show_job, NULL, "one job", "Job"},
+    {"DELETE", "/api/v1/jobs/{job}", SCOPE_OPERATOR, api_remove_job, NULL,
+     "remove a job that is not running, and its runs", NULL},
+    {"POST", "/api/v1/jobs/{job}/start", SCOPE_OPERATOR, api_start_job, NULL, "a new run", "Job"},
+    {"POST", "/api/v1/jobs/{job}/pause", SCOPE_OPERATOR, api_pause_job, NULL, "pause the run",
+     "Job"},
+    {"POST", "/api/v1/jobs/{job}/resume", SCOPE_OPERATOR, api_resume_job, NULL,
+     "go on with a paused run", "Job"},
+    {"POST", "/api/v1/jobs/{job}/stop", SCOPE_OPERATOR, api_stop_job, NULL, "end the run", "Job"},
+    {"GET", "/api/v1/jobs/{job}/runs", SCOPE_VIEWER, api_list_runs, NULL, "its runs, newest first",
+     "RunList"},
+    {"GET", "/api/v1/runs/{run}", SCOPE_VIEWER, api_show_run, NULL, "one run with its flows",
+     "Run"},
+    {"GET", "/api/v1/runs/{run}/errors", SCOPE_VIEWER, api_list_errors, NULL,
+     "what was not done, and why", "ErrorList"},
+    {"GET", "/api/v1/events", SCOPE_VIEWER, api_list_events, NULL,
+     "what happened, oldest first; with Accept: text/event-stream as it happens", "EventList"},
 };
 const size_t api_route_count = ARRAY_SIZE(api_routes);
 
@@ -230,12 +306,80 @@ static bool page_number(struct api_call *call, const char *key, int64_t least, i
     return true;
 }
 
-bool api_page(struct api_call *call, int64_t *ret_after, int64_t *ret_limit)
+bool api_page(struct api_call *call, int64_t last, int64_t *ret_after, int64_t *ret_limit)
 {
+    int64_t latest = -1;
+
     *ret_after = 0;
     *ret_limit = PAGE_DEFAULT;
-    return page_number(call, "after", 0, INT64_MAX, ret_after) &&
-           page_number(call, "limit", 1, PAGE_MAX, ret_limit);
+    if (!page_number(call, "after", 0, INT64_MAX, ret_after) ||
+        !page_number(call, "limit", 1, PAGE_MAX, ret_limit) ||
+        !page_number(call, "latest", 0, PAGE_MAX, &latest))
+        return false;
+    if (latest >= 0) {
+        *ret_limit = latest;
+        *ret_after = last > latest ? last - latest : 0;
+    }
+    return true;
+}
+
+/* has - is @value the text under @key, or one of the texts there? */
+static bool has(const json_t *object, const char *key, const char *value)
+{
+    json_t *there = json_object_get(object, key), *item;
+    size_t i;
+
+    if (json_is_string(there))
+        return !strcmp(json_string_value(there), value);
+    json_array_foreach(there, i, item)
+    {
+        if (json_is_string(item) && !strcmp(json_string_value(item), value))
+            return true;
+    }
+    return false;
+}
+
+static bool fits(struct api_call *call, const json_t *object)
+{
+    static const char *const keys[][2] = {{"state", "state"}, {"name", "name"}, {"tag", "tags"}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const char *wanted = http_query(call->request, keys[i][0]);
+
+        if (wanted && !has(object, keys[i][1], wanted))
+            return false;
+    }
+    return true;
+}
+
+void api_list(struct api_call *call, json_t *items)
+{
+    json_t *page = json_array(), *item;
+    int64_t offset = 0, limit = LIST_MAX, total = 0;
+    size_t i;
+
+    if (!page_number(call, "offset", 0, INT64_MAX, &offset) ||
+        !page_number(call, "limit", 1, LIST_MAX, &limit)) {
+        json_decref(page);
+        json_decref(items);
+        return;
+    }
+    json_array_foreach(items, i, item)
+    {
+        if (!fits(call, item))
+            continue;
+        if (total >= offset && total - offset < limit)
+            (void)json_array_append(page, item);
+        total++;
+    }
+    json_decref(items);
+    api_answer(call, MHD_HTTP_OK,
+               json_pack("{s:o, s:I}", "items", page, "total", (json_int_t)total));
+}
+
+const char *api_remote(const struct api_call *call, char *buf, size_t cap)
+{
+    return http_peer(call->request, buf, cap);
 }
 
 /* ---- bodies ---- */
@@ -364,23 +508,107 @@ static bool parse_body(struct api_call *call, const struct api_field *fields)
     return check_body(call, fields ? fields : none);
 }
 
+/* ---- who asks ---- */
+
+static bool changes(const struct http_request *request)
+{
+    return !same_method("GET", request->method);
+}
+
+/* Another site's page can make a browser send our cookie, but it cannot read the session's second
+ * value, and browsers tell where a request comes from. */
+static bool is_forged(const struct http_request *request, const struct session *session)
+{
+    const char *shown = http_header(request, "X-CSRF-Token");
+    const char *site = http_header(request, "Sec-Fetch-Site");
+
+    if (!changes(request))
+        return false;
+    return !shown || strlen(shown) != strlen(session->csrf) ||
+           gnutls_memcmp(shown, session->csrf, strlen(shown)) != 0 ||
+           (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0);
+}
+
+static void find_who(struct api_call *call)
+{
+    const struct http_request *request = call->request;
+    struct api_who *who = &call->who;
+
+    if (request->authorization) {
+        const struct store_api_token *token =
+            auth_check(call->api->auth, request->authorization, clock_wall());
+
+        if (token) {
+            snprintf(who->name, sizeof(who->name), "token %.60s", token->name);
+            who->role = token->role;
+        }
+        return;
+    }
+    if (!call->api->sessions)
+        return;
+    who->session = sessions_find(call->api->sessions, http_cookie(request, SESSION_COOKIE),
+                                 (int64_t)(clock_now() / CLOCK_SEC));
+    if (!who->session)
+        return;
+    snprintf(who->name, sizeof(who->name), "%s", who->session->user);
+    who->role = who->session->role;
+    who->forged = is_forged(request, who->session);
+}
+
+static void refuse_nobody(struct api_call *call)
+{
+    api_problem(call, MHD_HTTP_UNAUTHORIZED, NULL,
+                call->request->authorization
+                    ? "the token is not valid here (fairlead --token-file, FAIRLEAD_TOKEN)"
+                    : "a token is needed: Authorization: Bearer …; or log in");
+}
+
+/* may - is @scope given to who asks? Else the answer is there. */
+static bool may(struct api_call *call, enum api_scope scope)
+{
+    const struct api_who *who = &call->who;
+
+    if (scope == SCOPE_OPEN)
+        return true;
+    if (!who->name[0]) {
+        refuse_nobody(call);
+        return false;
+    }
+    if (who->forged)
+        api_problem(call, MHD_HTTP_FORBIDDEN, NULL,
+                    "X-CSRF-Token is missing or not this session's");
+    else if (scope == SCOPE_SELF && !who->session)
+        api_problem(call, MHD_HTTP_FORBIDDEN, NULL, "this is for who is logged in, not for tokens");
+    else if (scope >= SCOPE_VIEWER && who->session && who->session->must_change)
+        api_problem(call, MHD_HTTP_FORBIDDEN, NULL, "choose a password of your own first");
+    else if (scope >= SCOPE_VIEWER && (int)who->role < (int)scope - (int)SCOPE_VIEWER)
+        api_problem(call, MHD_HTTP_FORBIDDEN, NULL, "the role %s may not do this, %s may",
+                    users_role_name(who->role),
+                    users_role_name((enum user_role)(scope - SCOPE_VIEWER)));
+    else
+        return true;
+    return false;
+}
+
 /* ---- one request ---- */
 
 static void finish(struct api_call *call, struct http_reply *reply)
 {
     reply->status = call->status;
     reply->type = call->type;
-    if (call->text)
+    if (call->text) {
         reply->body = take_ptr(call->text);
-    else if (call->answer)
+        reply->len = strlen(reply->body);
+    } else if (!reply->stream && !reply->body && call->answer) {
         reply->body = json_dumps(call->answer, JSON_INDENT(2));
-    reply->len = reply->body ? strlen(reply->body) : 0;
+        reply->len = reply->body ? strlen(reply->body) : 0;
+    }
     json_decref(call->answer);
     json_decref(call->body);
     free_args(call->args);
 }
 
-static void no_route(struct api_call *call, const char *allow, struct http_reply *reply)
+static void no_route(struct api_call *call, const char *allow)
 {
     const struct http_request *request = call->request;
 
@@ -388,8 +616,7 @@ static void no_route(struct api_call *call, const char *allow, struct http_reply
         api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "there is nothing at %.200s", request->path);
         return;
     }
-    snprintf(reply->allow_text, sizeof(reply->allow_text), "%s", allow);
-    reply->allow = reply->allow_text;
+    http_reply_header(call->reply, MHD_HTTP_HEADER_ALLOW, allow);
     api_problem(call, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, "%.16s is not possible here; %s is",
                 request->method, allow);
 }
@@ -397,31 +624,39 @@ static void no_route(struct api_call *call, const char *allow, struct http_reply
 /* route - the request's route with its arguments in @call, or NULL with the answer there. What
  * needs no token is told to everybody, the rest only to who has one: a stranger does not learn
  * which paths exist. */
-static const struct api_route *route(struct api_call *call, struct http_reply *reply)
+static const struct api_route *route(struct api_call *call)
 {
     const struct http_request *request = call->request;
     char allow[64];
     const struct api_route *found =
         api_match(request->method, request->path, call->args, allow, sizeof(allow));
-    bool open = found ? found->scope == SCOPE_OPEN : strncmp(request->path, "/api/", 5) != 0;
+    bool inside = strncmp(request->path, "/api/", 5) == 0;
 
-    if (!open && !auth_check(call->api->auth, request->authorization)) {
-        api_problem(call, MHD_HTTP_UNAUTHORIZED, NULL,
-                    request->authorization
-                        ? "the token is not valid here (fairlead --token-file, FAIRLEAD_TOKEN)"
-                        : "a token is needed: Authorization: Bearer …");
+    find_who(call);
+    if (!may(call, found ? found->scope : SCOPE_OPEN))
         return NULL;
-    }
-    if (!found)
-        no_route(call, allow, reply);
-    return found;
+    if (found)
+        return found;
+    if (inside && !call->who.name[0])
+        refuse_nobody(call);
+    else
+        no_route(call, allow);
+    return NULL;
+}
+
+/* The page needs no token: it holds nothing but itself. */
+static const struct web_file *page_file(const struct http_request *request)
+{
+    return changes(request) ? NULL : web_find(request->path);
 }
 
 static bool on_admit(void *ctx, const struct http_request *request, struct http_reply *reply)
 {
-    struct api_call call = {.api = ctx, .request = request};
+    struct api_call call = {.api = ctx, .request = request, .reply = reply};
 
-    if (route(&call, reply)) {
+    if (page_file(request))
+        return true;
+    if (route(&call)) {
         free_args(call.args);
         return true;
     }
@@ -431,17 +666,28 @@ static bool on_admit(void *ctx, const struct http_request *request, struct http_
 
 static void on_handle(void *ctx, const struct http_request *request, struct http_reply *reply)
 {
-    struct api_call call = {.api = ctx, .request = request};
-    const struct api_route *found = route(&call, reply);
+    struct api_call call = {.api = ctx, .request = request, .reply = reply};
+    const struct web_file *file = page_file(request);
 
-    if (found && parse_body(&call, found->fields))
-        found->handle(&call);
+    if (file) {
+        web_answer(file, request, reply);
+        return;
+    }
+    const struct api_route *found = route(&call);
+    if (found && parse_body(&call, found->fields)) {
+        if (changes(request))
+            audit_change(&call, found);
+        else
+            found->handle(&call);
+    }
+    if (found && !changes(request))
+        audit_tag(&call);
     finish(&call, reply);
 }
 
 static void on_too_large(void *ctx, struct http_reply *reply)
 {
-    struct api_call call = {.api = ctx};
+    struct api_call call = {.api = ctx, .reply = reply};
 
     api_problem(&call, MHD_HTTP_CONTENT_TOO_LARGE, NULL, "the body may have at most %d bytes",
                 HTTP_BODY_MAX);

@@ -1,5 +1,14 @@
-/* api.h - the REST API: one table of routes, from which matching, scope, body checks and
- * documentation come. The handlers are in api_fleet.c and api_jobs.c. */
+/* api.h - the REST API: one table of routes, from which matching, scope, body checks, entity tags,
+ * the audit log and documentation come. The handlers are in api_fleet.c, api_jobs.c and
+ * api_users.c.
+ *
+ * Who asks is a token (Authorization: Bearer) or a session (cookie); a session that changes
+ * something must show its second value in X-CSRF-Token.
+ *
+ * An object's route with GET serves three more ends: its answer's hash is the ETag, If-Match of a
+ * change is compared with it, and a change is put into the audit log with what it answered before
+ * and after.
+ */
 #ifndef FL_CONSOLE_API_H
 #define FL_CONSOLE_API_H
 
@@ -8,8 +17,11 @@
 #include "console/auth.h"
 #include "console/console_config.h"
 #include "console/http.h"
+#include "console/live.h"
 #include "console/runs.h"
+#include "console/session.h"
 #include "console/setup.h"
+#include "console/users.h"
 
 #define API_ARGS_MAX 2
 
@@ -20,20 +32,41 @@ struct api {
     struct fleet *fleet;
     struct runs *runs;
     struct auth *auth;
+    struct users *users;
+    struct sessions *sessions;
+    struct live *live;
     const struct console_config *config;
     uint16_t agents_port;
     uint64_t started; /* clock_now() */
 };
 
+enum api_scope {
+    SCOPE_OPEN,   /* anybody */
+    SCOPE_SELF,   /* a session, whatever it may do otherwise */
+    SCOPE_VIEWER, /* this and the following: a role, as enum user_role */
+    SCOPE_OPERATOR,
+    SCOPE_ADMIN,
+};
+
+/* Who asks. */
+struct api_who {
+    char name[USER_NAME_MAX + 8]; /* of the user, or "token NAME"; empty: nobody */
+    enum user_role role;
+    struct session *session; /* NULL with a token */
+    bool forged;             /* a session without its X-CSRF-Token */
+};
+
 struct api_call {
     struct api *api;
     const struct http_request *request;
+    struct http_reply *reply; /* for headers and streams */
+    struct api_who who;
     char *args[API_ARGS_MAX]; /* what stood for each {…} of the pattern */
     json_t *body;     /* an object with known fields of the right types; NULL when the route has no
                          fields */
     unsigned status;  /* of the answer */
     json_t *answer;   /* owned; NULL: none */
-    char *text;       /* owned: an answer that is no JSON */
+    char *text;       /* owned: an answer that is no JSON object; or NULL */
     const char *type; /* its type */
 };
 
@@ -47,8 +80,6 @@ struct api_field {
     const char *help;
 };
 
-enum api_scope { SCOPE_OPEN, SCOPE_ADMIN };
-
 struct api_route {
     const char *method;
     const char *path; /* {…} stands for one part */
@@ -56,6 +87,7 @@ struct api_route {
     void (*handle)(struct api_call *call);
     const struct api_field *fields; /* of the body; NULL: none is taken */
     const char *summary;
+    const char *answer; /* schema of the answer's body; NULL: none is told */
 };
 
 extern const struct api_route api_routes[];
@@ -77,9 +109,15 @@ void api_answer(struct api_call *call, unsigned status, json_t *json);
  * NULL. */
 __attribute__((format(printf, 4, 5))) void api_problem(struct api_call *call, unsigned status,
                                                        const char *field, const char *format, ...);
+/* api_list - takes @items, an array of objects: answers those that fit the query's "state", "name"
+ * and "tag", from "offset" on, at most "limit" of them; and how many fit in "total". */
+void api_list(struct api_call *call, json_t *items);
 /* api_store_problem - for what the store returned. */
 void api_store_problem(struct api_call *call, int code);
-/* api_page - "after" and "limit" of the query; false after a problem. */
-bool api_page(struct api_call *call, int64_t *ret_after, int64_t *ret_limit);
+/* api_page - "after" and "limit" of the query, or instead "latest", the number of newest ones up to
+ * number @last; false after a problem. */
+bool api_page(struct api_call *call, int64_t last, int64_t *ret_after, int64_t *ret_limit);
+/* api_remote - the address that the request comes from. */
+const char *api_remote(const struct api_call *call, char *buf, size_t cap);
 
 #endif

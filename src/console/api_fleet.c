@@ -129,7 +129,7 @@ void api_list_proxies(struct api_call *call)
 
     LL_FOREACH (fleet_proxies(call->api->fleet), proxy)
         (void)json_array_append_new(items, view_proxy(call->api->fleet, proxy));
-    api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", items));
+    api_list(call, items);
 }
 
 static struct fleet_proxy *named_proxy(struct api_call *call)
@@ -387,7 +387,7 @@ void api_list_agent_configs(struct api_call *call)
         api_store_problem(call, rc);
         return;
     }
-    api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", items));
+    api_list(call, items);
 }
 
 void api_remove_agent_config(struct api_call *call)
@@ -430,7 +430,7 @@ void api_list_agents(struct api_call *call)
         for (size_t k = 0; k < i; k++)
             (void)json_array_append_new(items, view_agent(sorted[k]));
     }
-    api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", items));
+    api_list(call, items);
 }
 
 static struct fleet_agent *named_agent(struct api_call *call)

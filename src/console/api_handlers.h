@@ -1,4 +1,4 @@
-/* api_handlers.h - what stands behind each route; between api.c and its two files of handlers. */
+/* api_handlers.h - what stands behind each route; between api.c and its files of handlers. */
 #ifndef FL_CONSOLE_API_HANDLERS_H
 #define FL_CONSOLE_API_HANDLERS_H
 
@@ -29,5 +29,23 @@ void api_list_runs(struct api_call *call);
 void api_show_run(struct api_call *call);
 void api_list_errors(struct api_call *call);
 void api_list_events(struct api_call *call);
+
+void api_login(struct api_call *call);
+void api_show_session(struct api_call *call);
+void api_logout(struct api_call *call);
+void api_change_password(struct api_call *call);
+void api_offer_totp(struct api_call *call);
+void api_confirm_totp(struct api_call *call);
+void api_drop_totp(struct api_call *call);
+void api_list_users(struct api_call *call);
+void api_add_user(struct api_call *call);
+void api_show_user(struct api_call *call);
+void api_change_user(struct api_call *call);
+void api_remove_user(struct api_call *call);
+void api_reset_password(struct api_call *call);
+void api_list_tokens(struct api_call *call);
+void api_add_token(struct api_call *call);
+void api_remove_token(struct api_call *call);
+void api_list_audit(struct api_call *call);
 
 #endif

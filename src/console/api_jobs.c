@@ -20,7 +20,7 @@ void api_list_jobs(struct api_call *call)
 
     LL_FOREACH (runs_jobs(call->api->runs), job)
         (void)json_array_append_new(items, view_job(call->api->runs, call->api->fleet, job));
-    api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", items));
+    api_list(call, items);
 }
 
 static struct runs_job *named_job(struct api_call *call)
@@ -266,7 +266,7 @@ void api_list_runs(struct api_call *call)
         api_store_problem(call, rc);
         return;
     }
-    api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", view.items));
+    api_list(call, view.items);
 }
 
 /* named_run - by id, or its first 6 or more digits. */
@@ -354,7 +354,7 @@ void api_list_errors(struct api_call *call)
     struct error_view view = {.fleet = call->api->fleet, .store = call->api->store};
     struct store_run row;
 
-    if (!api_page(call, &view.after, &view.limit) || !named_run(call, &row))
+    if (!api_page(call, INT64_MAX, &view.after, &view.limit) || !named_run(call, &row))
         return;
     runs_flush(call->api->runs);
     view.items = json_array();
@@ -376,11 +376,26 @@ static void collect_event(void *ctx, const struct store_event *event)
     (void)json_array_append_new(ctx, view_event(event));
 }
 
+static void follow_events(struct api_call *call)
+{
+    if (!live_add(call->api->live, call->request, call->reply)) {
+        api_problem(call, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, "too many follow events already");
+        return;
+    }
+    call->status = MHD_HTTP_OK;
+    call->type = call->reply->type;
+}
+
 void api_list_events(struct api_call *call)
 {
+    const char *accept = http_header(call->request, MHD_HTTP_HEADER_ACCEPT);
     int64_t after, limit;
 
-    if (!api_page(call, &after, &limit))
+    if (accept && strstr(accept, "text/event-stream")) {
+        follow_events(call);
+        return;
+    }
+    if (!api_page(call, store_event_last(call->api->store), &after, &limit))
         return;
     json_t *items = json_array();
     int rc = store_events(call->api->store, after, limit, collect_event, items);

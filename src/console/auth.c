@@ -11,23 +11,35 @@
 #define BEARER        "Bearer "
 #define TOKEN_LEN_MAX 128 /* longer ones are not even hashed */
 
+#define USED_GRAIN 60 /* seconds: how exactly the last use is kept */
+
 struct auth {
-    uint8_t (*hash)[32];
+    struct store *store;
+    struct store_api_token *token;
     size_t count;
     bool failed; /* out of memory while loading */
 };
 
-static void load(void *ctx, const uint8_t *hash, const char *name)
+static void load(void *ctx, const struct store_api_token *token)
 {
     struct auth *auth = ctx;
-    uint8_t(*grown)[32] = realloc(auth->hash, (auth->count + 1) * sizeof(*grown));
+    struct store_api_token *grown = realloc(auth->token, (auth->count + 1) * sizeof(*grown));
 
     if (!grown) {
         auth->failed = true;
         return;
     }
-    auth->hash = grown;
-    memcpy(auth->hash[auth->count++], hash, 32);
+    auth->token = grown;
+    auth->token[auth->count++] = *token;
+}
+
+int auth_reload(struct auth *auth)
+{
+    auth->count = 0;
+    auth->failed = false;
+    int rc = store_api_tokens(auth->store, load, auth);
+
+    return rc ? rc : auth->failed ? -ENOMEM : 0;
 }
 
 int auth_new(struct store *store, struct auth **ret_auth)
@@ -36,9 +48,8 @@ int auth_new(struct store *store, struct auth **ret_auth)
 
     if (!auth)
         return -ENOMEM;
-    int rc = store_api_tokens(store, load, auth);
-    if (!rc && auth->failed)
-        rc = -ENOMEM;
+    auth->store = store;
+    int rc = auth_reload(auth);
     if (rc) {
         auth_free(auth);
         return rc;
@@ -51,7 +62,7 @@ void auth_free(struct auth *auth)
 {
     if (!auth)
         return;
-    free(auth->hash);
+    free(auth->token);
     free(auth);
 }
 
@@ -85,19 +96,33 @@ int auth_make_token(char ret_text[static AUTH_TOKEN_TEXT], uint8_t ret_hash[stat
                                                                                          : 0;
 }
 
-bool auth_check(const struct auth *auth, const char *header)
+static struct store_api_token *find(struct auth *auth, const uint8_t hash[static 32])
+{
+    struct store_api_token *found = NULL;
+
+    for (size_t i = 0; i < auth->count; i++)
+        if (gnutls_memcmp(auth->token[i].hash, hash, 32) == 0)
+            found = &auth->token[i];
+    return found;
+}
+
+const struct store_api_token *auth_check(struct auth *auth, const char *header, int64_t now)
 {
     uint8_t hash[32];
-    bool found = false;
 
     if (!header || strncasecmp(header, BEARER, sizeof(BEARER) - 1))
-        return false;
+        return NULL;
     header += sizeof(BEARER) - 1;
     size_t len = strlen(header);
     if (len == 0 || len > TOKEN_LEN_MAX ||
         gnutls_hash_fast(GNUTLS_DIG_SHA256, header, len, hash) < 0)
-        return false;
-    for (size_t i = 0; i < auth->count; i++)
-        found |= gnutls_memcmp(auth->hash[i], hash, sizeof(hash)) == 0;
+        return NULL;
+    struct store_api_token *found = find(auth, hash);
+    if (!found || (found->expires && now >= found->expires))
+        return NULL;
+    if (now - found->used >= USED_GRAIN) {
+        found->used = now;
+        (void)store_api_token_used(auth->store, hash, now); /* for people only */
+    }
     return found;
 }

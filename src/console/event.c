@@ -8,6 +8,17 @@
 
 #define EVENT_TEXT_MAX 512
 
+static struct {
+    void (*fn)(void *ctx, const struct store_event *event);
+    void *ctx;
+} listener;
+
+void event_listen(void (*fn)(void *ctx, const struct store_event *event), void *ctx)
+{
+    listener.fn = fn;
+    listener.ctx = ctx;
+}
+
 void event_add(struct store *store, enum store_level level, const char *kind,
                const struct fl_id *subject, const char *format, ...)
 {
@@ -28,6 +39,8 @@ void event_add(struct store *store, enum store_level level, const char *kind,
     if (rc)
         log_error("event not stored", LF_STR("kind", kind), LF_ERR(rc),
                   LF_STR("detail", store_error(store)));
+    else if (listener.fn)
+        listener.fn(listener.ctx, &event);
 }
 
 const char *event_level_name(enum store_level level)

@@ -10,6 +10,9 @@ __attribute__((format(printf, 5, 6))) void event_add(struct store *store, enum s
                                                      const char *kind, const struct fl_id *subject,
                                                      const char *format, ...);
 
+/* event_listen - have @fn told of every event from now on; NULL: nobody. There is one listener. */
+void event_listen(void (*fn)(void *ctx, const struct store_event *event), void *ctx);
+
 const char *event_level_name(enum store_level level);
 
 #endif

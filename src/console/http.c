@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -18,6 +19,9 @@
 
 #define CONNECTIONS_MAX 256
 #define IDLE_SECONDS    30
+#define STREAMS_MAX     128
+#define STREAM_HELD_MAX (256 * 1024) /* bytes that may wait for a slow reader */
+#define STREAM_BLOCK    4096
 #define PRIORITIES      "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 /* No script from elsewhere, no frame, nothing kept: what is answered may hold names of machines and
@@ -27,9 +31,9 @@ static const char *const security_headers[][2] = {
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
     {"Referrer-Policy", "no-referrer"},
-    {"Cache-Control", "no-store"},
     {"Content-Security-Policy",
-     "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"},
+     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"},
 };
 
 struct http {
@@ -39,8 +43,23 @@ struct http {
     uint16_t port;
     uv_poll_t poll;
     uv_timer_t timer;
+    struct http_stream *streams;
+    unsigned stream_count;
     unsigned handles; /* not closed yet */
     bool closing;
+};
+
+/* A body without an end. While it has nothing to say its connection is suspended, so that the
+ * library does not ask again and again. */
+struct http_stream {
+    struct http_stream *prev, *next;
+    struct http *http;
+    struct MHD_Connection *connection;
+    char *data;
+    size_t len, cap;
+    bool suspended, over;
+    void (*on_end)(void *ctx);
+    void *ctx;
 };
 
 /* One request while its body comes in. */
@@ -50,34 +69,173 @@ struct upload {
     bool too_large;
 };
 
+static void on_timer(uv_timer_t *timer);
+
 const char *http_query(const struct http_request *request, const char *key)
 {
     return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, key);
 }
 
+const char *http_header(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *http_cookie(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_COOKIE_KIND, name);
+}
+
+const char *http_peer(const struct http_request *request, char *buf, size_t cap)
+{
+    const union MHD_ConnectionInfo *info =
+        request->connection
+            ? MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
+            : NULL;
+    const struct sockaddr *address = info ? info->client_addr : NULL;
+    socklen_t len = address && address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                              : sizeof(struct sockaddr_in);
+
+    if (!address || getnameinfo(address, len, buf, (socklen_t)cap, NULL, 0, NI_NUMERICHOST))
+        snprintf(buf, cap, "?");
+    return buf;
+}
+
+/* ---- bodies without an end ---- */
+
+static void stream_wake(struct http_stream *stream)
+{
+    if (!stream->suspended)
+        return;
+    stream->suspended = false;
+    MHD_resume_connection(stream->connection);
+}
+
+/* Called by the library when the connection can take more. */
+static ssize_t on_stream_read(void *ctx, uint64_t at, char *buf, size_t max)
+{
+    struct http_stream *stream = ctx;
+    size_t n = stream->len < max ? stream->len : max;
+
+    if (n == 0 && stream->over)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (n == 0) {
+        stream->suspended = true;
+        MHD_suspend_connection(stream->connection);
+        return 0;
+    }
+    memcpy(buf, stream->data, n);
+    memmove(stream->data, stream->data + n, stream->len - n);
+    stream->len -= n;
+    return (ssize_t)n;
+}
+
+static void on_stream_free(void *ctx)
+{
+    struct http_stream *stream = ctx;
+
+    DL_DELETE(stream->http->streams, stream);
+    stream->http->stream_count--;
+    stream->on_end(stream->ctx);
+    free(stream->data);
+    free(stream);
+}
+
+struct http_stream *http_stream_new(const struct http_request *request, struct http_reply *reply,
+                                    void (*on_end)(void *ctx), void *ctx)
+{
+    struct http *http = request->http;
+    struct http_stream *stream =
+        http->stream_count < STREAMS_MAX && !http->closing ? calloc(1, sizeof(*stream)) : NULL;
+
+    if (!stream)
+        return NULL;
+    *stream = (struct http_stream){
+        .http = http, .connection = request->connection, .on_end = on_end, .ctx = ctx};
+    DL_APPEND(http->streams, stream);
+    http->stream_count++;
+    reply->stream = stream;
+    return stream;
+}
+
+void http_stream_send(struct http_stream *stream, const char *data, size_t len)
+{
+    if (stream->over)
+        return;
+    if (stream->len + len > STREAM_HELD_MAX) {
+        stream->over = true;
+    } else if (stream->len + len > stream->cap) {
+        size_t cap = (stream->len + len) * 2;
+        char *grown = realloc(stream->data, cap);
+
+        stream->over = !grown;
+        stream->data = grown ? grown : stream->data;
+        stream->cap = grown ? cap : stream->cap;
+    }
+    if (!stream->over) {
+        memcpy(stream->data + stream->len, data, len);
+        stream->len += len;
+    }
+    stream_wake(stream);
+    uv_timer_start(&stream->http->timer, on_timer, 0, 0);
+}
+
 /* ---- answering ---- */
+
+void http_reply_header(struct http_reply *reply, const char *name, const char *value)
+{
+    if (reply->headers == HTTP_HEADERS_MAX || strlen(value) >= HTTP_HEADER_VALUE)
+        return;
+    reply->header[reply->headers].name = name;
+    snprintf(reply->header[reply->headers++].value, HTTP_HEADER_VALUE, "%s", value);
+}
+
+static struct MHD_Response *make_response(struct http_reply *reply)
+{
+    static char empty[1];
+
+    if (reply->stream)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_stream_read,
+                                                 reply->stream, on_stream_free);
+    if (reply->fixed) /* the library only reads it */
+        return MHD_create_response_from_buffer(reply->len, (void *)reply->fixed,
+                                               MHD_RESPMEM_PERSISTENT);
+    return MHD_create_response_from_buffer(
+        reply->body ? reply->len : 0, reply->body ? reply->body : empty,
+        reply->body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+}
+
+static void add_headers(struct MHD_Response *response, const struct http_reply *reply)
+{
+    bool cached = false;
+
+    if (reply->type)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->type);
+    if (reply->status == MHD_HTTP_UNAUTHORIZED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+                                "Bearer realm=\"fairlead\"");
+    for (unsigned i = 0; i < reply->headers; i++) {
+        MHD_add_response_header(response, reply->header[i].name, reply->header[i].value);
+        cached |= !strcmp(reply->header[i].name, MHD_HTTP_HEADER_CACHE_CONTROL);
+    }
+    if (!cached)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    for (size_t i = 0; i < ARRAY_SIZE(security_headers); i++)
+        MHD_add_response_header(response, security_headers[i][0], security_headers[i][1]);
+}
 
 static enum MHD_Result answer(struct MHD_Connection *connection, struct http_reply *reply)
 {
-    static char empty[1];
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        reply->body ? reply->len : 0, reply->body ? reply->body : empty,
-        reply->body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response = make_response(reply);
 
     if (!response) {
+        if (reply->stream)
+            on_stream_free(reply->stream);
         free(reply->body);
         return MHD_NO;
     }
     reply->body = NULL;
-    if (reply->type)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->type);
-    if (reply->allow)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, reply->allow);
-    if (reply->status == MHD_HTTP_UNAUTHORIZED)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
-                                "Bearer realm=\"fairlead\"");
-    for (size_t i = 0; i < ARRAY_SIZE(security_headers); i++)
-        MHD_add_response_header(response, security_headers[i][0], security_headers[i][1]);
+    add_headers(response, reply);
     enum MHD_Result rc = MHD_queue_response(connection, reply->status, response);
     MHD_destroy_response(response);
     return rc;
@@ -144,6 +302,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         .body = upload && upload->body ? upload->body : "",
         .len = upload ? upload->len : 0,
         .connection = connection,
+        .http = http,
     };
 
     if (!upload)
@@ -183,8 +342,6 @@ static void on_log(void *ctx, const char *format, va_list ap)
 }
 
 /* ---- loop ---- */
-
-static void on_timer(uv_timer_t *timer);
 
 /* turn - let the library work, and wake it again when it says so: it may hold decrypted data that
  * no poll tells of. */
@@ -268,8 +425,8 @@ static struct MHD_Daemon *start(struct http *http, int fd, const char *pem)
 {
     /* One PEM holds both; each is found by its own label. */
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_TLS | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http,
-        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_USE_EPOLL | MHD_USE_TLS | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+        on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_HTTPS_MEM_KEY, pem, MHD_OPTION_HTTPS_MEM_CERT, pem, MHD_OPTION_HTTPS_PRIORITIES,
         PRIORITIES, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
@@ -343,6 +500,13 @@ void http_close(struct http *http)
     if (!http || http->closing)
         return;
     http->closing = true;
+    /* The library wants none suspended when it stops. */
+    struct http_stream *stream;
+    DL_FOREACH (http->streams, stream) {
+        stream->over = true;
+        stream_wake(stream);
+    }
+    MHD_run(http->daemon);
     /* The poll goes first: stopping the daemon closes the descriptor it watches. */
     uv_poll_stop(&http->poll);
     uv_timer_stop(&http->timer);

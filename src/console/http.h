@@ -21,19 +21,49 @@ struct http_request {
     const char *body;          /* NUL-terminated as well */
     size_t len;
     struct MHD_Connection *connection;
+    struct http *http;
 };
 
-/* http_query - the value of @key in the query, or NULL. */
+/* http_query - the value of @key in the query, or NULL. http_header, http_cookie - of the header or
+ * cookie @name, or NULL. */
 const char *http_query(const struct http_request *request, const char *key);
+const char *http_header(const struct http_request *request, const char *name);
+const char *http_cookie(const struct http_request *request, const char *name);
+
+/* http_peer - the address of who asks, "a.b.c.d" or IPv6, without the port. */
+const char *http_peer(const struct http_request *request, char *buf, size_t cap);
+
+struct http_stream;
+
+#define HTTP_HEADERS_MAX  8
+#define HTTP_HEADER_VALUE 320
 
 struct http_reply {
     unsigned status;
-    const char *type; /* constant */
-    char *body;       /* owned, goes with the reply; or NULL */
-    size_t len;
-    const char *allow; /* for 405: constant or inside @allow_text; or NULL */
-    char allow_text[64];
+    const char *type;           /* constant */
+    char *body;                 /* owned, goes with the reply; or NULL */
+    const void *fixed;          /* constant, instead of @body; or NULL */
+    size_t len;                 /* of either */
+    struct http_stream *stream; /* instead of both: the body comes bit by bit */
+    unsigned headers;
+    struct {
+        const char *name; /* constant */
+        char value[HTTP_HEADER_VALUE];
+    } header[HTTP_HEADERS_MAX];
 };
+
+/* http_reply_header - one more header of the reply; instead of the usual Cache-Control when it is
+ * that. @name is constant, @value copied. What is too long or too much is left out. */
+void http_reply_header(struct http_reply *reply, const char *name, const char *value);
+
+/* http_stream_new - an endless body for @reply. @on_end is called when the reader is gone, once;
+ * the stream is dead then. NULL without memory, or when there are too many. */
+struct http_stream *http_stream_new(const struct http_request *request, struct http_reply *reply,
+                                    void (*on_end)(void *ctx), void *ctx);
+
+/* http_stream_send - @len bytes more. A reader that lets too much pile up is dropped: @on_end
+ * follows, not within this call. */
+void http_stream_send(struct http_stream *stream, const char *data, size_t len);
 
 struct http_ops {
     /* Headers are in. False: @reply is the answer, the body is not read. */

@@ -30,6 +30,9 @@ struct console {
     struct runs *runs;
     struct fleet *fleet;
     struct auth *auth;
+    struct users *users;
+    struct sessions *sessions;
+    struct live *live;
     struct http *http;
     struct api api;
 };
@@ -240,6 +243,12 @@ static int start(struct console *console, const struct options *options)
         return status;
     int rc = auth_new(setup->store, &console->auth);
     if (!rc)
+        rc = users_new(setup->store, &console->users);
+    if (!rc)
+        rc = sessions_new(&console->sessions);
+    if (!rc)
+        rc = live_new(&console->loop, setup->store, &console->live);
+    if (!rc)
         rc = runs_new(&console->loop, setup->store, &console->runs);
     if (!rc)
         rc = fleet_new(&console->loop, setup, &runs_fleet_ops, console->runs, &console->fleet);
@@ -251,6 +260,9 @@ static int start(struct console *console, const struct options *options)
                                 .fleet = console->fleet,
                                 .runs = console->runs,
                                 .auth = console->auth,
+                                .users = console->users,
+                                .sessions = console->sessions,
+                                .live = console->live,
                                 .config = &console->config,
                                 .started = clock_now()};
     status = start_agents(console);
@@ -266,6 +278,8 @@ static void stop(struct console *console)
     if (console->http)
         http_close(console->http);
     console->http = NULL;
+    live_close(console->live);
+    console->live = NULL;
     if (console->runs)
         runs_close(console->runs);
     console->runs = NULL;
@@ -307,6 +321,8 @@ static int run(struct console *console, const struct options *options)
     uv_run(&console->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&console->loop);
     auth_free(console->auth);
+    users_free(console->users);
+    sessions_free(console->sessions);
     setup_done(&console->setup);
     return status;
 }

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "console/auth.h"
+#include "console/users.h"
 
 #define WEB_DAYS       397
 #define WEB_RENEW_DAYS 30
@@ -227,29 +228,63 @@ static int load_web(struct setup *setup, const char *ui_host, const char *public
     return make_web(setup, names, count, wanted);
 }
 
-static void count_token(void *ctx, const uint8_t *hash, const char *name)
+static void count_token(void *ctx, const struct store_api_token *token)
 {
     *(bool *)ctx = true;
+}
+
+static void count_user(void *ctx, const struct store_user *user)
+{
+    *(bool *)ctx = true;
+}
+
+/* write_secret - @text as a line in @name, readable by us alone. */
+static int write_secret(const struct setup *setup, const char *name, const char *text)
+{
+    char line[AUTH_TOKEN_TEXT + 2];
+
+    snprintf(line, sizeof(line), "%s\n", text);
+    int rc = setup_write(setup, name, line, 0600);
+    gnutls_memset(line, 0, sizeof(line));
+    return rc;
 }
 
 /* The file is written before its hash is committed: a token without a hash is made again, a hash
  * without a file would lock the administrator out. */
 static int make_admin_token(struct setup *setup)
 {
-    char text[AUTH_TOKEN_TEXT + 1];
-    uint8_t hash[32];
+    struct store_api_token token = {.name = "admin", .role = ROLE_ADMIN, .created = clock_wall()};
+    char text[AUTH_TOKEN_TEXT];
     bool there = false;
     int rc = store_api_tokens(setup->store, count_token, &there);
 
     if (rc || there)
         return rc;
-    rc = auth_make_token(text, hash);
-    if (!rc) {
-        strcat(text, "\n");
-        rc = setup_write(setup, "admin.token", text, 0600);
-    }
+    rc = auth_make_token(text, token.hash);
+    if (!rc)
+        rc = write_secret(setup, "admin.token", text);
     gnutls_memset(text, 0, sizeof(text));
-    return rc ? rc : store_api_token_add(setup->store, hash, "admin", clock_wall());
+    return rc ? rc : store_api_token_add(setup->store, &token);
+}
+
+/* The first user; whoever logs in with the password from the file has to choose another. */
+static int make_admin_user(struct setup *setup)
+{
+    struct store_user user = {
+        .name = "admin", .role = ROLE_ADMIN, .must_change = true, .created = clock_wall()};
+    char password[USER_PASSWORD_TEXT];
+    bool there = false;
+    int rc = store_users(setup->store, count_user, &there);
+
+    if (rc || there)
+        return rc;
+    rc = users_make_password(password);
+    if (!rc)
+        rc = users_set_password(&user, password);
+    if (!rc)
+        rc = write_secret(setup, "admin.password", password);
+    gnutls_memset(password, 0, sizeof(password));
+    return rc ? rc : store_user_put(setup->store, &user);
 }
 
 static int load_all(struct setup *setup, const char *ui_host, const char *public_host,
@@ -272,6 +307,9 @@ static int load_all(struct setup *setup, const char *ui_host, const char *public
         return rc;
     *ret_step = "ca.pem";
     if ((rc = setup_write(setup, "ca.pem", setup->ca_pem, 0644)))
+        return rc;
+    *ret_step = "admin.password";
+    if ((rc = make_admin_user(setup)))
         return rc;
     *ret_step = "admin.token";
     return make_admin_token(setup);

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "console/store_sql.h"
 
 #define EVENTS_KEPT  100000
 #define EVENTS_CHECK 256 /* events between two looks for old ones */
@@ -62,6 +63,21 @@ static const char *const migrations[] = {
     "CREATE INDEX flows_run ON flows(run, position);"
     "CREATE INDEX flow_errors_run ON flow_errors(run, n);"
     "CREATE INDEX runs_state ON runs(state);",
+    /* 3: users, scopes of tokens, and who changed what; the last is only ever added to */
+    "CREATE TABLE users(name TEXT PRIMARY KEY, role INTEGER NOT NULL, hash TEXT NOT NULL,"
+    " must_change INTEGER NOT NULL, disabled INTEGER NOT NULL, totp BLOB NOT NULL,"
+    " totp_step INTEGER NOT NULL, created INTEGER NOT NULL, last_login INTEGER NOT NULL)"
+    " WITHOUT ROWID;"
+    "ALTER TABLE api_tokens ADD COLUMN role INTEGER NOT NULL DEFAULT 2;"
+    "ALTER TABLE api_tokens ADD COLUMN expires INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE api_tokens ADD COLUMN used INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE audit(n INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL,"
+    " user TEXT NOT NULL, peer TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL,"
+    " before TEXT NOT NULL, after TEXT NOT NULL);"
+    "CREATE TRIGGER audit_stays BEFORE DELETE ON audit BEGIN"
+    " SELECT raise(ABORT, 'the audit log is only added to'); END;"
+    "CREATE TRIGGER audit_is_true BEFORE UPDATE ON audit BEGIN"
+    " SELECT raise(ABORT, 'the audit log is only added to'); END;",
 };
 
 enum stmt {
@@ -70,8 +86,6 @@ enum stmt {
     S_ROLLBACK,
     S_GET,
     S_PUT,
-    S_API_TOKEN_ADD,
-    S_API_TOKENS,
     S_PROXY_ADD,
     S_PROXY_REMOVE,
     S_PROXIES,
@@ -119,8 +133,6 @@ static const char *const sql[S_COUNT] = {
     [S_GET] = "SELECT value FROM settings WHERE key = ?",
     [S_PUT] =
         "INSERT INTO settings VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value",
-    [S_API_TOKEN_ADD] = "INSERT INTO api_tokens VALUES(?, ?, ?)",
-    [S_API_TOKENS] = "SELECT hash, name FROM api_tokens",
     [S_PROXY_ADD] =
         "INSERT INTO proxies(id, name, addresses, listen, created) VALUES(?, ?, ?, ?, ?)",
     [S_PROXY_REMOVE] = "DELETE FROM proxies WHERE id = ?",
@@ -301,6 +313,28 @@ static int run(struct store *store, enum stmt id, const char *types, ...)
     return rc ? rc : next(store, stmt);
 }
 
+/* ---- for the other files of the store ---- */
+
+sqlite3 *store_db(struct store *store)
+{
+    return store->db;
+}
+
+int store_fail(struct store *store)
+{
+    return fail(store);
+}
+
+int store_bind(sqlite3_stmt *stmt, const char *types, ...)
+{
+    va_list ap;
+
+    va_start(ap, types);
+    int rc = bind(stmt, types, ap);
+    va_end(ap);
+    return rc;
+}
+
 static void column_id(sqlite3_stmt *stmt, int i, struct fl_id *ret_id)
 {
     const void *p = sqlite3_column_blob(stmt, i);
@@ -315,6 +349,11 @@ static const char *column_text(sqlite3_stmt *stmt, int i)
     const char *text = (const char *)sqlite3_column_text(stmt, i);
 
     return text ? text : "";
+}
+
+const char *store_text(sqlite3_stmt *stmt, int column)
+{
+    return column_text(stmt, column);
 }
 
 #define COLUMN_COPY(dst, stmt, i) snprintf(dst, sizeof(dst), "%s", column_text(stmt, i))
@@ -594,26 +633,6 @@ int store_count_up(struct store *store, const char *key, uint64_t *ret_value)
     rc = store_put(store, key, number);
     if (!rc)
         *ret_value = value;
-    return rc;
-}
-
-int store_api_token_add(struct store *store, const uint8_t hash[static 32], const char *name,
-                        int64_t now)
-{
-    return WRITE(store, S_API_TOKEN_ADD, "bti", hash, (size_t)32, name, now);
-}
-
-int store_api_tokens(struct store *store,
-                     void (*each)(void *ctx, const uint8_t *hash, const char *name), void *ctx)
-{
-    sqlite3_stmt *stmt;
-    int rc = query(store, &stmt, S_API_TOKENS, "");
-
-    while (!rc && (rc = next(store, stmt)) == 1) {
-        rc = 0;
-        if (sqlite3_column_bytes(stmt, 0) == 32)
-            each(ctx, sqlite3_column_blob(stmt, 0), column_text(stmt, 1));
-    }
     return rc;
 }
 

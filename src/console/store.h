@@ -173,12 +173,6 @@ int store_put(struct store *store, const char *key, const char *value);
 /* store_count_up - add one to the number under @key (0 when absent) and tell the new value. */
 int store_count_up(struct store *store, const char *key, uint64_t *ret_value);
 
-/* Hashes of the bearer tokens that the API takes. */
-int store_api_token_add(struct store *store, const uint8_t hash[static 32], const char *name,
-                        int64_t now);
-int store_api_tokens(struct store *store,
-                     void (*each)(void *ctx, const uint8_t *hash, const char *name), void *ctx);
-
 /* In all functions with an @each the row is valid during the call, and @each must not write to the
  * store. */
 int store_proxy_add(struct store *store, const struct store_proxy *proxy);

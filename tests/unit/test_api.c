@@ -13,12 +13,14 @@
 
 #include "base/cleanup.h"
 #include "console/api.h"
+#include "console/openapi.h"
 
 struct fixture {
     char dir[64];
     struct store *store;
     struct auth *auth;
-    char header[AUTH_TOKEN_TEXT + 16];
+    char header[AUTH_TOKEN_TEXT + 16];               /* of an administrator's token */
+    char role[ROLE_ADMIN + 1][AUTH_TOKEN_TEXT + 16]; /* of each role's */
     struct api api;
 };
 
@@ -26,16 +28,21 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     char path[96], message[256], token[AUTH_TOKEN_TEXT];
-    uint8_t hash[32];
 
     strcpy(f->dir, "/tmp/fl-api-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(path, sizeof(path), "%s/console.db", f->dir);
     assert_int_equal(store_open(path, &f->store, message, sizeof(message)), 0);
-    assert_int_equal(auth_make_token(token, hash), 0);
-    assert_int_equal(store_api_token_add(f->store, hash, "admin", 1), 0);
+    for (int role = ROLE_VIEWER; role <= ROLE_ADMIN; role++) {
+        struct store_api_token row = {.role = (enum user_role)role, .created = 1};
+
+        snprintf(row.name, sizeof(row.name), "%s", users_role_name(row.role));
+        assert_int_equal(auth_make_token(token, row.hash), 0);
+        assert_int_equal(store_api_token_add(f->store, &row), 0);
+        snprintf(f->role[role], sizeof(f->role[role]), "Bearer %s", token);
+    }
     assert_int_equal(auth_new(f->store, &f->auth), 0);
-    snprintf(f->header, sizeof(f->header), "Bearer %s", token);
+    strcpy(f->header, f->role[ROLE_ADMIN]);
     f->api = (struct api){.store = f->store, .auth = f->auth};
     *state = f;
     return 0;
@@ -96,12 +103,86 @@ static void every_route_needs_a_token(void **state)
             assert_non_null(strstr(reply.body, "Unauthorized"));
             free(reply.body);
         }
-        struct http_request request = {
-            .method = api_routes[i].method, .path = path, .authorization = f->header, .body = ""};
-        struct http_reply reply = {0};
-        assert_true(api_http_ops.admit(&f->api, &request, &reply));
     }
-    assert_int_equal(open, 3); /* the page and health: a new open route is a decision */
+    assert_int_equal(open, 4); /* health, the description, login: a new open one is a decision */
+}
+
+/* A token of each role at each route: let in, or told that the role may not. */
+static void every_route_has_its_role(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < api_route_count; i++) {
+        _cleanup_free_ char *path = concrete(api_routes[i].path);
+        enum api_scope scope = api_routes[i].scope;
+
+        for (int role = ROLE_VIEWER; role <= ROLE_ADMIN; role++) {
+            struct http_request request = {.method = api_routes[i].method,
+                                           .path = path,
+                                           .authorization = f->role[role],
+                                           .body = ""};
+            struct http_reply reply = {0};
+            bool may = scope != SCOPE_SELF && role >= (int)scope - (int)SCOPE_VIEWER;
+            bool admitted = api_http_ops.admit(&f->api, &request, &reply);
+
+            if (admitted != may || (!may && reply.status != 403))
+                fail_msg("%s %s as %d: %d %u", request.method, path, role, admitted, reply.status);
+            free(reply.body);
+        }
+    }
+}
+
+static void expired_tokens_are_worth_nothing(void **state)
+{
+    struct fixture *f = *state;
+    const struct store_api_token *found = auth_check(f->auth, f->header, 100);
+    struct store_api_token row = {.name = "old", .created = 1, .expires = 50};
+    char token[AUTH_TOKEN_TEXT], header[AUTH_TOKEN_TEXT + 16];
+
+    assert_non_null(found);
+    assert_int_equal(auth_make_token(token, row.hash), 0);
+    assert_int_equal(store_api_token_add(f->store, &row), 0);
+    assert_int_equal(auth_reload(f->auth), 0);
+    snprintf(header, sizeof(header), "Bearer %s", token);
+    assert_non_null(auth_check(f->auth, header, 49));
+    assert_null(auth_check(f->auth, header, 50));
+    assert_int_equal(store_api_token_remove(f->store, row.hash), 0);
+    assert_int_equal(auth_reload(f->auth), 0);
+    assert_null(auth_check(f->auth, header, 49));
+}
+
+/* Every route, field and schema that is named is described. */
+static void the_description_is_whole(void **state)
+{
+    json_t *document = openapi_make();
+    json_t *paths = json_object_get(document, "paths");
+    json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
+
+    assert_non_null(document);
+    for (size_t i = 0; i < api_route_count; i++) {
+        json_t *path = json_object_get(paths, api_routes[i].path);
+        char method[16] = "";
+
+        for (size_t c = 0; api_routes[i].method[c]; c++)
+            method[c] = (char)(api_routes[i].method[c] + 32);
+        json_t *operation = json_object_get(path, method);
+        assert_non_null(operation);
+        assert_int_equal(json_object_get(operation, "requestBody") != NULL,
+                         api_routes[i].fields != NULL);
+        if (api_routes[i].answer && !json_object_get(schemas, api_routes[i].answer))
+            fail_msg("no schema %s", api_routes[i].answer);
+    }
+    _cleanup_free_ char *text = json_dumps(document, 0);
+    const char *prefix = "#/components/schemas/";
+    for (const char *at = text; (at = strstr(at, prefix)); at++) {
+        char name[64];
+
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(at + strlen(prefix), "\""),
+                 at + strlen(prefix));
+        if (!json_object_get(schemas, name))
+            fail_msg("no schema %s", name);
+    }
+    json_decref(document);
 }
 
 static unsigned status_of(struct fixture *f, const char *method, const char *path,
@@ -114,7 +195,7 @@ static unsigned status_of(struct fixture *f, const char *method, const char *pat
     if (api_http_ops.admit(&f->api, &request, &reply))
         return 200;
     if (allow)
-        strcpy(allow, reply.allow ? reply.allow : "");
+        strcpy(allow, reply.headers ? reply.header[0].value : "");
     free(reply.body);
     return reply.status;
 }
@@ -217,6 +298,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(every_route_needs_a_token),
+        TEST(every_route_has_its_role),
+        TEST(expired_tokens_are_worth_nothing),
+        cmocka_unit_test(the_description_is_whole),
         TEST(unknown_paths_and_methods),
         cmocka_unit_test(arguments_are_taken),
         TEST(bad_bodies),

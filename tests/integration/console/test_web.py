@@ -1,0 +1,450 @@
+"""The console for people: logging in, roles, entity tags, the audit log, live events, and the page in a real browser."""
+
+import base64
+import concurrent.futures
+import hmac
+import http.client
+import json
+import re
+import shutil
+import ssl
+import struct
+import subprocess
+import time
+
+import pytest
+
+import fairlead
+
+WEB = fairlead.ROOT / "web"
+FRESH = "a password of my own"
+
+
+class Browser:
+    """What a browser does: keeps the cookie, sends the session's second value with changes."""
+
+    def __init__(self, console):
+        self.console = console
+        self.context = ssl.create_default_context(cafile=console.ca)
+        self.cookie = self.csrf = None
+
+    def call(self, method, path, body=None, **headers):
+        """Returns (status, headers, JSON or text)."""
+        host, port = self.console.ui.rsplit(":", 1)
+        connection = http.client.HTTPSConnection(host, int(port), context=self.context, timeout=20)
+        sent = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+        if self.cookie:
+            sent["Cookie"] = self.cookie
+        if self.csrf and method != "GET":
+            sent.setdefault("X-CSRF-Token", self.csrf)
+        data = None if body is None else json.dumps(body)
+        connection.request(method, f"/api/v1{path}", data, sent)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        if answer.headers["Set-Cookie"]:
+            self.cookie = answer.headers["Set-Cookie"].split(";")[0]
+        kind = answer.headers["Content-Type"] or ""
+        return answer.status, answer.headers, json.loads(text) if text and kind.endswith("json") else text
+
+    def login(self, user, password, **more):
+        status, headers, answer = self.call("POST", "/session", {"user": user, "password": password, **more})
+        if status == 200:
+            self.csrf = answer["csrf"]
+        return status, headers, answer
+
+
+def first_password(console):
+    return (console.state / "admin.password").read_text().strip()
+
+
+def admin(console):
+    """A browser with an administrator who has chosen a password."""
+    browser = Browser(console)
+    status, _, _ = browser.login("admin", FRESH)
+    if status != 200:
+        assert browser.login("admin", first_password(console))[0] == 200
+        assert browser.call("POST", "/session/password", {"old": first_password(console), "new": FRESH})[0] == 200
+    return browser
+
+
+def someone(console, boss, name, role):
+    """A browser with a new user of that role."""
+    status, _, made = boss.call("POST", "/users", {"name": name, "role": role})
+    assert status == 201, made
+    browser = Browser(console)
+    assert browser.login(name, made["password"])[0] == 200
+    assert browser.call("POST", "/session/password", {"old": made["password"], "new": f"{name} chose this one"})[0] == 200
+    return browser
+
+
+def code(secret, when=None):
+    """RFC 6238, by itself."""
+    digest = hmac.digest(base64.b32decode(secret), struct.pack(">Q", int(when or time.time()) // 30), "sha1")
+    at = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7fffffff) % 1000000:06}"
+
+
+# ---- logging in ----
+
+
+def test_first_login(world):
+    console = world.console()
+    browser = Browser(console)
+    assert (console.state / "admin.password").stat().st_mode & 0o777 == 0o600
+    assert browser.call("GET", "/session")[0] == 401
+    assert browser.login("admin", "x" * 12)[0] == 401
+    status, headers, answer = browser.login("admin", first_password(console))
+    assert status == 200 and answer["must_change_password"]
+    cookie = headers["Set-Cookie"]
+    assert cookie.startswith("__Host-fairlead=") and all(rule in cookie for rule in ("Secure", "HttpOnly", "SameSite=Strict", "Path=/"))
+    assert browser.call("GET", "/agents")[0] == 403  # a password of one's own first
+    status, _, answer = browser.call("POST", "/session/password", {"old": first_password(console), "new": "short"})
+    assert status == 400 and answer["field"] == "new"
+    status, _, answer = browser.call("POST", "/session/password", {"old": "not this one", "new": FRESH})
+    assert status == 403 and answer["field"] == "old"
+    assert browser.call("POST", "/session/password", {"old": first_password(console), "new": FRESH})[0] == 200
+    assert browser.call("GET", "/agents")[0] == 200
+    assert Browser(console).login("admin", first_password(console))[0] == 401
+    old = browser.cookie
+    assert browser.call("DELETE", "/session")[0] == 204
+    browser.cookie = old
+    assert browser.call("GET", "/session")[0] == 401
+
+
+def test_each_login_is_a_new_session(world):
+    console = world.console()
+    admin(console)
+    fixed = Browser(console)
+    fixed.cookie = "__Host-fairlead=" + "A" * 43  # given by somebody else
+    assert fixed.login("admin", FRESH)[0] == 200
+    assert fixed.cookie != "__Host-fairlead=" + "A" * 43
+    first = fixed.cookie
+    assert fixed.login("admin", FRESH)[0] == 200 and fixed.cookie != first
+
+
+def test_other_sites_cannot_use_the_cookie(world):
+    console = world.console()
+    boss = admin(console)
+    job = {"name": "evil", "role": "admin"}
+    for wrong in ("", "x", boss.csrf[:-1] + "!"):
+        status, _, answer = boss.call("POST", "/users", job, X_CSRF_Token=wrong)
+        assert status == 403 and "X-CSRF-Token" in answer["detail"]
+    assert boss.call("POST", "/users", job, Sec_Fetch_Site="cross-site")[0] == 403
+    assert boss.call("GET", "/users/evil")[0] == 404
+    assert boss.call("POST", "/users", job, Sec_Fetch_Site="same-origin")[0] == 201
+
+
+def test_guessing_is_braked_and_the_owner_is_not(world):
+    console = world.console()
+    boss = admin(console)
+    statuses = [Browser(console).login("admin", f"guess number {i}")[0] for i in range(8)]
+    assert statuses[:5] == [401] * 5 and statuses[-1] == 429
+    status, headers, _ = Browser(console).login("admin", FRESH)
+    assert status == 429 and int(headers["Retry-After"]) > 0
+    assert boss.call("GET", "/status")[0] == 200  # who is in stays in
+    assert console.rest("GET", "/status")
+    assert any(event["kind"] == "login.failed" for event in console.items("/events"))
+
+
+def test_second_factor(world):
+    console = world.console()
+    boss = admin(console)
+    _, _, offer = boss.call("POST", "/session/totp")
+    assert offer["uri"].startswith("otpauth://totp/Fairlead:admin?secret=") and len(offer["qr"]) == len(offer["qr"][0]) >= 21
+    status, _, answer = boss.call("POST", "/session/totp/confirm", {"code": "000000"})
+    assert (status, answer.get("field")) in ((400, "code"), (200, None))
+    now = time.time()
+    assert boss.call("POST", "/session/totp/confirm", {"code": code(offer["secret"], now - 30)})[0] == 200
+    other = Browser(console)
+    status, _, answer = other.login("admin", FRESH)
+    assert status == 401 and answer["field"] == "code"
+    used = code(offer["secret"], now)
+    assert other.login("admin", FRESH, code=used)[0] == 200
+    assert Browser(console).login("admin", FRESH, code=used)[0] == 401  # once only
+    assert other.call("DELETE", "/session/totp", {"password": "wrong"})[0] == 403
+    assert other.call("DELETE", "/session/totp", {"password": FRESH})[0] == 200
+    assert Browser(console).login("admin", FRESH)[0] == 200
+
+
+# ---- users, tokens, roles ----
+
+
+def test_roles(world):
+    console = world.console()
+    boss = admin(console)
+    viewer, operator = someone(console, boss, "vera", "viewer"), someone(console, boss, "olaf", "operator")
+    job = {"kind": "distribution", "name": "n", "from": ["a:/x"], "to": ["b:/x"]}
+    assert viewer.call("GET", "/jobs")[0] == 200
+    status, _, answer = viewer.call("POST", "/jobs", job)
+    assert status == 403 and "operator" in answer["detail"]
+    assert operator.call("POST", "/jobs", job)[0] in (400, 404, 409)  # no such agents, but it may
+    for browser in (viewer, operator):
+        for path in ("/users", "/tokens", "/audit", "/agent-configs"):
+            assert browser.call("GET", path)[0] == 403
+        assert browser.call("POST", "/proxies", {"name": "p", "addresses": ["h:1"]})[0] == 403
+    # A change takes effect at once, and nobody shuts himself out.
+    assert boss.call("PATCH", "/users/vera", {"role": "operator"})[0] == 200
+    assert viewer.call("POST", "/jobs", job)[0] != 403
+    assert boss.call("PATCH", "/users/olaf", {"disabled": True})[0] == 200
+    assert operator.call("GET", "/jobs")[0] == 401
+    assert Browser(console).login("olaf", "olaf chose this one")[0] == 401
+    for method, path in (("PATCH", "/users/admin"), ("DELETE", "/users/admin")):
+        assert boss.call(method, path, {"role": "viewer"} if method == "PATCH" else None)[0] == 409
+    assert boss.call("DELETE", "/users/vera")[0] == 204
+    assert viewer.call("GET", "/jobs")[0] == 401
+
+
+def test_tokens_have_scopes_and_ends(world):
+    console = world.console()
+    boss = admin(console)
+    status, _, made = boss.call("POST", "/tokens", {"name": "dashboard", "scope": "viewer", "days": 1})
+    assert status == 201 and len(made["token"]) == 43
+    guest = Browser(console)
+    bearer = {"Authorization": f"Bearer {made['token']}"}
+    assert guest.call("GET", "/agents", **bearer)[0] == 200
+    assert guest.call("POST", "/jobs", {}, **bearer)[0] == 403
+    assert guest.call("GET", "/session", **bearer)[0] == 403  # a token is nobody's session
+    listed = next(t for t in boss.call("GET", "/tokens")[2]["items"] if t["name"] == "dashboard")
+    assert listed["last_used"] and "token" not in listed
+    assert boss.call("DELETE", f"/tokens/{listed['id']}")[0] == 204
+    assert guest.call("GET", "/agents", **bearer)[0] == 401
+    assert made["token"] not in console.log()
+
+
+# ---- lists, tags, audit ----
+
+
+def test_lists_are_filtered_and_cut(world):
+    console = world.console()
+    for number in range(5):
+        console.rest("POST", "/proxies", {"name": f"p{number}", "addresses": ["127.0.0.1:9"]})
+    boss = admin(console)
+    answer = boss.call("GET", "/proxies?offset=1&limit=2")[2]
+    assert [p["name"] for p in answer["items"]] == ["p1", "p2"] and answer["total"] == 5
+    assert [p["name"] for p in boss.call("GET", "/proxies?name=p3")[2]["items"]] == ["p3"]
+    assert boss.call("GET", "/proxies?state=connected")[2]["total"] == 0
+    assert boss.call("GET", "/proxies?limit=x")[0] == 400
+
+
+def test_entity_tags(world):
+    console = world.console()
+    boss = admin(console)
+    boss.call("POST", "/users", {"name": "vera", "role": "viewer"})
+    _, headers, _ = boss.call("GET", "/users/vera")
+    tag = headers["ETag"]
+    assert boss.call("GET", "/users/vera", If_None_Match=tag)[0] == 304
+    assert boss.call("PATCH", "/users/vera", {"role": "operator"}, If_Match=tag)[0] == 200
+    status, _, answer = boss.call("PATCH", "/users/vera", {"role": "admin"}, If_Match=tag)
+    assert status == 412 and "somebody else" in answer["detail"]
+    assert boss.call("GET", "/users/vera")[2]["role"] == "operator"
+    # Of several at once with one tag, one gets through.
+    tag = boss.call("GET", "/users/vera")[1]["ETag"]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        roles = ["viewer", "admin"] * 3
+        statuses = list(pool.map(lambda role: boss.call("PATCH", "/users/vera", {"role": role}, If_Match=tag)[0], roles))
+    assert statuses.count(200) == 1 and statuses.count(412) == 5
+
+
+def test_audit(world):
+    console = world.console()
+    boss = admin(console)
+    boss.call("POST", "/users", {"name": "vera", "role": "viewer"})
+    boss.call("PATCH", "/users/vera", {"role": "operator"})
+    boss.call("POST", "/users", {"name": "vera", "role": "viewer"})  # refused: not in the log
+    boss.call("DELETE", "/users/vera")
+    console.rest("POST", "/proxies", {"name": "p", "addresses": ["127.0.0.1:9"]})
+    entries = boss.call("GET", "/audit?latest=100")[2]["items"]
+    shown = [(e["user"], e["action"].split()[0], e["subject"].removeprefix("/api/v1")) for e in entries]
+    assert shown[-4:] == [("admin", "POST", "/users"), ("admin", "PATCH", "/users/vera"), ("admin", "DELETE", "/users/vera"), ("token admin", "POST", "/proxies")]
+    change = entries[-3]
+    assert change["before"]["role"] == "viewer" and change["after"]["role"] == "operator" and change["from"] == "127.0.0.1"
+    assert entries[-2]["before"]["name"] == "vera"
+    text = json.dumps(entries)
+    assert first_password(console) not in text and FRESH not in text and "PRIVATE KEY" not in text
+    _, headers, export = boss.call("GET", "/audit?export=1")
+    assert "attachment" in headers["Content-Disposition"]
+    lines = export.splitlines()
+    assert len(lines) == len(entries) and json.loads(lines[0])["n"] == 1
+
+
+# ---- live ----
+
+
+class Stream:
+    """Server-sent events, read as they come."""
+
+    def __init__(self, browser, last=None):
+        host, port = browser.console.ui.rsplit(":", 1)
+        self.connection = http.client.HTTPSConnection(host, int(port), context=browser.context, timeout=20)
+        headers = {"Cookie": browser.cookie, "Accept": "text/event-stream", **({"Last-Event-ID": str(last)} if last else {})}
+        self.connection.request("GET", "/api/v1/events", headers=headers)
+        self.answer = self.connection.getresponse()
+        assert self.answer.status == 200 and self.answer.headers["Content-Type"] == "text/event-stream"
+
+    def next(self):
+        """The next (event, id, data)."""
+        fields = {}
+        while True:
+            line = self.answer.readline().decode().rstrip("\n")
+            if not line and "data" in fields:
+                return fields.get("event"), fields.get("id"), json.loads(fields["data"])
+            if line and not line.startswith(":"):
+                name, _, value = line.partition(": ")
+                fields[name] = value
+
+    def until(self, kind):
+        while True:
+            event = self.next()
+            if event[0] == "event" and event[2]["kind"] == kind:
+                return event
+
+
+def test_events_as_they_happen(world):
+    console = world.console()
+    boss = admin(console)
+    stream = Stream(boss)
+    console.rest("POST", "/proxies", {"name": "p", "addresses": ["127.0.0.1:9"]})
+    _, number, event = stream.until("proxy.added")
+    assert int(number) == event["n"] and "p" in event["text"]
+    assert stream.next()[::2] == ("change", {"what": "proxies"})
+    stream.connection.close()
+    console.rest("DELETE", "/proxies/p")
+    again = Stream(boss, last=number)
+    assert again.until("proxy.removed")  # what was missed comes again
+    console.stop()  # with a reader: it ends all the same
+
+
+def test_many_readers(world):
+    console = world.console()
+    boss = admin(console)
+    streams = [Stream(boss) for _ in range(50)]
+    console.rest("POST", "/proxies", {"name": "p", "addresses": ["127.0.0.1:9"]})
+    for stream in streams:
+        stream.until("proxy.added")
+    for stream in streams:
+        stream.connection.close()
+    assert console.rest("GET", "/status")
+
+
+# ---- the description and the page ----
+
+
+def conforms(schema, value, schemas, where="answer"):
+    """@value against a schema of the description: enough of JSON Schema for what it uses."""
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rsplit("/", 1)[1]]
+    if "anyOf" in schema:
+        assert any(not raises(lambda one=one: conforms(one, value, schemas, where)) for one in schema["anyOf"]), where
+        return
+    kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict, "null": type(None)}
+    named = schema.get("type")
+    if named:
+        allowed = tuple(kinds[n] for n in (named if isinstance(named, list) else [named]))
+        assert isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool)), f"{where}: {value!r} is no {named}"
+    if "pattern" in schema:
+        assert re.search(schema["pattern"], value), where
+    for number, item in enumerate(value if isinstance(value, list) else []):
+        conforms(schema.get("items", {}), item, schemas, f"{where}[{number}]")
+    if isinstance(value, dict) and "properties" in schema:
+        assert set(schema["required"]) <= set(value) <= set(schema["properties"]), f"{where}: {sorted(set(value) ^ set(schema['properties']))}"
+        for name, item in value.items():
+            conforms(schema["properties"][name], item, schemas, f"{where}.{name}")
+
+
+def raises(call):
+    try:
+        call()
+    except AssertionError:
+        return True
+    return False
+
+
+def test_the_description_is_true(world):
+    """Every route that only reads, and some that change, answer as described."""
+    console = world.console()
+    world.proxy("hub")
+    for name in ("a", "b"):
+        world.agent(name, via=["hub"])
+    folder = world.path("data")
+    folder.mkdir()
+    (folder / "file").write_text("x")
+    job = console.job("distribution", "copy", [f"a:{folder}"], [f"b:{world.path('there')}"])
+    job.wait()
+    boss = admin(console)
+    description = boss.call("GET", "/openapi.json")[2]
+    schemas = description["components"]["schemas"]
+    names = {"{proxy}": "hub", "{agent}": "a", "{job}": "copy", "{run}": console.items("/jobs")[0]["run"]["id"], "{user}": "admin"}
+    checked = 0
+    for path, methods in description["paths"].items():
+        if "get" not in methods or path.endswith("openapi.json") or not path.startswith("/api/v1"):
+            continue
+        for part, name in names.items():
+            path = path.replace(part, name)
+        status, headers, answer = boss.call("GET", path.removeprefix("/api/v1"))
+        assert status == 200 and headers["ETag"], path
+        conforms(methods["get"]["responses"]["2XX"]["content"]["application/json"]["schema"], answer, schemas, path)
+        checked += 1
+    assert checked >= 15
+    problem = boss.call("GET", "/agents/nobody")[2]
+    conforms(schemas["Problem"], problem, schemas)
+    assert raises(lambda: conforms(schemas["Problem"], {"title": 1}, schemas))
+
+
+def test_hostile_bodies(world):
+    """No body, path or query brings it down, and none is taken for SQL or a path."""
+    console = world.console()
+    boss = admin(console)
+    strings = ["'; DROP TABLE users; --", "../../etc/passwd", "%00", "\x00", "A" * 5000, "🦊" * 300, "</script><script>", "\\", '"', "-1", "1e99"]
+    for text in strings:
+        for body in ({"name": text, "role": text}, {"name": text, "addresses": [text]}, {text: text}, {"name": [text]}, {"name": {"a": text}}):
+            for path in ("/users", "/proxies", "/tokens", "/agent-configs", "/jobs"):
+                assert boss.call("POST", path, body)[0] in (201, 400, 409, 413), (path, body)
+        quoted = "".join(f"%{byte:02x}" for byte in text.encode()[:200])
+        for path in (f"/users/{quoted}", f"/agents/{quoted}", f"/runs/{quoted}/errors", f"/jobs?name={quoted}", f"/events?after={quoted}"):
+            assert boss.call("GET", path)[0] in (200, 400, 404), path
+    depth = 3000
+    assert boss.call("POST", "/users", None)[0] == 400
+    host, port = console.ui.rsplit(":", 1)
+    connection = http.client.HTTPSConnection(host, int(port), context=boss.context, timeout=20)
+    connection.request("POST", "/api/v1/users", "[" * depth + "]" * depth, {"Cookie": boss.cookie, "X-CSRF-Token": boss.csrf})
+    assert connection.getresponse().status == 400
+    assert boss.call("GET", "/users")[2]["items"][0]["name"] == "admin"
+
+
+def node(script, *arguments, timeout=180):
+    """A script of web/tests with a real browser. The page's packages are there: the console was built."""
+    done = subprocess.run(["node", f"tests/{script}", *map(str, arguments)], cwd=WEB, capture_output=True, text=True, timeout=timeout * fairlead.SLOW, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_page_is_small_and_whole():
+    """The first page within 150 KB, and nothing in it that the console's policy for browsers forbids."""
+    dist = WEB / "dist"
+    total = 0
+    for path in dist.rglob("*"):
+        if path.is_file():
+            total += len(subprocess.run(["gzip", "-9c", path], capture_output=True, check=True).stdout)
+    assert total <= 150_000
+    html = (dist / "index.html").read_text()
+    assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|style=", html)
+    assert not re.search(r"https?://(?!www\.w3\.org)", html)
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser")
+def test_story(world):
+    """A person who has never seen it: first login, proxy, agents, job, progress, approval, revocation, second factor, audit."""
+    console = world.console()
+    address = f"127.0.0.1:{fairlead.free_port()}"
+    folder = world.path("source")
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"file-{number}").write_bytes(bytes([number]) * 500_000)
+    out = world.path("from-the-page")
+    out.mkdir()
+    order = {"url": f"https://{console.ui}", "password": first_password(console), "out": str(out), "address": address,
+             "source": str(folder), "target": str(world.path("target")), "build": str(fairlead.BUILD)}
+    text = node("story.mjs", json.dumps(order), timeout=240)
+    assert "the whole story" in text
+    assert sorted(p.name for p in world.path("target").iterdir()) == sorted(p.name for p in folder.iterdir())
