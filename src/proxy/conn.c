@@ -218,6 +218,8 @@ void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *ab
         atomic_fetch_sub(&worker->proxy->strangers, 1);
     conn->session = NULL;
     control_done(conn);
+    if (conn->loads)
+        atomic_fetch_sub_explicit(&conn->loads->load, 1, memory_order_relaxed);
     account_close_leg(worker->proxy->accounts, conn->account);
     out_clear(conn);
     leg_close(conn->leg, told ? LEG_GRACEFUL : LEG_RESET);
@@ -322,7 +324,7 @@ static void take_join(struct conn *conn, const struct frame *frame)
     }
     memcpy(id.b, join.session, FL_ID_BYTES);
     enum close_reason reason = pair_join(worker->proxy->pair, &conn->party, &id, join.key, conn,
-                                         worker, worker_now(worker), &place);
+                                         worker_lightest(worker), worker_now(worker), &place);
     explicit_bzero(&join, sizeof(join));
     if (reason != CLOSE_DONE) {
         conn_close(conn, reason);
@@ -330,9 +332,11 @@ static void take_join(struct conn *conn, const struct frame *frame)
     }
     conn->session = place.session;
     conn->side = place.side;
+    conn->loads = place.session->home;
+    atomic_fetch_add_explicit(&conn->loads->load, 1, memory_order_relaxed);
     conn_move(conn, CONN_JOINING);
-    if (place.last && place.session->home == worker)
-        session_begin(place.session);
+    if (conn->loads == worker)
+        session_arrived(place.session, place.side);
 }
 
 static const struct {
@@ -392,8 +396,8 @@ static void read_frames(struct conn *conn)
     }
 }
 
-/* Our part of a session is on the thread where the other side waits: go there. */
-static void go_to_partner(struct conn *conn)
+/* Our session lives on another thread: go there. */
+static void go_home(struct conn *conn)
 {
     struct worker *worker = conn->worker;
     struct worker *home = conn->session->home;
@@ -422,7 +426,7 @@ static void settle(struct conn *conn)
         return;
     case CONN_JOINING:
         if (conn->session->home != conn->worker) {
-            go_to_partner(conn);
+            go_home(conn);
             return;
         }
         break;
@@ -476,7 +480,7 @@ void conn_arrive(struct conn *conn, struct worker *worker)
     else if (trust_is_denied(identity_trust(worker->proxy->identity), &conn->party.id))
         conn_close(conn, CLOSE_DENIED);
     else
-        session_begin(conn->session);
+        session_arrived(conn->session, conn->side);
 }
 
 void conn_greet(struct conn *conn, const fl_Joined *joined)

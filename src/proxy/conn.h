@@ -47,6 +47,7 @@ struct conn {
     uint32_t out_bytes;       /* of @out */
     struct control *control;  /* CONTROL */
     struct session *session;  /* JOINING, GREETING, SESSION */
+    struct worker *loads;     /* whose load it counts for, from JOINING on */
     struct account *account;  /* where it counts as a leg, from READY on; NULL for the console */
 };
 

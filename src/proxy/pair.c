@@ -185,11 +185,11 @@ static struct pair_key *key_find(struct pair *pair, const uint8_t key[static PAI
 }
 
 static void session_join(struct pair *pair, struct session *session, unsigned side,
-                         struct conn *conn, struct worker *worker, uint64_t now)
+                         struct conn *conn, struct worker *home, uint64_t now)
 {
     session->conn[side] = conn;
     if (session->state == SESSION_OFFERED) {
-        session->home = worker;
+        session->home = home;
         state_move(&session_table, &session->state, SESSION_HALF);
         return;
     }
@@ -214,18 +214,18 @@ static enum close_reason join_locked(struct pair *pair, const struct party *part
         return CLOSE_KEY_UNKNOWN;
     if (!party_equal(&session->party[side], party))
         return CLOSE_KEY_OWNER;
-    *ret_place = (struct pair_place){session, side, session->state == SESSION_HALF};
+    *ret_place = (struct pair_place){session, side};
     return CLOSE_DONE;
 }
 
 enum close_reason pair_join(struct pair *pair, const struct party *party, const struct fl_id *id,
                             const uint8_t key[static PAIR_KEY_BYTES], struct conn *conn,
-                            struct worker *worker, uint64_t now, struct pair_place *ret_place)
+                            struct worker *home, uint64_t now, struct pair_place *ret_place)
 {
     pthread_mutex_lock(&pair->lock);
     enum close_reason reason = join_locked(pair, party, id, key, now, ret_place);
     if (reason == CLOSE_DONE)
-        session_join(pair, ret_place->session, ret_place->side, conn, worker, now);
+        session_join(pair, ret_place->session, ret_place->side, conn, home, now);
     pthread_mutex_unlock(&pair->lock);
     return reason;
 }

@@ -41,11 +41,12 @@ struct session {
     unsigned state;              /* enum session_state; under the pair's lock until LIVE */
     struct pair_key key[2];      /* by side */
     struct conn *conn[2];        /* who joined; NULL before and after */
-    struct worker *home;         /* where the first to join waits, and the session will live */
+    struct worker *home;         /* on whose thread it lives, chosen when the first joins */
     uint64_t expires;            /* of the keys */
     uint64_t started;            /* both joined */
     struct session *prev, *next; /* OFFERED and HALF, oldest first */
     bool raw;                    /* LIVE: agreed, JOINED says so */
+    unsigned here;               /* set of sides (bits) that have come to @home; its thread only */
     unsigned greeted;            /* LIVE: set of sides (bits) that were told; 3: the pump runs */
     struct pump pump;
     struct rate_share share; /* LIVE: what the pump may draw */
@@ -77,20 +78,19 @@ enum close_reason pair_connect(struct pair *pair, const struct party *caller,
                                const struct party *callee, uint64_t now,
                                struct pair_offer *ret_offer);
 
-/* Where a JOIN led. */
+/* Where a JOIN led: go to session->home, whose thread owns the session once both sides are there.
+ */
 struct pair_place {
     struct session *session;
     unsigned side;
-    bool last; /* the other side had joined before: go to session->home, whose thread owns the
-                  session from now on */
 };
 
-/* pair_join - @conn of @worker, proved to be @party, shows @key for @session. Whatever comes of it,
- * the key is dead. Returns CLOSE_DONE, KEY_UNKNOWN or KEY_OWNER; *ret_place is set only on success.
- */
+/* pair_join - @conn, proved to be @party, shows @key for @session. Whatever comes of it, the key is
+ * dead. @home: where the session shall live, if this is the first to join. Returns CLOSE_DONE,
+ * KEY_UNKNOWN or KEY_OWNER; *ret_place is set only on success. */
 enum close_reason pair_join(struct pair *pair, const struct party *party,
                             const struct fl_id *session, const uint8_t key[static PAIR_KEY_BYTES],
-                            struct conn *conn, struct worker *worker, uint64_t now,
+                            struct conn *conn, struct worker *home, uint64_t now,
                             struct pair_place *ret_place);
 
 /* pair_leave - the conn of @side goes away before the session ran. On the thread of that conn.

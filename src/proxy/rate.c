@@ -5,7 +5,7 @@
 #define QUANTA_A_SECOND 100
 #define QUANTUM_MIN     (16 * 1024)  /* a whole frame and its header */
 #define QUANTUM_MAX     (256 * 1024) /* a turn of the pump, and a pipe */
-#define BURST_PART      8            /* of a second: what a bucket keeps while nobody takes */
+#define BURST_PART      10           /* of a second: what a bucket keeps while nobody takes */
 
 /* Far more than all tickets that can wait at one bucket: a step of the line that makes all of them
  * old. There is room for 2^24 steps. */
@@ -47,7 +47,7 @@ uint64_t rate_quantum(const struct rate_line *line)
 /* What a bucket has at most: enough that a timer which comes late costs nothing. */
 static uint64_t burst(const struct rate_line *line)
 {
-    uint64_t part = line->rate / BURST_PART, least = 2 * rate_quantum(line);
+    uint64_t part = line->rate / BURST_PART, least = rate_quantum(line);
     return part > least ? part : least;
 }
 

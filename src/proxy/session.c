@@ -91,7 +91,7 @@ static void refuse_raw(struct session *session)
     conn_close(callee, CLOSE_NO_RAW); /* the session goes with it */
 }
 
-void session_begin(struct session *session)
+static void begin(struct session *session)
 {
     struct worker *worker = session->home;
     session->pump.pool = &worker->pool;
@@ -110,6 +110,13 @@ void session_begin(struct session *session)
     greet(session, 0);
     if (!conn_is_closed(callee)) /* else the session is gone */
         greet(session, 1);
+}
+
+void session_arrived(struct session *session, unsigned side)
+{
+    session->here |= 1u << side;
+    if (session->here == 3)
+        begin(session);
 }
 
 static uint64_t session_bytes(const struct session *session)

@@ -6,9 +6,9 @@
 #include "proxy/conn.h"
 #include "proxy/pair.h"
 
-/* session_begin - both sides have joined, and both conns are on this thread; a side that is gone by
- * now ends it. */
-void session_begin(struct session *session);
+/* session_arrived - the conn of @side has joined and is on this thread, the session's home. With
+ * the second one it begins; a side that is gone by then ends it. */
+void session_arrived(struct session *session, unsigned side);
 
 /* session_greeted - JOINED has left for @side. Bytes flow once it has for both. */
 void session_greeted(struct session *session, unsigned side);

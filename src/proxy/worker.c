@@ -287,6 +287,22 @@ void worker_drain(struct worker *worker)
     }
 }
 
+struct worker *worker_lightest(struct worker *worker)
+{
+    const struct proxy *proxy = worker->proxy;
+    struct worker *best = worker;
+    unsigned least = atomic_load_explicit(&worker->load, memory_order_relaxed);
+
+    for (unsigned i = 0; i < proxy->count; i++) {
+        unsigned load = atomic_load_explicit(&proxy->workers[i]->load, memory_order_relaxed);
+        if (load >= least)
+            continue;
+        best = proxy->workers[i];
+        least = load;
+    }
+    return best;
+}
+
 static void tick_list(struct conn *list, uint64_t now)
 {
     struct conn *conn;

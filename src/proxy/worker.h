@@ -55,6 +55,7 @@ struct worker {
     struct proxy_settings settings; /* own copy of the current version */
     struct rate_table rates;        /* the same of what follows from it */
     unsigned settings_epoch;        /* which one it is */
+    atomic_uint load;               /* legs whose session is or will be here; any thread */
     struct wheel held;              /* sessions that wait for their share of a rate */
     uint64_t due;                   /* of the first of them; WHEEL_NEVER */
     pthread_mutex_t lock;           /* of the mailbox */
@@ -84,6 +85,10 @@ void worker_reap(struct worker *worker);
  * @held takes it back. On the worker's thread. worker_resume - the time has come for some. */
 void worker_hold(struct worker *worker, struct wheel_entry *entry, uint64_t due);
 void worker_resume(struct worker *worker);
+
+/* worker_lightest - where a session should live that begins at @worker: the one with the fewest, so
+ * that each has the same share of a processor. */
+struct worker *worker_lightest(struct worker *worker);
 
 /* worker_stop - close every conn with SHUTDOWN, told. worker_idle - no conn is left. */
 void worker_stop(struct worker *worker);

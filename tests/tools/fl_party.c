@@ -17,6 +17,8 @@
  * time, "ended ERROR" flow FROM TO BYTES               send a pattern from one leg to the other and
  * compare -> ok | what went wrong fill LEG MAX                     send until the leg takes no more
  * for 300 ms -> number of bytes taken close LEG [reset]
+ *   race WARM MS FROM TO [FROM TO …]   send on all pairs as fast as they take it, for WARM ms
+ * uncounted, then MS ms -> microseconds that it took, bytes of each pair
  */
 #include <gnutls/gnutls.h>
 #include <stdio.h>
@@ -54,7 +56,8 @@ struct id {
 struct party_leg {
     char name[32];
     struct leg *leg;
-    unsigned events; /* seen so far */
+    unsigned events;    /* seen so far */
+    uint64_t sent, got; /* in races */
     uint8_t buffer[LEG_BUFFER];
 };
 
@@ -626,6 +629,69 @@ static void cmd_flow(char **word, int count)
                (unsigned long long)got);
 }
 
+/* One of the sessions of a race. */
+struct runner {
+    struct party_leg *from, *to;
+    int error;
+};
+
+/* What its legs can do now, so much at most that the others get their turn. */
+static void runner_turn(struct runner *runner)
+{
+    struct party_leg *from = runner->from, *to = runner->to;
+    int rc = 0;
+    if (from->events & LEG_WRITABLE)
+        rc = offer(from->leg, &from->sent, from->sent + 16 * FRAME_BODY_MAX);
+    if ((rc == 0 || rc == -EAGAIN) && (to->events & LEG_READABLE))
+        rc = take(to, &to->got);
+    if ((from->events | to->events) & LEG_FAILED)
+        rc = -FL_EPEER;
+    if (rc && rc != -EAGAIN)
+        runner->error = rc;
+    from->events = to->events = 0;
+    leg_want(from->leg, LEG_WRITABLE);
+    leg_want(to->leg, LEG_READABLE);
+}
+
+/* All run for @ms. Returns the microseconds that it took. */
+static uint64_t run_race(struct runner *runner, unsigned count, unsigned ms)
+{
+    uint64_t start = clock_now();
+    bool late = false;
+    timer.data = &late;
+    uv_update_time(&loop);
+    (void)uv_timer_start(&timer, on_timer, ms, 0);
+    while (!late) {
+        (void)uv_run(&loop, UV_RUN_ONCE);
+        for (unsigned i = 0; i < count; i++)
+            runner_turn(&runner[i]);
+    }
+    return clock_now() - start;
+}
+
+/* First for @warm ms, uncounted, until all buffers on the way are full. */
+static void cmd_race(char **word, int count)
+{
+    static struct runner runner[WORDS / 2];
+    unsigned runners = (unsigned)(count - 3) / 2;
+    for (unsigned i = 0; i < runners; i++)
+        runner[i] = (struct runner){find_leg(word[3 + 2 * i]), find_leg(word[4 + 2 * i])};
+    (void)run_race(runner, runners, (unsigned)atoi(word[1]));
+    uint64_t before[WORDS / 2];
+    for (unsigned i = 0; i < runners; i++)
+        before[i] = runner[i].to->got;
+    printf("%llu", (unsigned long long)run_race(runner, runners, (unsigned)atoi(word[2])));
+    for (unsigned i = 0; i < runners; i++) {
+        if (runner[i].error)
+            printf(" %s", error_name(runner[i].error));
+        else
+            printf(" %llu", (unsigned long long)(runner[i].to->got - before[i]));
+        leg_want(runner[i].from->leg, 0);
+        leg_want(runner[i].to->leg, 0);
+    }
+    puts("");
+}
+
 static void cmd_fill(char **word, int count)
 {
     struct party_leg *party = find_leg(word[1]);
@@ -682,6 +748,7 @@ static const struct {
     {"recv", 2, cmd_recv},
     {"flow", 4, cmd_flow},
     {"fill", 3, cmd_fill},
+    {"race", 5, cmd_race},
     {"close", 2, cmd_close},
 };
 

@@ -379,6 +379,56 @@ static void session_on(unsigned wa, unsigned wb)
     assert_int_equal(pair_count(rig.proxy.pair), 0);
 }
 
+static unsigned load(unsigned i)
+{
+    return atomic_load(&rig.worker[i].load);
+}
+
+/* All legs come to one worker, the sessions live on both. */
+static void sessions_are_spread(void **state)
+{
+    struct end legs[6][2];
+    end_register(&a, &rig, 0, alice);
+    end_register(&b, &rig, 0, bob);
+    for (unsigned i = 0; i < 6; i++) {
+        end_session(&a, alice, &b, bob, &legs[i][0], 0, &legs[i][1], 0);
+        end_data(&legs[i][0], "hello", 5);
+        end_expect(&legs[i][1], FRAME_DATA, NULL, NULL);
+    }
+    assert_int_equal(load(0), 6);
+    assert_int_equal(load(1), 6);
+    for (unsigned i = 0; i < 6; i++) {
+        end_close(&legs[i][0]);
+        end_close(&legs[i][1]);
+    }
+    assert_int_equal(load(0) + load(1), 0);
+}
+
+/* The first to join is on its way to the session's home, or waits there, when it dies. */
+static void first_to_join_is_lost(void **state)
+{
+    fl_Offer offer;
+    fl_Invite invite;
+    end_register(&a, &rig, 0, alice);
+    end_register(&b, &rig, 1, bob);
+    atomic_fetch_add(&rig.worker[0].load, 10);
+    end_connect(&a, identity_party(bob));
+    end_expect(&a, FRAME_OFFER, fl_Offer_fields, &offer);
+    end_expect(&b, FRAME_INVITE, fl_Invite_fields, &invite);
+    end_prove(&d, &rig, 0, alice);
+    end_prove(&e, &rig, 0, bob);
+    end_join(&d, offer.session, offer.key);
+    assert_int_equal(load(1), 1);
+    leg_close(d.leg, LEG_RESET);
+    d.leg = NULL;
+    rig_run(&rig, 5 * RIG_DELAY);
+    assert_int_equal(load(1), 0);
+    end_join(&e, invite.session, invite.key);
+    end_expect_status(&e, CLOSE_KEY_UNKNOWN);
+    assert_int_equal(pair_count(rig.proxy.pair), 0);
+    atomic_fetch_sub(&rig.worker[0].load, 10);
+}
+
 static void session_on_one_worker(void **state)
 {
     session_on(0, 0);
@@ -521,6 +571,8 @@ int main(void)
         CONN_TEST(denied_in_parts),
         CONN_TEST(denied_out_of_order),
         CONN_TEST(reports),
+        CONN_TEST(sessions_are_spread),
+        CONN_TEST(first_to_join_is_lost),
         CONN_TEST(session_on_one_worker),
         CONN_TEST(early_data),
         CONN_TEST(loss_of_control_legs),

@@ -42,6 +42,8 @@ struct st_session {
     struct st_session *prev, *next; /* OFFERED and HALF, oldest first; LIVE: of the home */
     struct leg *leg[2];             /* LIVE, begun: owned */
     struct pump pump;
+    struct rate_share share; /* of the proxy's rates; devices have no account */
+    struct wheel_entry held; /* while the pump waits for that */
 };
 
 struct st_pair;

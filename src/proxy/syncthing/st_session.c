@@ -1,5 +1,7 @@
 #include "proxy/syncthing/st_session.h"
 
+#include <stddef.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -37,6 +39,7 @@ void st_session_end(struct st_session *session, enum close_reason reason, unsign
 
     log_end(session, reason, side);
     pump_stop(&session->pump);
+    wheel_remove(&part->worker->held, &session->held);
     for (unsigned i = 0; i < 2; i++) {
         counters_end(&part->worker->counters, reason_for(reason, side, i));
         leg_close(session->leg[i], reason == CLOSE_DONE ? LEG_GRACEFUL : LEG_RESET);
@@ -45,20 +48,40 @@ void st_session_end(struct st_session *session, enum close_reason reason, unsign
     st_pair_end(part->relay->pair, session);
 }
 
-static void on_leg(void *ctx, struct leg *leg, unsigned events)
+/* After the pump has moved something: @before is session_bytes() of before, @over what it
+ * returned. */
+static void account_for(struct st_session *session, uint64_t before, int over,
+                        const struct pump_end *end)
 {
-    struct st_session *session = ctx;
     struct st_worker *part = session->home;
-    struct pump_end end = {0};
-    uint64_t before = session_bytes(session);
-    int over =
-        pump_event(&session->pump, leg == session->leg[1], events, worker_now(part->worker), &end);
-    uint64_t moved = session_bytes(session) - before;
+    uint64_t moved = session_bytes(session) - before, due = pump_due(&session->pump);
 
     counters_add(&part->worker->counters, COUNTER_BYTES, moved);
     counters_bump(&part->bytes, moved);
     if (over)
-        st_session_end(session, end.reason, end.side);
+        st_session_end(session, end->reason, end->side);
+    else if (due && due != session->held.due)
+        worker_hold(part->worker, &session->held, due);
+}
+
+static void on_leg(void *ctx, struct leg *leg, unsigned events)
+{
+    struct st_session *session = ctx;
+    struct pump_end end = {0};
+    uint64_t before = session_bytes(session), now = worker_now(session->home->worker);
+    int over = pump_event(&session->pump, leg == session->leg[1], events, now, &end);
+    account_for(session, before, over, &end);
+}
+
+/* It waited for its share of a rate, and that may be there. */
+static void resume(struct wheel_entry *entry)
+{
+    struct st_session *session =
+        (struct st_session *)((char *)entry - offsetof(struct st_session, held));
+    struct pump_end end = {0};
+    uint64_t before = session_bytes(session);
+    int over = pump_resume(&session->pump, worker_now(session->home->worker), &end);
+    account_for(session, before, over, &end);
 }
 
 /* One of the connections cannot become a leg: neither runs. */
@@ -97,6 +120,9 @@ void st_session_begin(struct st_session *session)
     counters_add(&worker->counters, COUNTER_SESSIONS, 1);
     pump_start_raw(&session->pump, session->leg[0], session->leg[1], &worker->pool, &worker->pipes,
                    worker_now(worker));
+    rate_share_init(&session->share, &worker->rates, NULL, NULL, &worker->proxy->bucket);
+    pump_limit(&session->pump, &session->share);
+    session->held.wake = resume;
 }
 
 void st_session_tick(struct st_session *session, uint64_t now)
