@@ -335,6 +335,14 @@ static void stop_workers(struct server *server)
     }
 }
 
+/* Settings that the console changes while the proxy runs. */
+static void apply(void *ctx, const struct proxy_config *live, uint64_t version, uint64_t now)
+{
+    struct server *server = ctx;
+    proxy_config_apply(&server->proxy, live, version, now);
+    st_server_apply(server->syncthing, live);
+}
+
 static int serve(struct server *server, const struct proxy_config *config)
 {
     struct proxy_settings settings;
@@ -343,8 +351,7 @@ static int serve(struct server *server, const struct proxy_config *config)
     int rc = proxy_init(&server->proxy, server->identity, &settings);
     if (rc)
         return rc;
-    rc = reconfig_new(config, server->proxy.boot, proxy_config_apply, &server->proxy,
-                      &server->proxy.reconfig);
+    rc = reconfig_new(config, server->proxy.boot, apply, server, &server->proxy.reconfig);
     if (rc) {
         proxy_done(&server->proxy);
         return rc;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "identity/tls.h"
+#include "proxy/syncthing/st_device.h"
 
 #define LISTEN_MAX  16
 #define ALLOW_MAX   100000
@@ -58,7 +59,7 @@ static const struct config_key limit_keys[] = {
 static const struct config_key syncthing_keys[] = {
     {"listen", CONFIG_STRINGS, ST_AT(listen), CONFIG_ADDRESS, 1, LISTEN_MAX,
      .help = "addresses to serve Syncthing devices on (none)"},
-    {"allow", CONFIG_STRINGS, ST_AT(allow), .min = 0, .max = ALLOW_MAX,
+    {"allow", CONFIG_STRINGS, ST_AT(allow), CONFIG_LIVE, 0, ALLOW_MAX,
      .help = "device ids that may wait and call here, or \"any\" (nobody)"},
     {"token", CONFIG_STRING, ST_AT(token), CONFIG_SECRET,
      .help = "what devices must have in their relay's URL to wait here (none)"},
@@ -114,7 +115,7 @@ const struct config_key proxy_config_keys[] = {
      .help = "what is refused, and when"},
     {"drain", CONFIG_GROUP, AT(drain), CONFIG_LIVE, .keys = drain_keys,
      .help = "take leave of agents before maintenance"},
-    {"syncthing", CONFIG_GROUP, AT(syncthing), .keys = syncthing_keys,
+    {"syncthing", CONFIG_GROUP, AT(syncthing), CONFIG_LIVE, .keys = syncthing_keys,
      .help = "relay for Syncthing devices"},
     {"log", CONFIG_GROUP, AT(log), CONFIG_LIVE, .keys = log_keys, .help = "what is logged"},
     {0},
@@ -171,6 +172,21 @@ static int check_alternates(const struct proxy_config *config, char *what, size_
     return 0;
 }
 
+static int check_devices(const struct proxy_config *config, char *what, size_t cap)
+{
+    const struct config_strings *allow = &config->syncthing.allow;
+    struct st_device device;
+
+    for (size_t i = 0; i < allow->count; i++) {
+        if (!strcmp(allow->item[i], "any") || st_device_parse(allow->item[i], &device) == 0)
+            continue;
+        (void)snprintf(what, cap, "expected device ids of Syncthing or \"any\", got \"%.80s\"",
+                       allow->item[i]);
+        return -FL_ECONFIG;
+    }
+    return 0;
+}
+
 /* What the table of keys cannot check. Returns the key whose value is wrong, or NULL. */
 static const char *wrong_key(const struct proxy_config *config, char *what, size_t cap)
 {
@@ -180,6 +196,7 @@ static const char *wrong_key(const struct proxy_config *config, char *what, size
     } checks[] = {
         {"limits.schedule", check_schedule},
         {"drain.alternates", check_alternates},
+        {"syncthing.allow", check_devices},
     };
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         if (checks[i].check(config, what, cap))

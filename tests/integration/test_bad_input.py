@@ -50,7 +50,7 @@ CASES = {
             ("out of range", ["daily 08:00-18:00 rate_proxy=1"] * 33),
         ], **LOG,
         "syncthing": GROUP, "syncthing.listen": [*ADDRESSES, ("out of range", ["127.0.0.1:1"] * 17)],
-        "syncthing.allow": [("wrong type", 5), ("wrong type", [5])], "syncthing.token": [("wrong type", [SECRET]), ("wrong type", {"x": SECRET})],
+        "syncthing.allow": [("wrong type", 5), ("wrong type", [5]), ("out of range", ["any", "nobody"]), ("out of range", "S5FTFQ6")], "syncthing.token": [("wrong type", [SECRET]), ("wrong type", {"x": SECRET})],
         "syncthing.status": ADDRESS, "syncthing.announce": ADDRESS, "syncthing.certificate": SECRETS,
     }),
     "fairlead-agent": ("agent.json", {"management_server": {"host": "127.0.0.1:1", "cert_authority_fingerprint": "ab" * 32}}, {

@@ -54,24 +54,41 @@ struct st_server {
 
 /* --- configuration ------------------------------------------------------------------------- */
 
-static int read_allow(struct st_server *server, const char *path, char *message, size_t cap)
+/* @allow, which proxy_config_check() has passed, as ids; the word "any" apart. Returns 0 or
+ * -ENOMEM; *ret_devices is the caller's. */
+static int read_allow(const struct config_strings *allow, struct st_device **ret_devices,
+                      size_t *ret_count, bool *ret_any)
 {
-    const struct config_strings *allow = &server->config->syncthing.allow;
-    server->allow = calloc(allow->count ? allow->count : 1, sizeof(*server->allow));
-    if (!server->allow)
+    struct st_device *devices = calloc(allow->count ? allow->count : 1, sizeof(*devices));
+    if (!devices)
         return -ENOMEM;
-    server->options.allow = server->allow;
+    *ret_count = 0;
+    *ret_any = false;
     for (size_t i = 0; i < allow->count; i++) {
-        const char *text = allow->item[i];
-        if (!strcmp(text, "any"))
-            server->options.allow_any = true;
-        else if (st_device_parse(text, &server->allow[server->options.allow_count]) == 0)
-            server->options.allow_count++;
-        else
-            return config_blame(path, "syncthing.allow", message, cap,
-                                "\"%s\" is neither a device id nor \"any\"", text);
+        if (!strcmp(allow->item[i], "any"))
+            *ret_any = true;
+        else if (st_device_parse(allow->item[i], &devices[*ret_count]) == 0)
+            ++*ret_count;
     }
+    *ret_devices = devices;
     return 0;
+}
+
+void st_server_apply(struct st_server *server, const struct proxy_config *live)
+{
+    struct st_device *devices;
+    size_t count;
+    bool any;
+
+    if (!server || !server->running)
+        return;
+    int rc = read_allow(&live->syncthing.allow, &devices, &count, &any);
+    if (rc == 0) {
+        rc = st_allow_set(&server->relay, devices, count, any);
+        free(devices);
+    }
+    if (rc)
+        log_error("the list of Syncthing devices stays as it was", LF_ERR(rc));
 }
 
 /* An invitation has room for an address, not for a name; with a name, or none, devices join where
@@ -116,7 +133,9 @@ int st_server_new(const struct proxy_config *config, const char *path,
     server->config = config;
     server->options.token = config->syncthing.token;
     (void)snprintf(message, cap, "%s", error_text(-ENOMEM));
-    int rc = read_allow(server, path, message, cap);
+    int rc = read_allow(&config->syncthing.allow, &server->allow, &server->options.allow_count,
+                        &server->options.allow_any);
+    server->options.allow = server->allow;
     if (rc == 0)
         rc = read_announce(server);
     if (rc == 0)
@@ -334,9 +353,4 @@ void st_server_free(struct st_server *server)
     free(server->door);
     free(server->allow);
     free(server);
-}
-
-struct st_relay *st_server_relay(struct st_server *server)
-{
-    return server ? &server->relay : NULL;
 }

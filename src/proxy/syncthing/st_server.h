@@ -26,7 +26,8 @@ void st_server_announce(const struct st_server *server);
 /* st_server_free - after all workers are done, before proxy_done(). NULL is fine. */
 void st_server_free(struct st_server *server);
 
-/* st_server_relay - for st_allow_set() while it runs; NULL when there is none. */
-struct st_relay *st_server_relay(struct st_server *server);
+/* st_server_apply - the list of devices that @live has holds from now on. Any thread; NULL is fine.
+ */
+void st_server_apply(struct st_server *server, const struct proxy_config *live);
 
 #endif

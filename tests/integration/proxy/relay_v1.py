@@ -167,6 +167,11 @@ def session(port, caller, waiting, target):
     return enter(port, mine), enter(port, theirs)
 
 
+def listens(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Strelaysrv:
     """Debian's relay, for the same script."""
 
@@ -178,6 +183,8 @@ class Strelaysrv:
             "strelaysrv", "-pools", "", "-listen", f"127.0.0.1:{self.port}", "-status-srv", f"127.0.0.1:{status}", "-keys", folder]).start()
         self.status = status
         self.id = self.program.wait_log(r"id=([A-Z2-7-]+)").group(1)
+        for port in (self.port, status):  # the line comes before they are open
+            fairlead.until("strelaysrv listens", lambda at=port: listens(at))
 
 
 class Ours:

@@ -13,6 +13,7 @@ import fairlead
 import pytest
 import relay_v1 as v1
 from party import Rig
+from test_reconfig import change
 
 pytestmark = [pytest.mark.tsan, pytest.mark.asan]
 
@@ -363,6 +364,20 @@ def test_limits(make, devices):
     fairlead.until("a free place", lambda: v1.ask(relay.port, ann, ben.raw)[0] == v1.INVITATION)
 
 
+def test_console_changes_the_list(make, devices):
+    ann, ben, _ = devices
+    relay = make(allow=[ann.id, ben.id])
+    waiting, other = v1.joined(relay.port, ben), v1.joined(relay.port, ann)
+    a, b = v1.session(relay.port, ann, waiting, ben)
+    console = relay.rig.register("cons")
+    assert change(relay.rig, console, 1, syncthing={"allow": ["nobody"]})[1] == "refused"
+    assert change(relay.rig, console, 2, syncthing={"allow": [ben.id]})[1] == "waiting"
+    assert other.ended() and a.ended() and b.ended()
+    assert v1.ask(relay.port, ann, ben.raw)[1][:4] == b"\0\0\0\1"
+    assert v1.ask(relay.port, ben, ben.raw)[0] == v1.INVITATION
+    assert change(relay.rig, console, 3, syncthing={"token": "x"})[1] == "refused"
+
+
 def test_announced_address(make, devices):
     relay = make(announce="192.0.2.7:4433")
     assert relay.rig.proxy.wait_log(r"relay://192\.0\.2\.7:4433/\?id=" + relay.id)
@@ -444,7 +459,7 @@ def test_status_gives_nothing_else(status):
         assert sock.recv(1) == b"", "a silent visitor may stay"
 
 
-@pytest.mark.parametrize("key, value", [("allow", ["nobody"]), ("allow", "S5FTFQ6-NPX7Y2B-4WJGSVI-EYFKARY-3H6ZM4F-6AJVNRN-UTQKORM-TIJNVQ4"),
+@pytest.mark.parametrize("key, value", [("allow", "S5FTFQ6-NPX7Y2B-4WJGSVI-EYFKARY-3H6ZM4F-6AJVNRN-UTQKORM-TIJNVQ4"),
                                         ("certificate", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")])
 def test_bad_configuration(world, key, value):
     rig = Rig(world, syncthing={"listen": "127.0.0.1:0", key: value})
