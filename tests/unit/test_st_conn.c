@@ -178,6 +178,8 @@ static void bench_close(struct bench *bench)
         assert_null(bench->part[i].sessions);
         bench->rig.worker[i].guests = NULL;
     }
+    for (unsigned i = 0; i < RIG_WORKERS; i++)
+        assert_int_equal(atomic_load(&bench->rig.worker[i].load), 0);
     st_relay_done(&bench->relay);
     rig_done(&bench->rig);
 }
@@ -400,6 +402,28 @@ static void session_on_two_workers(void **state)
     bench_close(&bench);
 }
 
+/* Wherever the connections come in, sessions are spread over the workers. */
+static void sessions_are_spread(void **state)
+{
+    struct client *side[2][2];
+    uint8_t key[2][ST_KEY_BYTES];
+    bench_open(&bench, NULL);
+    struct client *waiting = joined(&bench, 0, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        call(&bench, waiting, 1, 2, key);
+        for (unsigned k = 0; k < 2; k++)
+            side[i][k] = enter(&bench, 0, key[k]);
+        rig_run(&bench.rig, 5 * RIG_DELAY);
+        data(side[i][0], side[i][1], "hello");
+        data(side[i][1], side[i][0], "hello yourself");
+    }
+    for (unsigned i = 0; i < RIG_WORKERS; i++) {
+        assert_non_null(bench.part[i].sessions);
+        assert_int_equal(atomic_load(&bench.rig.worker[i].load), 2);
+    }
+    bench_close(&bench);
+}
+
 static void half_close_and_end(void **state)
 {
     struct client *side[2];
@@ -594,6 +618,7 @@ int main(void)
         cmocka_unit_test(silence_has_deadlines),
         cmocka_unit_test(waiting_device_is_kept_alive),
         cmocka_unit_test(session_on_two_workers),
+        cmocka_unit_test(sessions_are_spread),
         cmocka_unit_test(half_close_and_end),
         cmocka_unit_test(keys_die_after_use_and_with_time),
         cmocka_unit_test(partner_gone),

@@ -157,8 +157,10 @@ void st_conn_close(struct st_conn *conn, enum close_reason reason)
         log_end(conn, reason);
     counters_end(&worker_of(conn)->counters, reason);
     unregister(conn);
-    if (conn->session)
+    if (conn->session) {
+        atomic_fetch_sub_explicit(&conn->session->home->worker->load, 1, memory_order_relaxed);
         st_pair_leave(conn->part->relay->pair, conn->session, conn->side);
+    }
     conn->session = NULL;
     st_link_close(conn->link);
     retire(conn, ST_CLOSED);
@@ -256,8 +258,8 @@ static void refuse_full(struct st_conn *conn)
         hang_up(conn, CLOSE_FULL);
 }
 
-/* The session is on the thread where the other side waits: go there. */
-static void go_to_partner(struct st_conn *conn)
+/* Our session lives on another thread: go there. */
+static void go_home(struct st_conn *conn)
 {
     struct st_worker *part = conn->part;
 
@@ -284,7 +286,7 @@ static void settle(struct st_conn *conn)
     if (st_conn_is_over(conn))
         return;
     if (conn->state == ST_WAIT && conn->session->home != conn->part)
-        go_to_partner(conn);
+        go_home(conn);
     else
         st_link_want(conn->link, reads);
 }
@@ -462,19 +464,21 @@ void st_conn_arrive(struct st_conn *conn, struct st_worker *part)
     if (st_link_attach(conn->link, part->worker->env.loop))
         st_conn_close(conn, CLOSE_LOCAL);
     else
-        st_session_begin(conn->session);
+        st_session_arrived(conn->session, conn->side);
 }
 
 /* The answer goes into the socket here, before the session can put a byte of the peer behind it. */
 static void take_place(struct st_conn *conn, const struct st_place *place)
 {
-    conn->session = place->session;
+    struct st_session *session = place->session;
+    conn->session = session;
     conn->side = place->side;
-    conn->device = place->session->device[place->side];
+    conn->device = session->device[place->side];
+    atomic_fetch_add_explicit(&session->home->worker->load, 1, memory_order_relaxed);
     become_known(conn);
     move(conn, ST_WAIT);
-    if (respond(conn, ST_SUCCESS, NULL) && place->last && place->session->home == conn->part)
-        st_session_begin(place->session); /* else settle() takes it there */
+    if (respond(conn, ST_SUCCESS, NULL) && session->home == conn->part)
+        st_session_arrived(session, conn->side); /* else settle() takes it there */
 }
 
 static void take_join_session(struct st_conn *conn, size_t len)
@@ -484,8 +488,8 @@ static void take_join_session(struct st_conn *conn, size_t len)
     if (st_get_opaque(conn->payload, len, &key)) {
         st_conn_close(conn, CLOSE_FRAME);
     } else if (key.len != ST_KEY_BYTES ||
-               st_pair_join(conn->part->relay->pair, key.data, conn, conn->part, conn_now(conn),
-                            &place) != CLOSE_DONE) {
+               st_pair_join(conn->part->relay->pair, key.data, conn, st_relay_lightest(conn->part),
+                            conn_now(conn), &place) != CLOSE_DONE) {
         refuse(conn, ST_NOT_FOUND, NULL, CLOSE_KEY_UNKNOWN);
     } else {
         explicit_bzero(conn->payload, len);

@@ -212,11 +212,11 @@ enum close_reason st_pair_connect(struct st_pair *pair, const struct st_device *
 }
 
 static void session_join(struct st_pair *pair, struct st_session *session, unsigned side,
-                         struct st_conn *conn, struct st_worker *worker, uint64_t now)
+                         struct st_conn *conn, struct st_worker *home, uint64_t now)
 {
     session->conn[side] = conn;
     if (session->state == SESSION_OFFERED) {
-        session->home = worker;
+        session->home = home;
         state_move(&session_table, &session->state, SESSION_HALF);
         return;
     }
@@ -239,18 +239,18 @@ static enum close_reason join_locked(struct st_pair *pair, const uint8_t key[sta
     key_kill(pair, found);
     if (now >= session->expires)
         return CLOSE_KEY_UNKNOWN;
-    *ret_place = (struct st_place){session, side, session->state == SESSION_HALF};
+    *ret_place = (struct st_place){session, side};
     return CLOSE_DONE;
 }
 
 enum close_reason st_pair_join(struct st_pair *pair, const uint8_t key[static ST_KEY_BYTES],
-                               struct st_conn *conn, struct st_worker *worker, uint64_t now,
+                               struct st_conn *conn, struct st_worker *home, uint64_t now,
                                struct st_place *ret_place)
 {
     pthread_mutex_lock(&pair->lock);
     enum close_reason reason = join_locked(pair, key, now, ret_place);
     if (reason == CLOSE_DONE)
-        session_join(pair, ret_place->session, ret_place->side, conn, worker, now);
+        session_join(pair, ret_place->session, ret_place->side, conn, home, now);
     pthread_mutex_unlock(&pair->lock);
     return reason;
 }

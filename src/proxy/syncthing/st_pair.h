@@ -32,13 +32,14 @@ struct st_key {
 };
 
 struct st_session {
-    struct st_device device[2];     /* 0: caller, 1: callee */
-    unsigned state;                 /* enum session_state; under the pair's lock until LIVE */
-    struct st_key key[2];           /* by side */
-    struct st_conn *conn[2];        /* who joined, until the session has their legs */
-    struct st_worker *home;         /* where the first to join waits, and the session will live */
-    uint64_t expires;               /* of the keys */
-    uint64_t started;               /* both joined */
+    struct st_device device[2]; /* 0: caller, 1: callee */
+    unsigned state;             /* enum session_state; under the pair's lock until LIVE */
+    struct st_key key[2];       /* by side */
+    struct st_conn *conn[2];    /* who joined, until the session has their legs */
+    struct st_worker *home;     /* on whose thread it lives, chosen when the first joins */
+    unsigned here;              /* set of sides (bits) that have come to @home; its thread only */
+    uint64_t expires;           /* of the keys */
+    uint64_t started;           /* both joined */
     struct st_session *prev, *next; /* OFFERED and HALF, oldest first; LIVE: of the home */
     struct leg *leg[2];             /* LIVE, begun: owned */
     struct pump pump;
@@ -62,13 +63,12 @@ enum close_reason st_pair_connect(struct st_pair *pair, const struct st_device *
 struct st_place {
     struct st_session *session;
     unsigned side;
-    bool last; /* the other side had joined before: go to session->home */
 };
 
-/* st_pair_join - @conn of @worker shows @key, which is dead afterwards. Returns CLOSE_DONE or
- * KEY_UNKNOWN; *ret_place is set only on success. */
+/* st_pair_join - @conn shows @key, which is dead afterwards. The first to join has the session live
+ * at @home. Returns CLOSE_DONE or KEY_UNKNOWN; *ret_place is set only on success. */
 enum close_reason st_pair_join(struct st_pair *pair, const uint8_t key[static ST_KEY_BYTES],
-                               struct st_conn *conn, struct st_worker *worker, uint64_t now,
+                               struct st_conn *conn, struct st_worker *home, uint64_t now,
                                struct st_place *ret_place);
 
 /* st_pair_leave - the conn of @side goes away before the session began; on that conn's thread.

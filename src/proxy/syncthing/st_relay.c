@@ -249,6 +249,16 @@ static struct st_worker *part_of(struct worker_guest *guest)
     return container_of(guest, struct st_worker, guest);
 }
 
+struct st_worker *st_relay_lightest(struct st_worker *part)
+{
+    const struct worker *worker = worker_lightest(part->worker);
+    for (unsigned i = 0; i < part->relay->count; i++) {
+        if (part->relay->part[i]->worker == worker)
+            return part->relay->part[i];
+    }
+    return part;
+}
+
 static void tick_conns(struct st_conn *list, uint64_t now)
 {
     struct st_conn *conn, *next; /* a conn may change lists in its tick */

@@ -83,6 +83,9 @@ bool st_relay_token_fits(const struct st_relay *relay, const uint8_t *token, siz
 /* st_relay_bytes - forwarded by all parts. */
 uint64_t st_relay_bytes(const struct st_relay *relay);
 
+/* st_relay_lightest - the part where a session should live that begins at @part. */
+struct st_worker *st_relay_lightest(struct st_worker *part);
+
 /* st_relay_kill - end all sessions of @device. Any worker's thread. */
 void st_relay_kill(struct st_relay *relay, const struct st_device *device);
 

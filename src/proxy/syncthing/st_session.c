@@ -45,6 +45,7 @@ void st_session_end(struct st_session *session, enum close_reason reason, unsign
         leg_close(session->leg[i], reason == CLOSE_DONE ? LEG_GRACEFUL : LEG_RESET);
     }
     DL_DELETE(part->sessions, session);
+    atomic_fetch_sub_explicit(&part->worker->load, 2, memory_order_relaxed);
     st_pair_end(part->relay->pair, session);
 }
 
@@ -93,10 +94,11 @@ static void give_up(struct st_session *session)
         if (session->leg[i])
             leg_close(session->leg[i], LEG_RESET);
     }
+    atomic_fetch_sub_explicit(&part->worker->load, 2, memory_order_relaxed);
     st_pair_end(part->relay->pair, session);
 }
 
-void st_session_begin(struct st_session *session)
+static void begin(struct st_session *session)
 {
     struct st_worker *part = session->home;
     struct worker *worker = part->worker;
@@ -123,6 +125,13 @@ void st_session_begin(struct st_session *session)
     rate_share_init(&session->share, &worker->rates, NULL, NULL, &worker->proxy->bucket);
     pump_limit(&session->pump, &session->share);
     session->held.wake = resume;
+}
+
+void st_session_arrived(struct st_session *session, unsigned side)
+{
+    session->here |= 1u << side;
+    if (session->here == 3)
+        begin(session);
 }
 
 void st_session_tick(struct st_session *session, uint64_t now)

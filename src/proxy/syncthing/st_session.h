@@ -4,9 +4,9 @@
 
 #include "proxy/syncthing/st_relay.h"
 
-/* st_session_begin - both have joined, both were answered and are on this thread; a side that is
- * gone by now ends it. */
-void st_session_begin(struct st_session *session);
+/* st_session_arrived - the conn of @side has joined, was answered, and is on the thread of the
+ * session's home. With the second one it begins; a side that is gone by then ends it. */
+void st_session_arrived(struct st_session *session, unsigned side);
 
 /* st_session_tick - limits of idle and stall. */
 void st_session_tick(struct st_session *session, uint64_t now);
