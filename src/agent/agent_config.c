@@ -9,6 +9,7 @@
 #include "base/log.h"
 
 static const char *const direct_choices[] = {"allowed", "never", NULL};
+static const char *const browse_choices[] = {"allowed", "never", NULL};
 
 #define AT(field) .offset = offsetof(struct agent_config, field)
 
@@ -86,6 +87,11 @@ const struct config_key agent_config_keys[] = {
      AT(direct),
      .choices = direct_choices,
      .help = "whether other agents may be reached without a proxy (allowed)"},
+    {.name = "browse",
+     .type = CONFIG_ENUM,
+     AT(browse),
+     .choices = browse_choices,
+     .help = "whether the console's people may look into folders here (allowed)"},
     {.name = "log", .type = CONFIG_GROUP, .keys = log_keys, .help = "what is logged to stderr"},
     {0},
 };

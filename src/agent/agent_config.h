@@ -16,6 +16,7 @@
 #define AGENT_CONSOLES_MAX 2   /* mc_address, then management_server.host */
 
 enum agent_direct { AGENT_DIRECT_ALLOWED, AGENT_DIRECT_NEVER };
+enum agent_browse { AGENT_BROWSE_ALLOWED, AGENT_BROWSE_NEVER };
 
 struct agent_config {
     char *host;        /* management_server: the console, with or without a port; or NULL */
@@ -28,6 +29,7 @@ struct agent_config {
     char *folders_storage_path;    /* what relative paths of jobs are relative to; or NULL */
     int64_t listening_port;        /* for direct legs; 0: nowhere; AGENT_PORT_UNSET */
     int direct;                    /* enum agent_direct */
+    int browse;                    /* enum agent_browse */
     int log_level, log_format;     /* enum log_level, enum log_format */
 };
 

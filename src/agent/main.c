@@ -264,7 +264,8 @@ static int listen_direct(struct agent *agent)
 
 static int start_network(struct agent *agent)
 {
-    struct uplink_options options = {.config = &agent->config,
+    struct uplink_options options = {.loop = &agent->loop,
+                                     .config = &agent->config,
                                      .dir = &agent->dir,
                                      .journal = agent->journal,
                                      .jobs = agent->jobs,

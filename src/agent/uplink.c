@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <utlist.h>
 
+#include "agent/browse.h"
 #include "agent/console_way.h"
 #include "agent/credentials.h"
 #include "base/cleanup.h"
@@ -44,6 +46,8 @@ static const struct state_def uplink_defs[] = {
 static const struct state_table uplink_states = {
     .machine = "uplink", .defs = uplink_defs, .count = ARRAY_SIZE(uplink_defs)};
 
+#define LOOKS_MAX 4 /* into folders, at once */
+
 struct uplink {
     struct uplink_options options;
     unsigned state;        /* enum uplink_state */
@@ -63,7 +67,9 @@ struct uplink {
     bool proxies_fresh;    /* it came since the tunnel was lost for long */
     struct fl_id *ids;     /* DENIED_IDS being collected; owned */
     size_t id_count;
-    uint32_t id_part; /* the part awaited */
+    uint32_t id_part;   /* the part awaited */
+    struct look *looks; /* into folders, under way */
+    unsigned look_count;
 };
 
 static bool is_up(const struct uplink *link)
@@ -397,15 +403,66 @@ static int on_console_hello(struct uplink *link, const struct frame *frame)
     return 0;
 }
 
+/* A look into a folder, in a thread of the pool; it may outlive the uplink. */
+struct look {
+    struct look *next;
+    uv_work_t work;
+    struct uplink *link; /* NULL: nobody waits any more */
+    const struct agent_config *config;
+    fl_FolderAsk ask;
+    fl_FolderAnswer answer;
+};
+
+static void look_work(uv_work_t *work)
+{
+    struct look *look = work->data;
+
+    browse_list(look->config, &look->ask, &look->answer);
+}
+
+static void look_done(uv_work_t *work, int status)
+{
+    struct look *look = work->data;
+    struct uplink *link = look->link;
+
+    if (link) {
+        LL_DELETE(link->looks, look);
+        link->look_count--;
+    }
+    if (link && link->tunnel && !status)
+        (void)tunnel_send_message(link->tunnel, FRAME_FOLDER_ANSWER, fl_FolderAnswer_fields,
+                                  &look->answer);
+    free(look);
+}
+
+static int on_folder_ask(struct uplink *link, const struct frame *frame)
+{
+    _cleanup_free_ struct look *look =
+        link->look_count < LOOKS_MAX ? calloc(1, sizeof(*look)) : NULL;
+
+    if (!look)
+        return 0;
+    int error = message_decode(fl_FolderAsk_fields, frame, &look->ask);
+    if (error)
+        return error;
+    look->link = link;
+    look->config = link->options.config;
+    look->work.data = look;
+    if (uv_queue_work(link->options.loop, &look->work, look_work, look_done))
+        return 0;
+    LL_PREPEND(link->looks, look);
+    link->look_count++;
+    (void)take_ptr(look);
+    return 0;
+}
+
 static const struct {
     uint8_t type;
     int (*handle)(struct uplink *link, const struct frame *frame);
 } handlers[] = {
-    {FRAME_CONSOLE_HELLO, on_console_hello},
-    {FRAME_PROXY_LIST, on_proxy_list},
-    {FRAME_DENIED_IDS, on_denied_ids},
-    {FRAME_FLOW_ASSIGN, on_assign},
-    {FRAME_FLOW_ACK, on_ack},
+    {FRAME_FOLDER_ASK, on_folder_ask}, {FRAME_CONSOLE_HELLO, on_console_hello},
+    {FRAME_PROXY_LIST, on_proxy_list}, {FRAME_DENIED_IDS, on_denied_ids},
+    {FRAME_FLOW_ASSIGN, on_assign},    {FRAME_FLOW_ACK, on_ack},
     {FRAME_RENEW_REPLY, on_renewed},
 };
 
@@ -560,6 +617,9 @@ void uplink_free(struct uplink *link)
         dial_cancel(link->dial);
     if (link->tunnel)
         tunnel_close(link->tunnel, TUNNEL_CLOSE_DONE, "the agent stops");
+    struct look *look;
+    LL_FOREACH (link->looks, look)
+        look->link = NULL;
     identity_unref(link->options.identity);
     free(link->have);
     free(link->proxies);

@@ -9,6 +9,8 @@
 #include "agent/state_dir.h"
 #include "tunnel/endpoint.h"
 
+#include <uv.h>
+
 struct uplink;
 
 struct uplink_options {
@@ -18,7 +20,8 @@ struct uplink_options {
     struct jobs *jobs;
     struct endpoint *endpoint;
     struct identity *identity; /* a reference is taken */
-    uint16_t direct_port;      /* at which direct legs are answered; 0: none */
+    uv_loop_t *loop;
+    uint16_t direct_port; /* at which direct legs are answered; 0: none */
 };
 
 /* uplink_new - use the proxies and denied ids that the journal has, then dial. Returns 0 or a

@@ -152,6 +152,8 @@ const struct api_route api_routes[] = {
      "let a pending agent in", "Agent"},
     {"POST", "/api/v1/agents/{agent}/revoke", SCOPE_ADMIN, api_revoke_agent, NULL,
      "shut an agent out for good", "Agent"},
+    {"GET", "/api/v1/agents/{agent}/folders", SCOPE_OPERATOR, api_list_folder, NULL,
+     "what is in the folder \"path\" there, after the name \"after\"", "Folder"},
     {"GET", "/api/v1/jobs", SCOPE_VIEWER, api_list_jobs, NULL, "all jobs with their latest runs",
      "JobList"},
     {"POST", "/api/v1/jobs", SCOPE_OPERATOR, api_add_job, job_fields,
@@ -592,8 +594,10 @@ static bool may(struct api_call *call, enum api_scope scope)
 
 /* ---- one request ---- */
 
-static void finish(struct api_call *call, struct http_reply *reply)
+void api_finish(struct api_call *call)
 {
+    struct http_reply *reply = call->reply;
+
     reply->status = call->status;
     reply->type = call->type;
     if (call->text) {
@@ -660,7 +664,7 @@ static bool on_admit(void *ctx, const struct http_request *request, struct http_
         free_args(call.args);
         return true;
     }
-    finish(&call, reply);
+    api_finish(&call);
     return false;
 }
 
@@ -682,7 +686,7 @@ static void on_handle(void *ctx, const struct http_request *request, struct http
     }
     if (found && !changes(request))
         audit_tag(&call);
-    finish(&call, reply);
+    api_finish(&call);
 }
 
 static void on_too_large(void *ctx, struct http_reply *reply)
@@ -691,7 +695,7 @@ static void on_too_large(void *ctx, struct http_reply *reply)
 
     api_problem(&call, MHD_HTTP_CONTENT_TOO_LARGE, NULL, "the body may have at most %d bytes",
                 HTTP_BODY_MAX);
-    finish(&call, reply);
+    api_finish(&call);
 }
 
 const struct http_ops api_http_ops = {

@@ -109,6 +109,9 @@ void api_answer(struct api_call *call, unsigned status, json_t *json);
  * NULL. */
 __attribute__((format(printf, 4, 5))) void api_problem(struct api_call *call, unsigned status,
                                                        const char *field, const char *format, ...);
+/* api_finish - put what @call has into its reply, and free it. Only where api.c does not: for an
+ * answer that comes later. */
+void api_finish(struct api_call *call);
 /* api_list - takes @items, an array of objects: answers those that fit the query's "state", "name"
  * and "tag", from "offset" on, at most "limit" of them; and how many fit in "total". */
 void api_list(struct api_call *call, json_t *items);

@@ -16,6 +16,7 @@ void api_list_agents(struct api_call *call);
 void api_show_agent(struct api_call *call);
 void api_approve_agent(struct api_call *call);
 void api_revoke_agent(struct api_call *call);
+void api_list_folder(struct api_call *call);
 
 void api_list_jobs(struct api_call *call);
 void api_add_job(struct api_call *call);

@@ -30,6 +30,7 @@ struct fleet {
     struct fleet_agent *agents;  /* by id */
     struct fleet_proxy *proxies; /* in order of creation */
     struct control *controls;    /* all tunnels */
+    struct folders *folders;     /* looks into agents' folders under way */
     size_t enrollers;            /* of them */
     struct fl_id *denied;        /* owned */
     size_t denied_count;
@@ -462,6 +463,8 @@ static int on_message(void *ctx, struct control *control, const struct frame *fr
         return -FL_EPROTO;
     if (frame->type == FRAME_RENEW_REQUEST)
         return on_renew(fleet, agent, frame);
+    if (frame->type == FRAME_FOLDER_ANSWER)
+        return folders_take(fleet->folders, &agent->row.id, frame);
     return fleet->ops->message(fleet->ctx, agent, frame);
 }
 
@@ -475,6 +478,8 @@ static void on_closed(void *ctx, struct control *control, enum tunnel_close why,
         return;
     agent->control = NULL;
     agent->ready = false;
+    if (fleet->folders)
+        folders_lost(fleet->folders, &agent->row.id);
     agent->row.last_seen = clock_wall();
     (void)store_agent_put(fleet->store, &agent->row);
     event_add(fleet->store, why == TUNNEL_CLOSE_DONE ? EVENT_INFO : EVENT_WARN, "agent.offline",
@@ -639,6 +644,7 @@ int fleet_revoke(struct fleet *fleet, struct fleet_agent *agent)
     agent->row.state = AGENT_REVOKED;
     if (agent->control)
         drop_control(fleet, agent->control, TUNNEL_CLOSE_DENIED, "this agent was revoked");
+    folders_lost(fleet->folders, &agent->row.id);
     agent->control = NULL;
     agent->ready = false;
     event_add(fleet->store, EVENT_WARN, "agent.revoked", &agent->row.id, "agent %s was revoked",
@@ -849,6 +855,7 @@ static void on_tick(uv_timer_t *timer)
     struct control *next;
     uint64_t now = clock_now();
 
+    folders_tick(fleet->folders, now);
     for (struct control *c = fleet->controls; c; c = next) {
         next = control_next(c);
         if (control_tick(c, now))
@@ -912,6 +919,7 @@ static void free_all(struct fleet *fleet)
     }
     LL_FOREACH_SAFE (fleet->proxies, proxy, ptmp)
         free(proxy);
+    folders_free(fleet->folders);
     free(fleet->denied);
     free(fleet);
 }
@@ -928,7 +936,9 @@ int fleet_new(uv_loop_t *loop, struct setup *setup, const struct fleet_ops *ops,
     fleet->store = setup->store;
     fleet->ops = ops;
     fleet->ctx = ctx;
-    int rc = load(fleet);
+    int rc = folders_new(&fleet->folders);
+    if (!rc)
+        rc = load(fleet);
     if (!rc)
         rc = endpoint_uv_new(loop, setup->identity, &endpoint_ops, fleet, &fleet->endpoint);
     if (rc) {
@@ -959,11 +969,17 @@ static void on_timer_closed(uv_handle_t *handle)
     free_all(handle->data);
 }
 
+struct folders *fleet_folders(struct fleet *fleet)
+{
+    return fleet->folders;
+}
+
 void fleet_close(struct fleet *fleet)
 {
     if (fleet->closing)
         return;
     fleet->closing = true;
+    folders_free(take_ptr(fleet->folders));
     endpoint_uv_close(fleet->endpoint);
     uv_timer_stop(&fleet->timer);
     uv_close((uv_handle_t *)&fleet->timer, on_timer_closed);

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "console/control.h"
+#include "console/folders.h"
 #include "console/setup.h"
 #include "console/store.h"
 #include "tunnel/endpoint.h"
@@ -55,6 +56,8 @@ int fleet_new(uv_loop_t *loop, struct setup *setup, const struct fleet_ops *ops,
               struct fleet **ret_fleet);
 /* fleet_listen - answer agents directly at host:port. */
 int fleet_listen(struct fleet *fleet, const char *host, uint16_t port, uint16_t *ret_port);
+/* fleet_folders - for looks into the folders of agents. */
+struct folders *fleet_folders(struct fleet *fleet);
 /* fleet_close - stop the endpoint, forget everybody. What is open leaves the loop within 5 s. */
 void fleet_close(struct fleet *fleet);
 

@@ -43,6 +43,7 @@ struct http {
     uint16_t port;
     uv_poll_t poll;
     uv_timer_t timer;
+    struct http_later *laters;
     struct http_stream *streams;
     unsigned stream_count;
     unsigned handles; /* not closed yet */
@@ -62,8 +63,20 @@ struct http_stream {
     void *ctx;
 };
 
+/* A request whose answer is not known yet; its connection is suspended. */
+struct http_later {
+    struct http_later *prev, *next;
+    struct http *http;
+    struct MHD_Connection *connection;
+    struct http_reply reply;
+    bool ready, suspended;
+    void (*on_gone)(void *ctx);
+    void *ctx;
+};
+
 /* One request while its body comes in. */
 struct upload {
+    struct http_later *later; /* or NULL */
     char *body;
     size_t len, cap;
     bool too_large;
@@ -241,6 +254,57 @@ static enum MHD_Result answer(struct MHD_Connection *connection, struct http_rep
     return rc;
 }
 
+/* ---- answers that come later ---- */
+
+struct http_later *http_later_new(const struct http_request *request, void (*on_gone)(void *ctx),
+                                  void *ctx)
+{
+    struct http_later *later = request->later ? calloc(1, sizeof(*later)) : NULL;
+
+    if (!later)
+        return NULL;
+    *later = (struct http_later){
+        .http = request->http, .connection = request->connection, .on_gone = on_gone, .ctx = ctx};
+    DL_APPEND(request->http->laters, later);
+    *request->later = later;
+    return later;
+}
+
+/* The library calls on_request() again. */
+static void later_wake(struct http_later *later)
+{
+    later->ready = true;
+    if (later->suspended)
+        MHD_resume_connection(later->connection);
+    later->suspended = false;
+}
+
+void http_later_answer(struct http_later *later, const struct http_reply *reply)
+{
+    later->reply = *reply;
+    later_wake(later);
+    uv_timer_start(&later->http->timer, on_timer, 0, 0);
+}
+
+static void later_free(struct http_later *later)
+{
+    if (!later->ready)
+        later->on_gone(later->ctx);
+    free(later->reply.body);
+    DL_DELETE(later->http->laters, later);
+    free(later);
+}
+
+/* Answer with what is there, or wait for it. */
+static enum MHD_Result answer_later(struct MHD_Connection *connection, struct http_later *later)
+{
+    if (later->ready)
+        return answer(connection, &later->reply);
+    later->suspended = true;
+    MHD_suspend_connection(connection);
+    return MHD_YES;
+}
+
 /* ---- requests ---- */
 
 static bool announces_too_much(struct MHD_Connection *connection)
@@ -303,6 +367,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         .len = upload ? upload->len : 0,
         .connection = connection,
         .http = http,
+        .later = upload ? &upload->later : NULL,
     };
 
     if (!upload)
@@ -313,11 +378,13 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         *size = 0;
         return rc ? MHD_NO : MHD_YES;
     }
+    if (upload->later)
+        return answer_later(connection, upload->later);
     if (upload->too_large)
         http->ops->too_large(http->ctx, &reply);
     else
         http->ops->handle(http->ctx, &request, &reply);
-    return answer(connection, &reply);
+    return upload->later ? answer_later(connection, upload->later) : answer(connection, &reply);
 }
 
 static void on_completed(void *ctx, struct MHD_Connection *connection, void **state,
@@ -327,6 +394,8 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **st
 
     if (!upload)
         return;
+    if (upload->later)
+        later_free(upload->later);
     free(upload->body);
     free(upload);
     *state = NULL;
@@ -505,6 +574,14 @@ void http_close(struct http *http)
     DL_FOREACH (http->streams, stream) {
         stream->over = true;
         stream_wake(stream);
+    }
+    struct http_later *later;
+    DL_FOREACH (http->laters, later) {
+        if (later->ready)
+            continue;
+        later->on_gone(later->ctx);
+        later->reply.status = MHD_HTTP_SERVICE_UNAVAILABLE;
+        later_wake(later);
     }
     MHD_run(http->daemon);
     /* The poll goes first: stopping the daemon closes the descriptor it watches. */

@@ -22,6 +22,7 @@ struct http_request {
     size_t len;
     struct MHD_Connection *connection;
     struct http *http;
+    struct http_later **later; /* of http.c */
 };
 
 /* http_query - the value of @key in the query, or NULL. http_header, http_cookie - of the header or
@@ -64,6 +65,17 @@ struct http_stream *http_stream_new(const struct http_request *request, struct h
 /* http_stream_send - @len bytes more. A reader that lets too much pile up is dropped: @on_end
  * follows, not within this call. */
 void http_stream_send(struct http_stream *stream, const char *data, size_t len);
+
+struct http_later;
+
+/* http_later_new - the answer to @request comes later, by http_later_answer(): what the handler
+ * leaves in its reply is not used. @on_gone is called instead when the asker is gone or the server
+ * stops. NULL without memory. */
+struct http_later *http_later_new(const struct http_request *request, void (*on_gone)(void *ctx),
+                                  void *ctx);
+
+/* http_later_answer - @reply is it; its body goes with it. @later is dead after this. */
+void http_later_answer(struct http_later *later, const struct http_reply *reply);
 
 struct http_ops {
     /* Headers are in. False: @reply is the answer, the body is not read. */

@@ -50,6 +50,8 @@ static const struct {
     {"Agent", "id:id name:text tags:[text] state:text path:text software:text system:text "
               "addresses:[text] first_seen:time last_seen:time expires:time"},
     {"AgentList", "items:[Agent] total:integer"},
+    {"FolderEntry", "name:text kind:text size:integer"},
+    {"Folder", "path:text items:[FolderEntry] more:boolean"},
     {"Party", "id:id name:text"},
     {"Flow", "id:id source:Party target:Party source_path:text target_path:text subfolder:text "
              "state:text path:text text:text speed:integer files_total:integer files_done:integer "

@@ -63,7 +63,7 @@ CASES = {
         "tags": [("wrong type", 5), ("wrong type", [5]), ("out of range", [""]), ("out of range", ["t" * 32]), ("out of range", ["t"] * 1000)],
         "folders_storage_path": [*STRING, ("out of range", "here")],
         "listening_port": [*NUMBER, ("out of range", 65536)],
-        "direct": WORD, **LOG,
+        "direct": WORD, "browse": WORD, **LOG,
     }),
     "fairlead-console": ("console.json", {}, {
         "ui": ADDRESS, "agents": ADDRESS,

@@ -83,7 +83,12 @@ async function runJob(page) {
   await nav(page, "Jobs");
   await page.getByRole("link", { name: "New job" }).click();
   await page.getByLabel("Source agent").selectOption("left");
-  await page.getByLabel("Source folder").fill(order.source);
+  await page.getByLabel("Source folder").fill(order.source.replace(/\/[^/]*$/, ""));
+  await page.getByRole("button", { name: "Browse…" }).first().click();
+  await page.getByRole("button", { name: `🗀 ${order.source.split("/").pop()}` }).click();
+  await page.getByRole("button", { name: "file-0" }).first().waitFor();
+  await accessible(page, "folder browser");
+  await page.getByRole("button", { name: `Take ${order.source}` }).click();
   await page.getByLabel("Target agent").selectOption("right");
   await page.getByLabel("Target folder").fill(order.target);
   await accessible(page, "wizard");

@@ -2,11 +2,13 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import hmac
 import http.client
 import json
 import re
 import shutil
+import signal
 import ssl
 import struct
 import subprocess
@@ -88,6 +90,7 @@ def code(secret, when=None):
 # ---- logging in ----
 
 
+@pytest.mark.asan
 def test_first_login(world):
     console = world.console()
     browser = Browser(console)
@@ -147,6 +150,7 @@ def test_guessing_is_braked_and_the_owner_is_not(world):
     assert any(event["kind"] == "login.failed" for event in console.items("/events"))
 
 
+@pytest.mark.asan
 def test_second_factor(world):
     console = world.console()
     boss = admin(console)
@@ -246,6 +250,7 @@ def test_entity_tags(world):
     assert statuses.count(200) == 1 and statuses.count(412) == 5
 
 
+@pytest.mark.asan
 def test_audit(world):
     console = world.console()
     boss = admin(console)
@@ -300,6 +305,7 @@ class Stream:
                 return event
 
 
+@pytest.mark.asan
 def test_events_as_they_happen(world):
     console = world.console()
     boss = admin(console)
@@ -315,6 +321,7 @@ def test_events_as_they_happen(world):
     console.stop()  # with a reader: it ends all the same
 
 
+@pytest.mark.asan
 def test_many_readers(world):
     console = world.console()
     boss = admin(console)
@@ -325,6 +332,56 @@ def test_many_readers(world):
     for stream in streams:
         stream.connection.close()
     assert console.rest("GET", "/status")
+
+
+# ---- looking into folders ----
+
+
+@pytest.mark.asan
+def test_folders_of_an_agent(world):
+    console = world.console()
+    agent = world.agent("a")
+    world.agent("shy", browse="never")
+    boss = admin(console)
+    folder = world.path("shown")
+    (folder / "below").mkdir(parents=True)
+    (folder / "file").write_bytes(b"x" * 1234)
+    (folder / ".fairlead-00.part").write_bytes(b"")
+    (folder / "link").symlink_to("/etc")
+    look = lambda name, path, after="": boss.call("GET", f"/agents/{name}/folders?path={path}&after={after}")
+    _, _, answer = look("a", folder)
+    assert answer["items"] == [{"name": "below", "kind": "folder", "size": 0}, {"name": "file", "kind": "file", "size": 1234},
+                               {"name": "link", "kind": "file", "size": 0}] and not answer["more"]
+    many = world.path("many")
+    many.mkdir()
+    for number in range(130):
+        (many / f"n{number:03}").touch()
+    names, after = [], ""
+    for _ in range(4):
+        _, _, answer = look("a", many, after)
+        names += [item["name"] for item in answer["items"]]
+        after = names[-1] if names else ""
+        if not answer["more"]:
+            break
+    assert names == [f"n{number:03}" for number in range(130)]
+    for name, path, status, text in (("a", "/nowhere/at/all", 409, "No such file"), ("a", folder / "file", 409, "Not a directory"), ("shy", folder, 409, "browse"),
+                                     ("a", "relative", 400, "absolute"), ("nobody", "/", 404, "nobody")):
+        got, _, answer = look(name, path)
+        assert got == status and text in answer["detail"], answer
+    # One that hears and says nothing: the question ends by itself, and so does the console with one open.
+    agent.signal(signal.SIGSTOP)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            statuses = sorted(pool.map(lambda _: look("a", folder)[0], range(6)))
+        assert statuses == [503, 503, 504, 504, 504, 504]
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            last = pool.submit(look, "a", folder)
+            time.sleep(0.5)
+            console.stop()
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                assert last.result()[0] == 503
+    finally:
+        agent.signal(signal.SIGCONT)
 
 
 # ---- the description and the page ----
@@ -381,8 +438,8 @@ def test_the_description_is_true(world):
             continue
         for part, name in names.items():
             path = path.replace(part, name)
-        status, headers, answer = boss.call("GET", path.removeprefix("/api/v1"))
-        assert status == 200 and headers["ETag"], path
+        status, headers, answer = boss.call("GET", path.removeprefix("/api/v1") + ("?path=/" if path.endswith("folders") else ""))
+        assert status == 200 and (headers["ETag"] or path.endswith("folders")), path
         conforms(methods["get"]["responses"]["2XX"]["content"]["application/json"]["schema"], answer, schemas, path)
         checked += 1
     assert checked >= 15
@@ -391,6 +448,7 @@ def test_the_description_is_true(world):
     assert raises(lambda: conforms(schemas["Problem"], {"title": 1}, schemas))
 
 
+@pytest.mark.asan
 def test_hostile_bodies(world):
     """No body, path or query brings it down, and none is taken for SQL or a path."""
     console = world.console()

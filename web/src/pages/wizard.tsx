@@ -16,14 +16,17 @@ const usable = () => agents.value.filter((a) => a.state === "online" || a.state 
 function Browser({ agent, from, choose, close }: { agent: string; from: string; choose: (path: string) => void; close: () => void }) {
   const [path, setPath] = useState(from.startsWith("/") ? from : "/");
   const [entries, setEntries] = useState<Entry[]>([]);
+  const [more, setMore] = useState(false);
   const [error, setError] = useState("");
-  useEffect(() => {
+  const fetch = (known: Entry[]) => {
+    const after = known.length ? known[known.length - 1].name : "";
     setError("");
-    get<{ items: Entry[] }>(`/agents/${encodeURIComponent(agent)}/folders?path=${encodeURIComponent(path)}`).then(
-      (answer) => setEntries(answer.items),
-      (e: unknown) => { setEntries([]); setError(e instanceof ApiError ? e.message : String(e)); },
+    get<{ items: Entry[]; more: boolean }>(`/agents/${encodeURIComponent(agent)}/folders?path=${encodeURIComponent(path)}&after=${encodeURIComponent(after)}`).then(
+      (answer) => { setEntries([...known, ...answer.items]); setMore(answer.more); },
+      (e: unknown) => { setEntries([]); setMore(false); setError(e instanceof ApiError ? e.message : String(e)); },
     );
-  }, [path]);
+  };
+  useEffect(() => fetch([]), [path]);
   const up = path.replace(/\/[^/]*\/?$/, "") || "/";
   const below = (name: string) => (path === "/" ? `/${name}` : `${path}/${name}`);
   return (
@@ -37,6 +40,7 @@ function Browser({ agent, from, choose, close }: { agent: string; from: string; 
               : <button type="button" class="plain file" onClick={() => choose(below(e.name))}>{e.name} <span class="hint">{e.size === undefined ? "" : bytes(e.size)}</span></button>}
           </li>
         ))}
+        {more && <li><button type="button" class="plain" onClick={() => fetch(entries)}>more…</button></li>}
         {!error && entries.length === 0 && <li class="hint">nothing in it</li>}
       </ul>
       <footer><button type="button" class="plain" onClick={close}>Cancel</button><button type="button" class="primary" onClick={() => choose(path)}>Take {path}</button></footer>
