@@ -206,7 +206,8 @@ static ssize_t flow_splice(struct pump *pump, struct pump_flow *flow, size_t bud
     if (!flow->pipe && !(flow->pipe = pipes_take(pump->pipes)))
         return -ENOTSUP;
     ssize_t n = splice_in(flow->from, flow->pipe, budget);
-    flow->last = n > 0 ? (uint32_t)n : flow->last;
+    if (n > 0 && (size_t)n < budget) /* else it may be the budget that was small */
+        flow->last = (uint32_t)n;
     return n;
 }
 

@@ -124,6 +124,7 @@ int hail_error(uint32_t reason)
     case CLOSE_VERSION:
         return -FL_EVERSION;
     case CLOSE_FULL:
+    case CLOSE_VOLUME:
         return -FL_EFULL;
     case CLOSE_NOT_FOUND:
         return -FL_EUNREACH;

@@ -134,6 +134,19 @@ static void on_end(void *ctx, struct leg *leg, unsigned events)
 
 /* ---- the pump's side ---- */
 
+/* As session.c and conn.c end it. */
+static void finish(void)
+{
+    net.done = true;
+    pump_stop(&net.pump);
+    for (unsigned i = 0; i < 2; i++) {
+        bool told =
+            net.over.reason == CLOSE_DONE || leg_send(net.leg[i], FRAME_PING, 0, "", 0) == 0;
+        leg_close(net.leg[i], told ? LEG_GRACEFUL : LEG_RESET);
+        net.leg[i] = NULL;
+    }
+}
+
 static void on_pump_leg(void *ctx, struct leg *leg, unsigned events)
 {
     unsigned side = leg == net.leg[1];
@@ -141,16 +154,8 @@ static void on_pump_leg(void *ctx, struct leg *leg, unsigned events)
         net.opened++;
     if (!net.running || net.done)
         return;
-    if (pump_event(&net.pump, side, events, clock_now(), &net.over)) {
-        net.done = true;
-        pump_stop(&net.pump);
-        for (unsigned i = 0; i < 2; i++) { /* as session.c and conn.c end it */
-            bool told =
-                net.over.reason == CLOSE_DONE || leg_send(net.leg[i], FRAME_PING, 0, "", 0) == 0;
-            leg_close(net.leg[i], told ? LEG_GRACEFUL : LEG_RESET);
-            net.leg[i] = NULL;
-        }
-    }
+    if (pump_event(&net.pump, side, events, clock_now(), &net.over))
+        finish();
 }
 
 static void on_accept(void *ctx, int fd, const char *peer)
@@ -162,7 +167,11 @@ static void on_accept(void *ctx, int fd, const char *peer)
 
 static void turn(void)
 {
+    uint64_t now = clock_now();
     (void)uv_run(&net.loop, UV_RUN_NOWAIT);
+    if (net.running && !net.done && pump_due(&net.pump) && pump_due(&net.pump) <= now &&
+        pump_resume(&net.pump, now, &net.over))
+        finish();
 }
 
 #define UNTIL(condition)                                                                           \
@@ -262,6 +271,26 @@ static void both_ways(void **state)
         assert_int_equal(net.pump.flow[i].bytes, LARGE);
         assert_true(net.pump.flow[i].spliced > LARGE / 2);
     }
+}
+
+/* Pieces are as large as the budget, and all arrive; still within the kernel. */
+static void under_a_rate(void **state)
+{
+    struct rate_table rates = {0};
+    struct rate_bucket bucket = {0};
+    struct rate_share share;
+    uint64_t start = clock_now();
+
+    (void)rate_set(&rates.line[RATE_PROXY], 3 * LARGE, start);
+    rate_share_init(&share, &rates, NULL, NULL, &bucket);
+    stream(0, LARGE, 0, true);
+    stream(1, LARGE / 2, 0, true);
+    run(true);
+    pump_limit(&net.pump, &share);
+    UNTIL(arrived(0) && arrived(1) && net.done);
+    assert_int_equal(net.over.reason, CLOSE_DONE);
+    assert_true(clock_now() - start >= CLOCK_SEC * 4 / 10); /* half a second, less a burst */
+    assert_true(net.pump.flow[0].spliced > LARGE / 2);
 }
 
 /* Turns raw at every point of the stream where frames, blocks and pipes have their edges. */
@@ -494,7 +523,7 @@ int main(void)
         SPLICE_TEST(slow_receiver),   SPLICE_TEST(resets),
         SPLICE_TEST(receiver_resets), SPLICE_TEST(no_stray_record),
         SPLICE_TEST(not_agreed),      SPLICE_TEST(copies_without_pipes),
-        SPLICE_TEST(pipes_are_clean),
+        SPLICE_TEST(pipes_are_clean), SPLICE_TEST(under_a_rate),
     };
     return cmocka_run_group_tests(tests, make_web, drop_web);
 }
