@@ -25,7 +25,7 @@ static void wakes_in_time_and_once(void **state)
 {
     wheel_put(&wheel, &entry[0], NOW, NOW + 5000);
     wheel_put(&wheel, &entry[1], NOW, NOW + 100);
-    wheel_put(&wheel, &entry[2], NOW, NOW - 100); /* late already */
+    wheel_put(&wheel, &entry[2], NOW, NOW - 9 * WHEEL_GRAIN); /* late already */
     assert_null(wheel_take(&wheel, NOW - 1));
     assert_ptr_equal(wheel_take(&wheel, NOW), &entry[2]);
     assert_null(wheel_take(&wheel, NOW));
