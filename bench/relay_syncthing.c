@@ -5,9 +5,11 @@
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "driver.h"
@@ -15,6 +17,7 @@
 #define MAGIC    0x9E79BC40u
 #define KEY      32
 #define BODY_MAX 1024
+#define TRIES    50
 
 enum { PING, PONG, JOIN_RELAY, JOIN_SESSION, RESPONSE, CONNECT, INVITATION };
 
@@ -53,6 +56,12 @@ static gnutls_session_t dial(const char *dir, const char *name, uint16_t port)
         driver_die("handshake with the relay", -FL_ETLS);
     free(pem);
     return tls;
+}
+
+static void hang_up(gnutls_session_t tls)
+{
+    (void)close(gnutls_transport_get_int(tls));
+    gnutls_deinit(tls);
 }
 
 static void device_id(const char *dir, const char *name, uint8_t ret_id[static KEY])
@@ -123,12 +132,6 @@ static void tls_expect(gnutls_session_t tls, uint32_t type, uint8_t body[static 
     }
 }
 
-static void check_success(const uint8_t *body)
-{
-    if (get32(body) != 0)
-        driver_die("the relay's response", 0);
-}
-
 /* An invitation: opaque from, opaque key, ... */
 static void take_key(const uint8_t *body, uint8_t ret_key[static KEY])
 {
@@ -139,7 +142,7 @@ static void take_key(const uint8_t *body, uint8_t ret_key[static KEY])
     memcpy(ret_key, key + 4, KEY);
 }
 
-/* strelaysrv refuses the second of two joins at the same moment, so each is awaited. */
+/* Returns the socket of the joined session, or -1: refused. */
 static int join_session(uint16_t port, const uint8_t *key)
 {
     int fd = driver_socket(port);
@@ -153,30 +156,61 @@ static int join_session(uint16_t port, const uint8_t *key)
     len = get32(text + 8);
     if (len < 4 || len > sizeof(text) || recv(fd, text, len, MSG_WAITALL) != (ssize_t)len)
         driver_die("join", -FL_EMESSAGE);
-    check_success(text);
-    return fd;
+    if (get32(text) == 0)
+        return fd;
+    (void)close(fd);
+    return -1;
+}
+
+/* A relay may still hold the connection of the run before, and then refuses this one. */
+static gnutls_session_t join_relay(const char *dir, uint16_t port)
+{
+    uint8_t body[BODY_MAX];
+
+    for (unsigned i = 0; i < TRIES; i++) {
+        gnutls_session_t tls = dial(dir, "callee.pem", port);
+        tls_say(tls, JOIN_RELAY, NULL);
+        tls_expect(tls, RESPONSE, body);
+        if (get32(body) == 0)
+            return tls;
+        hang_up(tls);
+        (void)usleep(100 * 1000);
+    }
+    driver_die("the relay refuses the device", 0);
+}
+
+/* Returns false when a join was refused, which strelaysrv does to the second of two at a bad
+ * moment. */
+static bool open_session(const char *dir, uint16_t port, gnutls_session_t waiting,
+                         struct driver_pair *pair)
+{
+    gnutls_session_t asking = dial(dir, "caller.pem", port);
+    uint8_t id[KEY], key[2][KEY], body[BODY_MAX];
+
+    device_id(dir, "callee.pem", id);
+    tls_say(asking, CONNECT, id);
+    tls_expect(asking, INVITATION, body);
+    take_key(body, key[0]);
+    tls_expect(waiting, INVITATION, body);
+    take_key(body, key[1]);
+    hang_up(asking);
+    pair->in = join_session(port, key[0]);
+    pair->out = pair->in < 0 ? -1 : join_session(port, key[1]);
+    if (pair->in >= 0 && pair->out < 0)
+        (void)close(pair->in);
+    return pair->out >= 0;
 }
 
 double relay_syncthing(const char *dir, uint16_t port, unsigned count, uint64_t total)
 {
     struct driver_pair pairs[DRIVER_SESSIONS_MAX];
-    gnutls_session_t waiting = dial(dir, "callee.pem", port);
-    uint8_t id[KEY], key[2][KEY], body[BODY_MAX];
+    gnutls_session_t waiting = join_relay(dir, port);
 
-    device_id(dir, "callee.pem", id);
-    tls_say(waiting, JOIN_RELAY, NULL);
-    tls_expect(waiting, RESPONSE, body);
-    check_success(body);
     for (unsigned i = 0; i < count; i++) {
-        gnutls_session_t asking = dial(dir, "caller.pem", port);
-        tls_say(asking, CONNECT, id);
-        tls_expect(asking, INVITATION, body);
-        take_key(body, key[0]);
-        tls_expect(waiting, INVITATION, body);
-        take_key(body, key[1]);
-        gnutls_deinit(asking);
-        pairs[i].in = join_session(port, key[0]);
-        pairs[i].out = join_session(port, key[1]);
+        unsigned tries = 0;
+        while (!open_session(dir, port, waiting, &pairs[i]))
+            if (++tries == TRIES)
+                driver_die("the relay refuses the session", 0);
     }
     return driver_run(pairs, count, total);
 }

@@ -58,6 +58,11 @@ static bool flow_has_work(const struct pump_flow *flow)
     return flow_holds(flow) || raw_due(flow) || eof_due(flow);
 }
 
+static size_t flow_budget(const struct pump_flow *flow)
+{
+    return flow->tx == PUMP_TX_RAW ? PUMP_BUDGET_RAW : PUMP_BUDGET;
+}
+
 static bool flow_may_read(const struct pump_flow *flow)
 {
     return !flow_holds(flow) && !raw_due(flow) && flow->rx != PUMP_RX_END;
@@ -290,12 +295,13 @@ static int flow_turn(struct pump *pump, struct pump_flow *flow, uint64_t now, si
  * nothing. */
 static size_t allowance(struct pump *pump, unsigned i, uint64_t now)
 {
+    size_t budget = flow_budget(&pump->flow[i]);
     if (!pump->share)
-        return PUMP_BUDGET;
+        return budget;
     size_t most = pump->paused & ~(1u << i) ? 0 : rate_ask(pump->share, now, &pump->due);
     if (most == 0)
         pump->paused |= 1u << i;
-    return most < PUMP_BUDGET ? most : PUMP_BUDGET;
+    return most < budget ? most : budget;
 }
 
 static bool is_over(const struct pump *pump)

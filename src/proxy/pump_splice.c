@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define KEEP 64 /* pipes kept for the next burst: 128 descriptors a worker */
+#define KEEP       16          /* pipes kept for the next burst */
+#define PIPE_LEAST (64 * 1024) /* what a pipe has by itself */
 
 void pipes_init(struct pipes *pipes)
 {
@@ -28,8 +29,16 @@ void pipes_done(struct pipes *pipes)
     pipes->kept = 0;
 }
 
-/* A user's pipes share 16384 pages unless the administrator allows more (pipe(7)): beyond, they are
- * small, which is slower but right. */
+/* A user's pipes share 16384 pages unless the administrator allows more (pipe(7)), as many as 128
+ * of ours: beyond, they are smaller, which is slower but right. */
+static void grow(int fd)
+{
+    int bytes = PIPE_BYTES;
+
+    while (fcntl(fd, F_SETPIPE_SZ, bytes) < 0 && bytes > PIPE_LEAST)
+        bytes /= 2;
+}
+
 static struct pipe *pipe_new(void)
 {
     struct pipe *pipe = calloc(1, sizeof(*pipe));
@@ -39,7 +48,7 @@ static struct pipe *pipe_new(void)
         free(pipe);
         return NULL;
     }
-    (void)fcntl(pipe->fd[1], F_SETPIPE_SZ, PIPE_BYTES);
+    grow(pipe->fd[1]);
     return pipe;
 }
 

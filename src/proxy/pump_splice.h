@@ -8,7 +8,7 @@
 
 #include "leg/leg.h"
 
-#define PIPE_BYTES   (256 * 1024) /* asked for; the kernel may give less */
+#define PIPE_BYTES   (512 * 1024) /* asked for; the kernel may give less */
 #define SPLICE_LEAST 4096         /* below, recv and send cost less */
 
 struct pipe {

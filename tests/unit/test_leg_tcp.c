@@ -234,6 +234,35 @@ static void plain_opens_without_a_byte(void **state)
     net_done(&net);
 }
 
+/* Out of a leg comes a socket that has nothing to do with the loop any more, with the congestion
+ * control of the system, for the other end is near. A wrapped leg keeps its socket. */
+static void releases_its_socket(void **state)
+{
+    struct net net;
+    char chosen[32] = "", system[32] = "", byte = 0;
+    socklen_t len = sizeof(chosen);
+    int fd = -1, other = socket(AF_INET, SOCK_STREAM, 0);
+
+    net_open(&net, LEG_TCP_WRAPPED);
+    assert_int_equal(leg_tcp_release(net.dialler.leg, &fd), -EAGAIN);
+    assert_int_equal(leg_send(net.dialler.leg, FRAME_PING, 0, "", 0), 0);
+    net_done(&net);
+    net_open(&net, LEG_TCP_PLAIN);
+    assert_int_equal(leg_tcp_release(net.dialler.leg, &fd), 0);
+    net.dialler.leg = NULL;
+    run_for(&net.loop, 1000);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, chosen, &len), 0);
+    len = sizeof(system);
+    assert_int_equal(getsockopt(other, IPPROTO_TCP, TCP_CONGESTION, system, &len), 0);
+    assert_string_equal(chosen, system);
+    send_data(&net, &net.answerer, (const uint8_t *)"x", 1);
+    assert_int_equal(recv(fd, &byte, 1, 0), 1);
+    assert_int_equal(byte, 'x');
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(close(other), 0);
+    net_done(&net);
+}
+
 static void frames_of_all_sizes(void **state)
 {
     static const size_t sizes[] = {0, 1, 2, 255, 15999, 16000};
@@ -1145,6 +1174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_and_agrees_on_exporter),
         cmocka_unit_test(plain_opens_without_a_byte),
+        cmocka_unit_test(releases_its_socket),
         cmocka_unit_test(frames_of_all_sizes),
         cmocka_unit_test(half_close_wrapped),
         cmocka_unit_test(half_close_plain),
