@@ -61,6 +61,7 @@ struct leg_ops {
     int (*send_raw)(struct leg *leg);                              /* may be NULL: never raw */
     ssize_t (*splice_in)(struct leg *leg, int pipe, size_t most);  /* may be NULL: no descriptor */
     ssize_t (*splice_out)(struct leg *leg, int pipe, size_t most); /* as splice_in */
+    void (*proceed)(struct leg *leg); /* may be NULL: nothing to proceed with */
 };
 
 /* Base of every kind; embedded as the first member. */
@@ -138,10 +139,19 @@ static inline ssize_t leg_splice_out(struct leg *leg, int pipe, size_t most)
 }
 
 /* leg_want - which of LEG_READABLE and LEG_WRITABLE to be told of, level-triggered. Replaces the
- * former set. */
+ * former set. On an accepted leg before LEG_OPENED, LEG_READABLE means that the peer's part of the
+ * handshake shall wait for leg_proceed(): it is told once for each step. */
 static inline void leg_want(struct leg *leg, unsigned events)
 {
     leg->ops->want(leg, events);
+}
+
+/* leg_proceed - do the step of the handshake that LEG_READABLE announced, now that there is time
+ * for its arithmetic. The outcome is told in the next turn. */
+static inline void leg_proceed(struct leg *leg)
+{
+    if (leg->ops->proceed)
+        leg->ops->proceed(leg);
 }
 
 /* leg_close - no callback after this call; the memory goes at the end of the loop's turn (GRACEFUL:

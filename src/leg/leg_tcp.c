@@ -140,6 +140,7 @@ struct leg_tcp {
     enum leg_tcp_mode mode; /* wrapped or plain */
     int fd;                 /* -1 while connecting */
     bool hung;              /* a hang-up was seen without any wants; not watched again */
+    bool waits;             /* in the handshake, for leg_proceed() */
     uint64_t records;       /* sent under the present key */
     gnutls_session_t tls;   /* NULL: plain, raw both ways, or nothing has arrived yet */
     struct wire wire;       /* between it and the socket */
@@ -286,6 +287,8 @@ static int rx_interest(const struct leg_tcp *leg)
 {
     switch (leg->rx) {
     case RX_HANDSHAKE:
+        if (leg->waits)
+            return 0;
         return UV_READABLE | (wire_unsent(&leg->wire) > 0 ? UV_WRITABLE : 0);
     case RX_OPEN:
     case RX_PLAIN:
@@ -594,19 +597,35 @@ static int handshake(struct leg_tcp *leg)
     return tls_error(leg, ret);
 }
 
-static void shake(struct leg_tcp *leg)
+/* shake - a step of the handshake. True: the leg is open now, which the caller tells. */
+static bool shake(struct leg_tcp *leg)
 {
     int ret = handshake(leg);
     int sent = wire_flush(&leg->wire);
 
     if (ret == -EAGAIN && sent < 0 && sent != -EAGAIN)
         ret = wire_error(-sent);
-    if (ret == -EAGAIN) {
-        update(leg);
-    } else if (ret < 0) {
-        (void)fail(leg, ret);
-    } else {
+    if (ret == 0)
         opened(leg);
+    else if (ret == -EAGAIN)
+        update(leg);
+    else
+        (void)fail(leg, ret);
+    return ret == 0;
+}
+
+/* knock - the peer has sent its part of the handshake: do ours, or wait until the owner has time.
+ */
+static void knock(struct leg_tcp *leg)
+{
+    if (leg->waits) { /* only a hang-up is heard meanwhile; the step will meet its error */
+        leg->hung = true;
+        update(leg);
+    } else if (leg->wants & LEG_READABLE) {
+        leg->waits = true;
+        update(leg);
+        tell(leg, LEG_READABLE);
+    } else if (shake(leg)) {
         tell(leg, LEG_OPENED);
     }
 }
@@ -646,7 +665,8 @@ static void on_connected(void *ctx, int fd, const char *server_name)
         tell(leg, LEG_OPENED);
     } else {
         state_move(&rx_table, &leg->rx, RX_HANDSHAKE);
-        shake(leg);
+        if (shake(leg))
+            tell(leg, LEG_OPENED);
     }
 }
 
@@ -717,7 +737,7 @@ static void on_poll(uv_poll_t *uv, int status, int events)
         poll->events = 0;
     switch (leg->rx) {
     case RX_HANDSHAKE:
-        shake(leg);
+        knock(leg);
         break;
     case RX_DRAINING:
     case RX_DRAINED:
@@ -994,6 +1014,19 @@ static void tcp_want(struct leg *base, unsigned events)
     update(leg);
 }
 
+static void tcp_proceed(struct leg *base)
+{
+    struct leg_tcp *leg = tcp(base);
+
+    if (!leg->waits)
+        return;
+    leg->waits = leg->hung = false;
+    if (!shake(leg))
+        return;
+    leg->due |= LEG_OPENED;
+    defer(leg);
+}
+
 static int tcp_exporter(struct leg *base, uint8_t context, uint8_t *ret_out)
 {
     struct leg_tcp *leg = tcp(base);
@@ -1059,6 +1092,7 @@ static const struct leg_ops tcp_ops = {
     .send_raw = tcp_send_raw,
     .splice_in = tcp_splice_in,
     .splice_out = tcp_splice_out,
+    .proceed = tcp_proceed,
 };
 
 static struct leg_tcp *new_leg(uv_loop_t *loop, enum leg_tcp_mode mode, leg_handler *handler,

@@ -19,9 +19,9 @@
 #include "base/state.h"
 #include "leg/address.h"
 
-#define ACCEPTS  16  /* per wake-up */
-#define PAUSE_MS 100 /* without descriptors; a level-triggered socket would spin */
-#define BACKLOG  1024
+#define ACCEPTS  64   /* per wake-up: about a millisecond */
+#define PAUSE_MS 100  /* without descriptors; a level-triggered socket would spin */
+#define BACKLOG  4096 /* as net.core.somaxconn, which caps it, is by default */
 
 enum listener_state { LISTENER_LISTENING, LISTENER_PAUSED, LISTENER_CLOSED };
 
@@ -38,7 +38,8 @@ struct listener {
     uv_poll_t poll;
     uv_timer_t timer;        /* end of the pause */
     listener_accept *accept; /* whom to give sockets */
-    void *ctx;               /* for it */
+    listener_full *full;     /* asked for a descriptor when there is none; may be NULL */
+    void *ctx;               /* for both */
     unsigned state;          /* enum listener_state */
     unsigned handles;        /* not closed yet */
     int fd;                  /* the listening socket */
@@ -166,7 +167,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         } else if (errno == EAGAIN) {
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            rest(listener);
+            if (!listener->full || !listener->full(listener->ctx))
+                rest(listener);
         } /* else: it was gone before we came (accept(2) passes on errors of the new socket); the
              next one */
     }
@@ -212,6 +214,11 @@ fail_poll:
 fail_bind:
     free(listener);
     return ret;
+}
+
+void listener_on_full(struct listener *listener, listener_full *full)
+{
+    listener->full = full;
 }
 
 uint16_t listener_port(const struct listener *listener)

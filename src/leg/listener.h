@@ -1,4 +1,4 @@
-/* listener.h - a listening TCP socket that only accepts: it never reads, takes at most 16
+/* listener.h - a listening TCP socket that only accepts: it never reads, takes at most 64
  * connections per wake-up, and keeps a reserve descriptor so that running out of them neither spins
  * nor ends the program. */
 #ifndef FL_LEG_LISTENER_H
@@ -19,6 +19,12 @@ typedef void listener_accept(void *ctx, int fd, const char *peer);
  * -FL_ENOTFOUND when @host is no local address. */
 int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
                  listener_accept *accept, void *ctx, struct listener **ret_listener);
+
+/* listener_on_full - have @full called when there is no descriptor for a connection that waits; it
+ * returns true when it has closed something, so that it is worth trying again at once. Without it,
+ * or when it returns false, one connection is turned away and the others wait for a while. */
+typedef bool listener_full(void *ctx);
+void listener_on_full(struct listener *listener, listener_full *full);
 
 /* listener_port - the port bound, for port 0. listener_address - "host:port" for people. */
 uint16_t listener_port(const struct listener *listener);

@@ -1,6 +1,7 @@
 #include "proxy/admit.h"
 
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -9,44 +10,79 @@
 #include "proxy/conn.h"
 
 #define HOST_MAX 256
+#define TRIES    4 /* another worker may be quicker to take the place that was made */
 
 /* Until conn_new() sets the conn's own handler; no event comes before that. */
 static void no_conn_yet(void *ctx, struct leg *leg, unsigned events)
 {
 }
 
-/* Room for one more stranger? In a flood the oldest one of this worker has to go: an honest
- * endpoint proves itself long before its turn comes. */
-static bool make_room(struct worker *worker)
-{
-    struct proxy *proxy = worker->proxy;
-    return atomic_load_explicit(&proxy->strangers, memory_order_relaxed) <
-               worker->settings.limits.handshakes ||
-           worker_evict_stranger(worker);
-}
-
-static void turn_away(struct worker *worker, int fd)
+static void turn_away(struct worker *worker, int fd, enum close_reason reason)
 {
     counters_add(&worker->counters, COUNTER_ACCEPTED, 1);
-    counters_end(&worker->counters, CLOSE_FULL);
+    counters_end(&worker->counters, reason);
     (void)close(fd);
+}
+
+/* Are all descriptors but the last @kept in use? The kernel gives the lowest free one (POSIX), so
+ * its number tells. */
+static bool is_among_last(const struct proxy *proxy, int fd, uint32_t kept)
+{
+    return proxy->descriptors > 0 && (uint32_t)fd + kept >= proxy->descriptors;
+}
+
+static void peer_from(int fd, struct door_from *ret_from)
+{
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(address);
+    (void)getpeername(fd, (struct sockaddr *)&address, &len);
+    door_from((struct sockaddr *)&address, ret_from);
+}
+
+enum close_reason admit_place(struct worker *worker, int fd, struct door_place *ret_place)
+{
+    struct proxy *proxy = worker->proxy;
+    uint32_t kept = proxy_descriptors_kept(proxy);
+    struct door_from from;
+
+    peer_from(fd, &from);
+    enum door_answer answer = door_enter(proxy->door, &from, ret_place);
+    for (unsigned i = 0; answer == DOOR_FULL && i < TRIES && worker_evict_stranger(worker); i++)
+        answer = door_enter(proxy->door, &from, ret_place);
+    if (answer != DOOR_IN)
+        return answer == DOOR_CROWDED ? CLOSE_CROWDED : CLOSE_FULL;
+    ret_place->narrow = is_among_last(proxy, fd, kept);
+    if (ret_place->console || (!worker_is_late(worker) && !is_among_last(proxy, fd, kept / 2)))
+        return CLOSE_DONE;
+    door_leave(proxy->door, ret_place);
+    return CLOSE_FULL;
 }
 
 static void on_accept(void *ctx, int fd, const char *peer)
 {
     struct admit *admit = ctx;
     struct worker *worker = admit->worker;
+    struct door_place place;
     struct leg *leg;
 
-    if (!make_room(worker)) {
-        turn_away(worker, fd);
+    enum close_reason reason = admit_place(worker, fd, &place);
+    if (reason != CLOSE_DONE) {
+        turn_away(worker, fd, reason);
         return;
     }
     int rc = leg_tcp_accept(admit->loop, fd, LEG_TCP_WRAPPED, admit->cred, no_conn_yet, NULL, &leg);
     if (rc == 0)
-        rc = conn_new(worker, leg);
+        rc = conn_new(worker, leg, &place);
+    else
+        door_leave(worker->proxy->door, &place);
     if (rc)
         log_warn("connection not taken", LF_STR("peer", peer), LF_ERR(rc));
+}
+
+static bool on_full(void *ctx)
+{
+    struct admit *admit = ctx;
+    return worker_evict_stranger(admit->worker);
 }
 
 static int open_one(uv_loop_t *loop, const char *address, uint16_t port, bool shared,
@@ -89,6 +125,7 @@ int admit_open(struct admit *admit, struct worker *worker, uv_loop_t *loop,
             admit_close(admit);
             return rc;
         }
+        listener_on_full(admit->listener[i], on_full);
         admit->count = i + 1;
     }
     return 0;

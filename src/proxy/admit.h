@@ -1,4 +1,7 @@
-/* admit.h - the door: listeners of one worker. Accepting never reads, and strangers are bounded. */
+/* admit.h - the listeners of one worker. Accepting never reads, and strangers are bounded: by the
+ * door (door.h), by how fast handshakes can be served, and by the descriptors that are left. The
+ * last of those are kept: half for whoever proves to be the console, from wherever it comes, the
+ * other half for where it has been proved before. */
 #ifndef FL_PROXY_ADMIT_H
 #define FL_PROXY_ADMIT_H
 
@@ -34,6 +37,10 @@ int admit_open(struct admit *admit, struct worker *worker, uv_loop_t *loop,
 
 /* admit_address - of listener number @i, as bound. */
 const char *admit_address(const struct admit *admit, unsigned i);
+
+/* admit_place - a place for the connection @fd that has just been accepted. Returns CLOSE_DONE and
+ * the place, to be given back by door_leave(); or why there is none, and then close @fd. */
+enum close_reason admit_place(struct worker *worker, int fd, struct door_place *ret_place);
 
 /* admit_close - take nobody any more. */
 void admit_close(struct admit *admit);

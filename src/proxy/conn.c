@@ -214,8 +214,7 @@ void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *ab
     log_end(conn, reason, worker_now(worker));
     counters_end(&worker->counters, reason);
     bool told = tell(conn, reason, abort);
-    if (is_stranger(conn))
-        atomic_fetch_sub(&worker->proxy->strangers, 1);
+    door_leave(worker->proxy->door, &conn->place);
     conn->session = NULL;
     control_done(conn);
     if (conn->loads)
@@ -278,7 +277,9 @@ static void become_known(struct conn *conn)
 {
     struct worker *worker = conn->worker;
     list_move(conn, &worker->known);
-    atomic_fetch_sub(&worker->proxy->strangers, 1);
+    door_leave(worker->proxy->door, &conn->place);
+    if (conn->party.role == PARTY_CONSOLE)
+        door_console(worker->proxy->door, &conn->place.from);
     counters_add(&worker->counters, COUNTER_AUTHENTICATED, 1);
     conn_move(conn, CONN_READY);
 }
@@ -305,6 +306,8 @@ static void take_hello(struct conn *conn, const struct frame *frame)
     become_known(conn);
     enum close_reason reason =
         account_open_leg(worker->proxy->accounts, &conn->party, &conn->account);
+    if (reason == CLOSE_DONE && conn->place.narrow && conn->party.role != PARTY_CONSOLE)
+        reason = CLOSE_FULL;
     if (reason == CLOSE_DONE)
         answer_hello(conn);
     else
@@ -446,6 +449,33 @@ static void greeting_is_out(struct conn *conn)
     session_greeted(conn->session, conn->side);
 }
 
+/* A stranger has said something that costs arithmetic: it waits for its turn, the console before
+ * all, and what was begun before what was not. */
+static void stand_in_line(struct conn *conn)
+{
+    enum worker_list list = conn->place.console ? LIST_CONSOLE
+                            : conn->served      ? LIST_BEGUN
+                                                : LIST_FRESH;
+    if (conn->state == CONN_FIRST_BYTE)
+        conn_move(conn, CONN_HANDSHAKE);
+    if (conn->state == CONN_HELLO)
+        leg_want(conn->leg, 0);
+    list_move(conn, &conn->worker->strangers[list]);
+}
+
+void conn_serve(struct conn *conn, uint64_t now)
+{
+    if (!conn->served)
+        conn->served = now ? now : 1;
+    list_move(conn, &conn->worker->strangers[LIST_ANSWERED]);
+    if (conn->state == CONN_HANDSHAKE) {
+        leg_proceed(conn->leg);
+    } else if (conn->state == CONN_HELLO) {
+        read_frames(conn);
+        settle(conn);
+    }
+}
+
 static void conn_event(void *ctx, struct leg *leg, unsigned events)
 {
     struct conn *conn = ctx;
@@ -463,6 +493,10 @@ static void conn_event(void *ctx, struct leg *leg, unsigned events)
     if (events & LEG_WRITABLE) {
         out_flush(conn);
         greeting_is_out(conn);
+    }
+    if ((events & LEG_READABLE) && is_stranger(conn)) {
+        stand_in_line(conn);
+        return;
     }
     if (events & LEG_READABLE)
         read_frames(conn);
@@ -497,9 +531,7 @@ void conn_tick(struct conn *conn, uint64_t now)
 {
     uint64_t limit = conn_defs[conn->state].timeout_ms * CLOCK_MS;
 
-    if (conn->state == CONN_FIRST_BYTE && conn->leg->rx_bytes > 0)
-        conn_move(conn, CONN_HANDSHAKE);
-    else if (limit && clock_since(now, conn->since) >= limit)
+    if (limit && clock_since(now, conn->since) >= limit)
         conn_close(conn, conn_rules[conn->state].late);
     else if (conn->state == CONN_CONTROL)
         control_tick(conn, now);
@@ -507,19 +539,22 @@ void conn_tick(struct conn *conn, uint64_t now)
         session_tick(conn->session, now);
 }
 
-int conn_new(struct worker *worker, struct leg *leg)
+int conn_new(struct worker *worker, struct leg *leg, const struct door_place *place)
 {
+    struct door_place held = place ? *place : (struct door_place){.taken = false};
     struct conn *conn = calloc(1, sizeof(*conn));
     if (!conn) {
+        door_leave(worker->proxy->door, &held);
         leg_close(leg, LEG_RESET);
         return -ENOMEM;
     }
+    conn->place = held;
     conn->worker = worker;
     conn->leg = leg;
     conn->since = conn->opened = worker_now(worker);
-    list_move(conn, &worker->strangers);
-    atomic_fetch_add(&worker->proxy->strangers, 1);
+    list_move(conn, &worker->strangers[LIST_SILENT]);
     counters_add(&worker->counters, COUNTER_ACCEPTED, 1);
     leg_set_handler(leg, conn_event, conn);
+    leg_want(leg, LEG_READABLE);
     return 0;
 }

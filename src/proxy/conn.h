@@ -17,7 +17,7 @@
 
 enum conn_state {
     CONN_FIRST_BYTE, /* nothing has come yet */
-    CONN_HANDSHAKE,  /* the leg is setting up its encryption */
+    CONN_HANDSHAKE,  /* the leg is setting up its encryption, or waits to */
     CONN_HELLO,      /* proof of identity awaited */
     CONN_READY,      /* REGISTER or JOIN awaited */
     CONN_CONTROL,    /* registered */
@@ -32,8 +32,8 @@ struct control;
 struct out_frame;
 
 struct conn {
-    struct conn *prev, *next; /* worker's list of strangers or of known ones */
-    struct conn **list;       /* which of the two */
+    struct conn *prev, *next; /* worker's list of known ones or one of those of strangers */
+    struct conn **list;       /* which of them */
     struct conn *closed;      /* worker's list of what waits to be freed */
     struct worker *worker;    /* whose thread it is on */
     struct leg *leg;          /* owned; dead once CLOSING */
@@ -41,6 +41,8 @@ struct conn {
     unsigned side;            /* of @session */
     uint64_t since;           /* when it entered @state */
     uint64_t opened;          /* when it was accepted */
+    uint64_t served;          /* when we first did something for this stranger; 0: not yet */
+    struct door_place place;  /* held until it is known */
     struct party party;       /* from READY on */
     uint32_t caps;            /* HELLO_CAP_… that it offered */
     struct out_frame *out;    /* frames that the leg did not take yet, oldest first */
@@ -51,19 +53,22 @@ struct conn {
     struct account *account;  /* where it counts as a leg, from READY on; NULL for the console */
 };
 
-/* conn_new - take over @leg, just accepted, on @worker. Returns 0, or -ENOMEM and then the leg is
- * closed. */
-int conn_new(struct worker *worker, struct leg *leg);
+/* conn_new - take over @leg, just accepted, on @worker, and @place, which door_enter() gave for it
+ * (NULL for none). Returns 0, or -ENOMEM and then the leg is closed and the place given back. */
+int conn_new(struct worker *worker, struct leg *leg, const struct door_place *place);
+
+/* conn_serve - for worker_turn(): the turn of a stranger that waited has come. */
+void conn_serve(struct conn *conn, uint64_t now);
 
 /* conn_close - the one way to end it, for @reason, told to a peer that has proved itself. With a
- * session, that ends as well. A second call does nothing. The memory stays until worker_reap(). */
+ * session, that ends as well. A second call does nothing. The memory stays until worker_turn(). */
 void conn_close(struct conn *conn, enum close_reason reason);
 
 /* conn_finish - conn_close() without looking at the session; for session.c, which ends both sides.
  * @abort is told instead of the reason when not NULL. */
 void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *abort);
 
-/* conn_free - for worker_reap(): free a closed conn; returns the next closed one. */
+/* conn_free - for worker_turn(): free a closed conn; returns the next closed one. */
 struct conn *conn_free(struct conn *conn);
 
 /* conn_tick - deadlines, keepalive, report. */

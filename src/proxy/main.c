@@ -161,18 +161,20 @@ static void harden(void)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-static void raise_descriptors(const struct proxy_limits *limits)
+/* As many descriptors as we may have. Returns that number, 0 when there is no limit. */
+static uint32_t raise_descriptors(const struct proxy_limits *limits)
 {
     struct rlimit files;
     uint64_t need =
         limits->endpoints + 2 * (uint64_t)limits->sessions + limits->handshakes + DESCRIPTORS_OWN;
     if (getrlimit(RLIMIT_NOFILE, &files))
-        return;
+        return 0;
     files.rlim_cur = files.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &files);
     if (files.rlim_max < need)
         log_warn("fewer descriptors than the limits allow for", LF_U64("have", files.rlim_max),
                  LF_U64("need", need));
+    return files.rlim_max < INT32_MAX ? (uint32_t)files.rlim_max : 0;
 }
 
 /* --- running ------------------------------------------------------------------------------- */
@@ -347,10 +349,11 @@ static int serve(struct server *server, const struct proxy_config *config)
 {
     struct proxy_settings settings;
     proxy_config_settings(config, &settings);
-    raise_descriptors(&settings.limits);
+    uint32_t descriptors = raise_descriptors(&settings.limits);
     int rc = proxy_init(&server->proxy, server->identity, &settings);
     if (rc)
         return rc;
+    server->proxy.descriptors = descriptors;
     rc = reconfig_new(config, server->proxy.boot, apply, server, &server->proxy.reconfig);
     if (rc) {
         proxy_done(&server->proxy);

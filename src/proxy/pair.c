@@ -130,12 +130,22 @@ static void session_drop(struct pair *pair, struct session *session)
     free(session);
 }
 
+/* Sessions of the console have some room that no others get; newcomers', which anybody with a
+ * leaked token can ask for, are not among them. */
+static uint32_t max_for(const struct pair *pair, const struct party *caller,
+                        const struct party *callee)
+{
+    bool console = caller->role == PARTY_CONSOLE || callee->role == PARTY_CONSOLE;
+    bool newcomer = caller->role == PARTY_ENROL;
+    return pair->max + (console && !newcomer ? PAIR_KEPT(pair->max) : 0);
+}
+
 static enum close_reason connect_locked(struct pair *pair, const struct party *caller,
                                         const struct party *callee, uint64_t now,
                                         struct pair_offer *ret_offer)
 {
     struct account *account[2];
-    if (pair->count >= pair->max)
+    if (pair->count >= max_for(pair, caller, callee))
         return CLOSE_FULL;
     enum close_reason reason = open_accounts(pair, caller, callee, account);
     if (reason != CLOSE_DONE)

@@ -23,6 +23,9 @@
 #define PAIR_KEY_BYTES   32
 #define PAIR_KEY_SECONDS 30
 
+/* Sessions beyond the limit of @max that only the console may have. */
+#define PAIR_KEPT(max) ((max) / 16 + 4)
+
 enum session_state { SESSION_OFFERED, SESSION_HALF, SESSION_LIVE, SESSION_OVER };
 
 struct session;

@@ -6,6 +6,9 @@
 #include "proxy/reconfig.h"
 #include "proxy/worker.h"
 
+#define KEPT_MIN 8
+#define KEPT_MAX 256
+
 int proxy_init(struct proxy *proxy, struct identity *identity,
                const struct proxy_settings *settings)
 {
@@ -13,7 +16,6 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
     int rc;
 
     *proxy = (struct proxy){.settings = *settings, .statm = -1};
-    atomic_init(&proxy->strangers, 0);
     atomic_init(&proxy->settings_epoch, 0);
     if (gnutls_rnd(GNUTLS_RND_NONCE, proxy->boot, sizeof(proxy->boot)) < 0)
         return -FL_EKEY;
@@ -26,11 +28,17 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
     rc = pair_new(limits->sessions, proxy->accounts, &proxy->pair);
     if (rc)
         goto fail_pair;
+    rc = door_new(limits->handshakes, limits->handshakes_per_address,
+                  limits->handshakes_per_network, &proxy->door);
+    if (rc)
+        goto fail_door;
     pthread_mutex_init(&proxy->settings_lock, NULL);
     drain_init(&proxy->drain);
     proxy->identity = identity_ref(identity);
     return 0;
 
+fail_door:
+    pair_free(proxy->pair);
 fail_pair:
     accounts_free(proxy->accounts);
 fail_accounts:
@@ -42,11 +50,24 @@ void proxy_done(struct proxy *proxy)
 {
     reconfig_free(proxy->reconfig);
     drain_done(&proxy->drain);
+    door_free(proxy->door);
     pair_free(proxy->pair);
     accounts_free(proxy->accounts);
     registry_free(proxy->registry);
     identity_unref(proxy->identity);
     pthread_mutex_destroy(&proxy->settings_lock);
+}
+
+uint32_t proxy_descriptors_kept(const struct proxy *proxy)
+{
+    uint32_t kept = proxy->descriptors / 32;
+    return kept < KEPT_MIN ? KEPT_MIN : kept > KEPT_MAX ? KEPT_MAX : kept;
+}
+
+uint32_t proxy_descriptors_open(const struct proxy *proxy)
+{
+    uint32_t kept = proxy_descriptors_kept(proxy);
+    return proxy->descriptors > kept ? proxy->descriptors - kept : 0;
 }
 
 void proxy_add_worker(struct proxy *proxy, struct worker *worker)

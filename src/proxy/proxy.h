@@ -14,6 +14,7 @@
 
 #include "identity/identity.h"
 #include "proxy/counters.h"
+#include "proxy/door.h"
 #include "proxy/drain.h"
 #include "proxy/pair.h"
 #include "proxy/registry.h"
@@ -35,10 +36,12 @@ struct proxy {
     struct accounts *accounts;
     struct rate_bucket bucket; /* of all sessions together */
     struct worker *workers[PROXY_WORKERS_MAX];
-    unsigned count;        /* of workers */
-    atomic_uint strangers; /* connections not yet authenticated */
-    int statm;             /* /proc/self/statm, or -1; opened before the first connection */
-    uint64_t started;      /* on the workers' clock */
+    unsigned count;    /* of workers */
+    struct door *door; /* connections not yet authenticated */
+    uint32_t
+        descriptors;  /* that the process may have, 0: any number; before the first connection */
+    int statm;        /* /proc/self/statm, or -1; opened before the first connection */
+    uint64_t started; /* on the workers' clock */
 };
 
 /* proxy_init - takes a reference to @identity (role proxy). Returns 0 or a negative code. */
@@ -47,6 +50,11 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
 
 /* proxy_done - after all workers are done. */
 void proxy_done(struct proxy *proxy);
+
+/* proxy_descriptors_kept - how many of the last descriptors are for the console.
+ * proxy_descriptors_open - how many are for everybody; 0: any number. */
+uint32_t proxy_descriptors_kept(const struct proxy *proxy);
+uint32_t proxy_descriptors_open(const struct proxy *proxy);
 
 /* proxy_add_worker - before any connection; workers are not removed. */
 void proxy_add_worker(struct proxy *proxy, struct worker *worker);

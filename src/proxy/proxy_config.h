@@ -17,7 +17,8 @@ struct proxy_config {
     int sandbox;                  /* enum proxy_sandbox */
     int64_t workers;              /* threads; 0: one a processor */
     struct {
-        int64_t endpoints, sessions, sessions_per_agent, legs_agent, handshakes;
+        int64_t endpoints, sessions, sessions_per_agent, legs_agent;
+        int64_t handshakes, handshakes_per_address, handshakes_per_network;
         int64_t idle_seconds, stall_seconds;
         uint64_t rate_session, rate_agent, rate_proxy; /* bytes a second */
         int64_t volume_agent_day;                      /* MiB */

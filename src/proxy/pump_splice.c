@@ -39,13 +39,17 @@ static void grow(int fd)
         bytes /= 2;
 }
 
-static struct pipe *pipe_new(void)
+static struct pipe *pipe_new(const struct pipes *pipes)
 {
     struct pipe *pipe = calloc(1, sizeof(*pipe));
     if (!pipe)
         return NULL;
     if (pipe2(pipe->fd, O_NONBLOCK | O_CLOEXEC)) {
         free(pipe);
+        return NULL;
+    }
+    if (pipes->fd_max > 0 && pipe->fd[1] >= pipes->fd_max) {
+        pipe_free(pipe);
         return NULL;
     }
     grow(pipe->fd[1]);
@@ -59,7 +63,7 @@ struct pipe *pipes_take(struct pipes *pipes)
         pipes->free = pipe->next;
         pipes->kept--;
     } else {
-        pipe = pipe_new();
+        pipe = pipe_new(pipes);
     }
     if (pipe)
         pipes->out++;

@@ -21,6 +21,7 @@ struct pipes {
     struct pipe *free;
     unsigned kept; /* of @free */
     unsigned out;  /* taken and not yet given back */
+    int fd_max;    /* no descriptor from this one on: they are kept for others; 0: any */
 };
 
 void pipes_init(struct pipes *pipes);

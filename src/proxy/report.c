@@ -99,7 +99,7 @@ void report_log(const struct proxy *proxy, uint64_t now)
     proxy_total(proxy, &total);
     record_add(&record, "", "uptime", clock_since(now, proxy->started) / CLOCK_SEC);
     record_add(&record, "", "memory", resident(proxy->statm));
-    record_add(&record, "", "strangers", atomic_load(&proxy->strangers));
+    record_add(&record, "", "strangers", door_count(proxy->door));
     record_add(&record, "", "endpoints", registry_count(proxy->registry));
     record_add(&record, "", "sessions", pair_live(proxy->pair));
     record_add(&record, "", "refused", counters_refused(&total));

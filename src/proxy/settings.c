@@ -15,6 +15,8 @@ const struct proxy_settings proxy_settings_default = {
             .sessions_per_agent = 1000,
             .legs_per_agent = 2000,
             .handshakes = 4096,
+            .handshakes_per_address = 64,
+            .handshakes_per_network = 256,
             .idle = 600 * CLOCK_SEC,
             .stall = 120 * CLOCK_SEC,
         },
@@ -59,6 +61,8 @@ void proxy_apply(struct proxy *proxy, const struct proxy_settings *settings)
     registry_set_max(proxy->registry, settings->limits.endpoints);
     pair_set_max(proxy->pair, settings->limits.sessions);
     accounts_set_limits(proxy->accounts, &settings->limits);
+    door_set_max(proxy->door, settings->limits.handshakes, settings->limits.handshakes_per_address,
+                 settings->limits.handshakes_per_network);
     if (first)
         (void)set_rates(proxy, worker_now(first), first->env.wall(first->env.ctx));
     changed(proxy);

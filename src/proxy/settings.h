@@ -18,14 +18,16 @@
 enum proxy_raw { PROXY_RAW_NEVER, PROXY_RAW_ALLOWED, PROXY_RAW_REQUIRED };
 
 struct proxy_limits {
-    uint32_t endpoints;          /* registered control legs */
-    uint32_t sessions;           /* offered, waiting and live */
-    uint32_t sessions_per_agent; /* the same, of one agent on either side */
-    uint32_t legs_per_agent;     /* authenticated legs of one identity, of every kind */
-    uint32_t handshakes;         /* connections that have not proved who they are */
-    uint64_t idle;               /* microseconds without a byte in a session, 0: no limit */
-    uint64_t stall;              /* microseconds in which a receiver takes nothing, 0: no limit */
-    uint64_t volume_agent_day;   /* bytes of one agent in a day of UTC, 0: no limit */
+    uint32_t endpoints;              /* registered control legs */
+    uint32_t sessions;               /* offered, waiting and live */
+    uint32_t sessions_per_agent;     /* the same, of one agent on either side */
+    uint32_t legs_per_agent;         /* authenticated legs of one identity, of every kind */
+    uint32_t handshakes;             /* connections that have not proved who they are */
+    uint32_t handshakes_per_address; /* the same, of one address (door.h) */
+    uint32_t handshakes_per_network; /* the same, of one network */
+    uint64_t idle;                   /* microseconds without a byte in a session, 0: no limit */
+    uint64_t stall;            /* microseconds in which a receiver takes nothing, 0: no limit */
+    uint64_t volume_agent_day; /* bytes of one agent in a day of UTC, 0: no limit */
 };
 
 /* Bytes a second, both directions together; 0: no limit. */

@@ -98,6 +98,7 @@ void worker_init(struct worker *worker, struct proxy *proxy, const struct worker
     worker->random |= 1; /* xorshift never leaves 0 */
     pool_init(&worker->pool);
     pipes_init(&worker->pipes);
+    worker->pipes.fd_max = (int)proxy_descriptors_open(proxy);
     pthread_mutex_init(&worker->lock, NULL);
     if (proxy->count == 0)
         proxy->started = worker_now(worker);
@@ -303,6 +304,16 @@ struct worker *worker_lightest(struct worker *worker)
     return best;
 }
 
+static void reap(struct worker *worker)
+{
+    while (worker->closed) {
+        struct conn *conn = worker->closed;
+        worker->closed = conn_free(conn);
+    }
+    for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
+        guest->reap(guest);
+}
+
 static void tick_list(struct conn *list, uint64_t now)
 {
     struct conn *conn;
@@ -318,11 +329,12 @@ void worker_tick(struct worker *worker)
     if (worker == proxy->workers[0])
         proxy_follow_time(proxy, now, worker->env.wall(worker->env.ctx));
     worker_resume(worker);
-    tick_list(worker->strangers, now);
+    for (unsigned i = 0; i < LIST_STRANGERS; i++)
+        tick_list(worker->strangers[i], now);
     tick_list(worker->known, now);
     for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
         guest->tick(guest, now);
-    worker_reap(worker);
+    reap(worker);
     if (worker == proxy->workers[0] && proxy->reconfig)
         reconfig_tick(proxy->reconfig, now);
     if (worker == proxy->workers[0] && now >= worker->next_sweep) {
@@ -332,14 +344,28 @@ void worker_tick(struct worker *worker)
     }
 }
 
-void worker_reap(struct worker *worker)
+/* The next stranger to be served; what has been closed while it waited is not. */
+static struct conn *next_in_line(struct worker *worker)
 {
-    while (worker->closed) {
-        struct conn *conn = worker->closed;
-        worker->closed = conn_free(conn);
+    struct conn *conn;
+    for (unsigned i = LIST_CONSOLE; i <= LIST_FRESH; i++) {
+        DL_FOREACH (worker->strangers[i], conn) {
+            if (!conn_is_closed(conn))
+                return conn;
+        }
     }
-    for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
-        guest->reap(guest);
+    return NULL;
+}
+
+void worker_turn(struct worker *worker)
+{
+    struct conn *conn;
+    reap(worker);
+    for (unsigned i = 0; i < WORKER_SERVED && (conn = next_in_line(worker)); i++)
+        conn_serve(conn, worker_now(worker));
+    if (next_in_line(worker))
+        worker_wake(worker);
+    reap(worker);
 }
 
 static void stop_list(struct conn *list)
@@ -357,30 +383,61 @@ void worker_stop(struct worker *worker)
     worker->stopping = true;
     pthread_mutex_unlock(&worker->lock);
     worker_drain(worker);
-    stop_list(worker->strangers);
+    for (unsigned i = 0; i < LIST_STRANGERS; i++)
+        stop_list(worker->strangers[i]);
     stop_list(worker->known);
     for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
         guest->stop(guest);
-    worker_reap(worker);
+    reap(worker);
 }
 
 bool worker_idle(const struct worker *worker)
 {
-    return !worker->strangers && !worker->known;
+    for (unsigned i = 0; i < LIST_STRANGERS; i++) {
+        if (worker->strangers[i])
+            return false;
+    }
+    return !worker->known;
+}
+
+/* The console's own places are for it to fill. */
+static struct conn *first_of(struct conn *list)
+{
+    struct conn *conn;
+    DL_FOREACH (list, conn) {
+        if (!conn_is_closed(conn) && !conn->place.kept)
+            return conn;
+    }
+    return NULL;
+}
+
+static struct conn *worst_stranger(const struct worker *worker)
+{
+    struct conn *conn = first_of(worker->strangers[LIST_SILENT]);
+    if (conn)
+        return conn;
+    conn = first_of(worker->strangers[LIST_ANSWERED]);
+    bool late =
+        conn && clock_since(worker_now(worker), conn->served) >= WORKER_ANSWER_MS * CLOCK_MS;
+    return late ? conn : NULL;
 }
 
 bool worker_evict_stranger(struct worker *worker)
 {
-    struct conn *conn;
-    DL_FOREACH (worker->strangers, conn) {
-        if (!conn_is_closed(conn)) {
-            conn_close(conn, CLOSE_FULL);
-            return true;
-        }
+    struct conn *conn = worst_stranger(worker);
+    if (conn) {
+        conn_close(conn, CLOSE_FULL);
+        return true;
     }
     for (struct worker_guest *guest = worker->guests; guest; guest = guest->next) {
         if (guest->evict(guest))
             return true;
     }
     return false;
+}
+
+bool worker_is_late(const struct worker *worker)
+{
+    const struct conn *conn = worker->strangers[LIST_FRESH];
+    return conn && clock_since(worker_now(worker), conn->since) >= WORKER_LATE_MS * CLOCK_MS;
 }

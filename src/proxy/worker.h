@@ -16,7 +16,10 @@
 #include "proxy/pump_splice.h"
 #include "proxy/wheel.h"
 
-#define WORKER_TICK_MS 250 /* how often worker_tick() is due: the grain of every deadline */
+#define WORKER_TICK_MS   250  /* how often worker_tick() is due: the grain of every deadline */
+#define WORKER_SERVED    4    /* strangers served in a turn: some 2 ms of arithmetic */
+#define WORKER_ANSWER_MS 1000 /* more than a round trip */
+#define WORKER_LATE_MS   3000 /* less than the peers' patience */
 
 /* What a worker needs of its surroundings. */
 struct worker_env {
@@ -34,7 +37,7 @@ struct worker_env {
  */
 struct worker_guest {
     void (*tick)(struct worker_guest *guest, uint64_t now); /* as worker_tick() */
-    void (*reap)(struct worker_guest *guest);               /* as worker_reap() */
+    void (*reap)(struct worker_guest *guest);               /* at the end of a turn */
     void (*stop)(struct worker_guest *guest);               /* as worker_stop() */
     bool (*evict)(struct worker_guest *guest);              /* as worker_evict_stranger() */
     struct worker_guest *next;
@@ -42,12 +45,23 @@ struct worker_guest {
 
 struct letter;
 
+/* Strangers by whom we wait for, each list oldest first. Those of the lists in the middle wait for
+ * us, and are served in this order. */
+enum worker_list {
+    LIST_SILENT,   /* nothing has come from them */
+    LIST_CONSOLE,  /* from where a console has been proved */
+    LIST_BEGUN,    /* have been served before */
+    LIST_FRESH,    /* have not */
+    LIST_ANSWERED, /* it is their turn to say something */
+    LIST_STRANGERS,
+};
+
 struct worker {
     struct proxy *proxy;
     struct worker_env env;
-    struct conn *strangers; /* not authenticated, oldest first */
-    struct conn *known;     /* the others */
-    struct conn *closed;    /* in one of the lists above still; freed at the end of the turn */
+    struct conn *strangers[LIST_STRANGERS]; /* not authenticated */
+    struct conn *known;                     /* the others */
+    struct conn *closed; /* in one of the lists above still; freed at the end of the turn */
     struct worker_guest *guests;
     struct pool pool;
     struct pipes pipes;
@@ -75,11 +89,13 @@ void worker_init(struct worker *worker, struct proxy *proxy, const struct worker
 void worker_done(struct worker *worker);
 
 /* worker_drain - deliver the mailbox, and look for new settings. worker_tick - deadlines,
- * keepalives, reports; about every WORKER_TICK_MS. worker_reap - free what was closed; at the end
- * of each turn of the loop, outside of any conn's callback. */
+ * keepalives, reports; about every WORKER_TICK_MS. worker_turn - at the end of each turn of the
+ * loop, outside of any conn's callback: serve a few of the strangers that wait, so that handshakes,
+ * however many, leave room for sessions between them; and free what was closed. More of them make
+ * themselves heard by env.wake. */
 void worker_drain(struct worker *worker);
 void worker_tick(struct worker *worker);
-void worker_reap(struct worker *worker);
+void worker_turn(struct worker *worker);
 
 /* worker_hold - have @entry->wake called at @due, or earlier when rates change; wheel_remove() from
  * @held takes it back. On the worker's thread. worker_resume - the time has come for some. */
@@ -94,9 +110,15 @@ struct worker *worker_lightest(struct worker *worker);
 void worker_stop(struct worker *worker);
 bool worker_idle(const struct worker *worker);
 
-/* worker_evict_stranger - close the oldest unauthenticated conn, so that a flood of silent
- * connections does not keep others out. False when there is none. */
+/* worker_evict_stranger - close a stranger to make room for another: the oldest one that has said
+ * nothing, or else the oldest that owes us an answer for WORKER_ANSWER_MS. Never one that waits for
+ * us, for what it has spent and we have spent on it would be lost; so an endpoint that speaks at
+ * once is not pushed out by any flood. False when there is none. */
 bool worker_evict_stranger(struct worker *worker);
+
+/* worker_is_late - so many strangers wait to be served that the first of them has done so for
+ * WORKER_LATE_MS: more of them would only time out. */
+bool worker_is_late(const struct worker *worker);
 
 /* Letters; from any thread. worker_post_frame - encode @message and have it sent on the conn of
  * @ref. worker_post_close - close the conn of @ref. worker_post_move - hand over @conn, whose leg

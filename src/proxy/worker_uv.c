@@ -49,7 +49,7 @@ static void on_tick(uv_timer_t *timer)
 static void on_turn(uv_check_t *check)
 {
     struct worker_uv *shell = check->data;
-    worker_reap(&shell->worker);
+    worker_turn(&shell->worker);
 }
 
 static void on_patience_over(uv_timer_t *timer)

@@ -16,7 +16,7 @@ struct worker_uv {
     uv_async_t mail;  /* the mailbox has something, or @stop was set */
     uv_timer_t tick;  /* every WORKER_TICK_MS; while stopping, the end of patience */
     uv_timer_t held;  /* worker_resume() is due */
-    uv_check_t turn;  /* end of the turn: worker_reap() */
+    uv_check_t turn;  /* end of the turn: worker_turn() */
     atomic_bool stop; /* asked to stop */
     pthread_t thread;
 };

@@ -135,7 +135,7 @@ static void run(uint64_t us)
         (void)leg_mem_run(lab->net, lab->now);
         worker_drain(&lab->worker);
         worker_tick(&lab->worker);
-        worker_reap(&lab->worker);
+        worker_turn(&lab->worker);
     } while (lab->now < end || leg_mem_next(lab->net) <= lab->now);
 }
 
@@ -243,7 +243,7 @@ static void step_open(struct slot *slot, struct input *input)
     must(leg_mem_pair(lab->net, &options, &slot->leg, &theirs) == 0);
     leg_set_handler(slot->leg, on_event, slot);
     leg_want(slot->leg, LEG_READABLE);
-    must(conn_new(&lab->worker, theirs) == 0);
+    must(conn_new(&lab->worker, theirs, NULL) == 0);
 }
 
 static void step_frame(struct slot *slot, struct input *input)

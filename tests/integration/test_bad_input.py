@@ -38,6 +38,7 @@ CASES = {
         "raw": WORD, "sandbox": WORD, "workers": NUMBER,
         "limits": GROUP, "limits.endpoints": [*NUMBER, ("out of range", 0)], "limits.sessions": [*NUMBER, ("out of range", 0)],
         "limits.sessions_per_agent": [*NUMBER, ("out of range", 0)], "limits.handshakes": [*NUMBER, ("out of range", 0)],
+        "limits.handshakes_per_address": [*NUMBER, ("out of range", 0)], "limits.handshakes_per_network": [*NUMBER, ("out of range", 0)],
         "limits.idle_seconds": NUMBER, "limits.stall_seconds": NUMBER,
         "drain": GROUP, "drain.on": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "drain.within_seconds": NUMBER,
         "drain.hard_stop_seconds": NUMBER, "drain.away_seconds": [*NUMBER, ("out of range", 0)],

@@ -236,7 +236,7 @@ static void check_idle(struct world *world)
           "more sessions than proofs");
     CHECK(world, pair_live(world->proxy.pair) == 0, "live sessions without conns");
     CHECK(world, registry_count(world->proxy.registry) == 0, "registered without a conn");
-    CHECK(world, atomic_load(&world->proxy.strangers) == 0, "strangers without a conn");
+    CHECK(world, door_count(world->proxy.door) == 0, "strangers without a conn");
     for (unsigned i = 0; i < world->workers; i++)
         CHECK(world, world->worker[i].pool.out == 0, "frame buffers not given back");
 }
@@ -283,6 +283,19 @@ static void set_address(struct leg *leg, const char *address)
     (void)snprintf(leg->peer, sizeof(leg->peer), "%s", address);
 }
 
+/* Legs in memory come from nowhere, so only the limit in all applies. */
+static void admit(struct world *world, struct leg *leg)
+{
+    struct worker *worker = &world->worker[world->next_worker++ % world->workers];
+    const struct door_from nowhere = {DOOR_NOWHERE, 0};
+    struct door_place place;
+
+    if (door_enter(world->proxy.door, &nowhere, &place) == DOOR_IN)
+        (void)conn_new(worker, leg, &place);
+    else
+        leg_close(leg, LEG_RESET);
+}
+
 struct leg *world_dial(struct world *world, const char *from, bool wrong_exporter)
 {
     static const uint64_t delays[] = {100, 2 * CLOCK_MS, 20 * CLOCK_MS, 100 * CLOCK_MS};
@@ -299,22 +312,29 @@ struct leg *world_dial(struct world *world, const char *from, bool wrong_exporte
     if (!world->up)
         leg_close(theirs, LEG_RESET);
     else
-        (void)conn_new(&world->worker[world->next_worker++ % world->workers], theirs);
+        admit(world, theirs);
     return ours;
 }
 
 /* ---- time ---- */
 
-static void after_turn(struct world *world)
+static void turn_workers(struct world *world)
 {
-    world->again = false;
     while (world->woken) {
         world->woken = false;
         for (unsigned i = 0; world->up && i < world->workers; i++)
             worker_drain(&world->worker[i]);
     }
     for (unsigned i = 0; world->up && i < world->workers; i++)
-        worker_reap(&world->worker[i]);
+        worker_turn(&world->worker[i]);
+}
+
+static void after_turn(struct world *world)
+{
+    world->again = false;
+    do {
+        turn_workers(world);
+    } while (world->woken);
     if (world->turn)
         world->turn(world->ctx);
 }

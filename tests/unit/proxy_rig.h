@@ -83,7 +83,7 @@ static inline void rig_turn(struct rig *rig)
             worker_drain(&rig->worker[i]);
         (void)leg_mem_run(rig->net, rig->now);
         for (unsigned i = 0; i < RIG_WORKERS; i++)
-            worker_reap(&rig->worker[i]);
+            worker_turn(&rig->worker[i]);
     } while (leg_mem_next(rig->net) <= rig->now || rig->woken);
 }
 
@@ -139,7 +139,7 @@ static inline void rig_done(struct rig *rig)
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
         ends += total.ends[i];
     assert_int_equal(ends, total.value[COUNTER_ACCEPTED]);
-    assert_int_equal(atomic_load(&rig->proxy.strangers), 0);
+    assert_int_equal(door_count(rig->proxy.door), 0);
     assert_int_equal(pair_live(rig->proxy.pair), 0);
     assert_int_equal(registry_count(rig->proxy.registry), 0);
     for (unsigned i = 0; i < RIG_WORKERS; i++) {
@@ -167,14 +167,17 @@ static inline void end_open(struct end *end, struct rig *rig, unsigned worker,
                             const struct leg_mem_options *options)
 {
     struct leg_mem_options usual = {.delay = RIG_DELAY, .room = 64 * 1024};
+    const struct door_from nowhere = {DOOR_NOWHERE, 0};
+    struct door_place place;
     struct leg *far;
 
     memset(end, 0, sizeof(*end));
     end->rig = rig;
+    assert_int_equal(door_enter(rig->proxy.door, &nowhere, &place), DOOR_IN);
     assert_int_equal(leg_mem_pair(rig->net, options ? options : &usual, &end->leg, &far), 0);
     leg_set_handler(end->leg, end_event, end);
     (void)snprintf(far->peer, sizeof(far->peer), "192.0.2.1:1000");
-    assert_int_equal(conn_new(&rig->worker[worker], far), 0);
+    assert_int_equal(conn_new(&rig->worker[worker], far, &place), 0);
     rig_run(rig, 3 * RIG_DELAY);
 }
 

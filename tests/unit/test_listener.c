@@ -18,6 +18,7 @@
 #include "leg/address.h"
 #include "leg/listener.h"
 
+#define CROWD   200 /* more than one wake-up takes */
 #define CLIENTS 40
 
 struct guests {
@@ -176,23 +177,23 @@ static void shared_port(void **state)
     loop_done(&loop);
 }
 
-static void sixteen_at_a_time(void **state)
+static void a_bounded_number_at_a_time(void **state)
 {
     struct guests guests = {0};
     struct listener *listener;
-    int fds[CLIENTS];
+    int fds[CROWD];
     uv_loop_t loop;
 
     assert_int_equal(uv_loop_init(&loop), 0);
     assert_int_equal(listener_new(&loop, "127.0.0.1", 0, false, on_accept, &guests, &listener), 0);
-    for (unsigned i = 0; i < CLIENTS; i++)
+    for (unsigned i = 0; i < CROWD; i++)
         fds[i] = dial(AF_INET, "127.0.0.1", listener_port(listener));
-    while (guests.count < CLIENTS) {
+    while (guests.count < CROWD) {
         unsigned before = guests.count;
         (void)uv_run(&loop, UV_RUN_ONCE);
-        assert_in_range(guests.count - before, 0, 16);
+        assert_in_range(guests.count - before, 0, 64);
     }
-    for (unsigned i = 0; i < CLIENTS; i++)
+    for (unsigned i = 0; i < CROWD; i++)
         (void)close(fds[i]);
     listener_close(listener);
     loop_done(&loop);
@@ -288,7 +289,7 @@ int main(void)
         cmocka_unit_test(all_addresses),
         cmocka_unit_test(bad_addresses),
         cmocka_unit_test(shared_port),
-        cmocka_unit_test(sixteen_at_a_time),
+        cmocka_unit_test(a_bounded_number_at_a_time),
         cmocka_unit_test(close_within_the_callback),
         cmocka_unit_test(out_of_descriptors),
         cmocka_unit_test(addresses_as_text),

@@ -167,7 +167,7 @@ static void limits(void **state)
     assert_int_equal(pair_connect(pair, &alice, &carol, NOW, &offer), CLOSE_FULL); /* alice has 2 */
     assert_int_equal(pair_connect(pair, &carol, &alice, NOW, &offer), CLOSE_FULL);
     assert_int_equal(pair_connect(pair, &console, &console, NOW, &offer), CLOSE_DONE);
-    assert_int_equal(pair_connect(pair, &carol, &console, NOW, &offer), CLOSE_FULL); /* 3 in all */
+    assert_int_equal(pair_connect(pair, &carol, &carol, NOW, &offer), CLOSE_FULL); /* 3 in all */
     assert_int_equal(pair_count(pair), 3);
     assert_int_equal(join(pair, &console, &offer, 0, NOW, &place), CLOSE_DONE);
     pair_leave(pair, place.session, 0);
@@ -177,6 +177,23 @@ static void limits(void **state)
     assert_int_equal(pair_count(pair), 0);
     assert_int_equal(pair_connect(pair, &alice, &carol, NOW, &offer), CLOSE_DONE);
     pair_done(pair);
+}
+
+static void room_for_the_console(void **state)
+{
+    struct pair *pair = pair_of(2, 100);
+    struct pair_offer offer;
+
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_FULL);
+    assert_int_equal(pair_connect(pair, &newcomer, &console, NOW, &offer), CLOSE_FULL);
+    for (unsigned i = 0; i < PAIR_KEPT(2); i++)
+        assert_int_equal(i % 2 ? pair_connect(pair, &console, &alice, NOW, &offer)
+                               : pair_connect(pair, &alice, &console, NOW, &offer),
+                         CLOSE_DONE);
+    assert_int_equal(pair_connect(pair, &console, &alice, NOW, &offer), CLOSE_FULL);
+    pair_free(pair);
 }
 
 static void half_is_the_conns_to_end(void **state)
@@ -209,6 +226,7 @@ int main(void)
         cmocka_unit_test(wrong_session),
         cmocka_unit_test(guessed_key),
         cmocka_unit_test(limits),
+        cmocka_unit_test(room_for_the_console),
         cmocka_unit_test(half_is_the_conns_to_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

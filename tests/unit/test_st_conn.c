@@ -202,11 +202,14 @@ static void client_send(struct client *client, const void *data, size_t len)
 
 static struct client *client_open(struct bench *bench, unsigned worker)
 {
+    const struct door_from nowhere = {DOOR_NOWHERE, 0};
     struct client *client = &bench->client[bench->clients++];
+    struct door_place place;
+    assert_int_equal(door_enter(bench->rig.proxy.door, &nowhere, &place), DOOR_IN);
     client->rig = &bench->rig;
     client->link.ops = &ops;
     client->link.port = 22067;
-    assert_int_equal(st_conn_new(&bench->part[worker], &client->link), 0);
+    assert_int_equal(st_conn_new(&bench->part[worker], &client->link, &place), 0);
     return client;
 }
 

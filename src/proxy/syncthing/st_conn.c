@@ -78,7 +78,7 @@ static void list_move(struct st_conn *conn, struct st_conn **list)
 static void become_known(struct st_conn *conn)
 {
     list_move(conn, &conn->part->known);
-    atomic_fetch_sub(&worker_of(conn)->proxy->strangers, 1);
+    door_leave(worker_of(conn)->proxy->door, &conn->place);
 }
 
 /* --- the end ------------------------------------------------------------------------------- */
@@ -138,8 +138,7 @@ static void retire(struct st_conn *conn, enum st_conn_state state)
     struct st_worker *part = conn->part;
     message_drop(conn);
     release_refs(conn);
-    if (is_stranger(conn))
-        atomic_fetch_sub(&part->worker->proxy->strangers, 1);
+    door_leave(part->worker->proxy->door, &conn->place);
     if (conn->secured)
         atomic_fetch_sub(&part->relay->secured, 1);
     conn->closed = part->closed;
@@ -689,18 +688,20 @@ void st_conn_tick(struct st_conn *conn, uint64_t now)
     settle(conn);
 }
 
-int st_conn_new(struct st_worker *part, struct st_link *link)
+int st_conn_new(struct st_worker *part, struct st_link *link, const struct door_place *place)
 {
+    struct door_place held = place ? *place : (struct door_place){.taken = false};
     struct st_conn *conn = calloc(1, sizeof(*conn));
     if (!conn) {
+        door_leave(part->worker->proxy->door, &held);
         st_link_close(link);
         return -ENOMEM;
     }
+    conn->place = held;
     conn->part = part;
     conn->link = link;
     conn->since = conn->opened = conn_now(conn);
     list_move(conn, &part->strangers);
-    atomic_fetch_add(&part->worker->proxy->strangers, 1);
     count(conn, COUNTER_ACCEPTED);
     st_link_set_handler(link, on_link, conn);
     st_link_want(link, true);

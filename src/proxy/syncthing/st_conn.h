@@ -18,6 +18,7 @@
 #include <stdbool.h>
 
 #include "proxy/conn_ref.h"
+#include "proxy/door.h"
 #include "proxy/syncthing/st_link.h"
 #include "proxy/syncthing/st_xdr.h"
 #include "wire/close_reason.h"
@@ -58,6 +59,7 @@ struct st_conn {
     enum close_reason reason;    /* HANGUP: what it ends for */
     uint64_t since;              /* when it entered @state */
     uint64_t opened;             /* when it was accepted */
+    struct door_place place;     /* held until it is known */
     uint64_t heard;              /* JOINED: when the last message came */
     uint64_t next_ping;          /* JOINED */
     struct st_device device;     /* from ASK on */
@@ -68,9 +70,9 @@ struct st_conn {
     uint8_t *payload;            /* owned; of the same, once its length is known */
 };
 
-/* st_conn_new - take over @link, just accepted. Returns 0, or -ENOMEM and then the link is closed.
- */
-int st_conn_new(struct st_worker *part, struct st_link *link);
+/* st_conn_new - take over @link, just accepted, and @place, which admit_place() gave for it (NULL
+ * for none). Returns 0, or -ENOMEM and then the link is closed and the place given back. */
+int st_conn_new(struct st_worker *part, struct st_link *link, const struct door_place *place);
 
 /* st_conn_close - the one way to end it. A second call does nothing. The memory stays until the
  * part is reaped. */

@@ -19,17 +19,17 @@
 #define HOST_MAX   256
 #define URI_MAX    512
 
-struct door;
+struct gate;
 
 /* One address of one worker. */
 struct port {
-    struct door *door;
+    struct gate *gate;
     struct listener *listener;
     uint16_t number; /* bound */
 };
 
 /* A worker's share: listeners, and the part of the relay whose they fill. */
-struct door {
+struct gate {
     struct worker_guest guest; /* closes the listeners when the worker stops */
     struct st_server *server;
     struct st_worker part;
@@ -45,7 +45,7 @@ struct st_server {
     struct st_device *allow; /* owned; of @options */
     struct st_relay relay;
     bool running;      /* @relay is set up */
-    struct door *door; /* [count], owned */
+    struct gate *gate; /* [count], owned */
     unsigned count;
     struct st_page *page; /* of the first worker, or NULL */
     struct st_rates rates;
@@ -148,50 +148,45 @@ int st_server_new(const struct proxy_config *config, const char *path,
     return 0;
 }
 
-/* --- the door ------------------------------------------------------------------------------ */
-
-/* Room for one more stranger? As in admit.c, but a flood here pushes out its own first. */
-static bool make_room(struct door *door)
-{
-    struct worker *worker = door->part.worker;
-    return atomic_load_explicit(&worker->proxy->strangers, memory_order_relaxed) <
-               worker->settings.limits.handshakes ||
-           door->part.guest.evict(&door->part.guest) || worker_evict_stranger(worker);
-}
+/* --- the gate ------------------------------------------------------------------------------ */
 
 static void on_accept(void *ctx, int fd, const char *peer)
 {
     struct port *port = ctx;
-    struct door *door = port->door;
-    struct worker *worker = door->part.worker;
+    struct gate *gate = port->gate;
+    struct worker *worker = gate->part.worker;
+    struct door_place place;
     struct st_link *link;
 
-    if (!make_room(door)) {
+    enum close_reason reason = admit_place(worker, fd, &place);
+    if (reason != CLOSE_DONE) {
         counters_add(&worker->counters, COUNTER_ACCEPTED, 1);
-        counters_end(&worker->counters, CLOSE_FULL);
+        counters_end(&worker->counters, reason);
         (void)close(fd);
         return;
     }
-    int rc = st_link_tcp_accept(door->loop, fd, peer, port->number, &door->server->tls, &link);
+    int rc = st_link_tcp_accept(gate->loop, fd, peer, port->number, &gate->server->tls, &link);
     if (rc == 0)
-        rc = st_conn_new(&door->part, link);
+        rc = st_conn_new(&gate->part, link, &place);
+    else
+        door_leave(worker->proxy->door, &place);
     if (rc)
         log_warn("connection not taken", LF_STR("peer", peer), LF_ERR(rc));
 }
 
-static void door_close(struct door *door)
+static void gate_close(struct gate *gate)
 {
-    for (unsigned i = 0; i < door->count; i++)
-        listener_close(door->port[i].listener);
-    door->count = 0;
+    for (unsigned i = 0; i < gate->count; i++)
+        listener_close(gate->port[i].listener);
+    gate->count = 0;
 }
 
-/* The page belongs to the first door. */
+/* The page belongs to the first gate. */
 static void on_tick(struct worker_guest *guest, uint64_t now)
 {
-    struct door *door = container_of(guest, struct door, guest);
-    struct st_server *server = door->server;
-    if (door != server->door || !server->page)
+    struct gate *gate = container_of(guest, struct gate, guest);
+    struct st_server *server = gate->server;
+    if (gate != server->gate || !server->page)
         return;
     st_rates_sample(&server->rates, st_relay_bytes(&server->relay), now);
     st_page_tick(server->page, now);
@@ -208,10 +203,10 @@ static bool on_evict(struct worker_guest *guest)
 
 static void on_stop(struct worker_guest *guest)
 {
-    struct door *door = container_of(guest, struct door, guest);
-    door_close(door);
-    if (door == door->server->door)
-        st_page_close(take_ptr(door->server->page));
+    struct gate *gate = container_of(guest, struct gate, guest);
+    gate_close(gate);
+    if (gate == gate->server->gate)
+        st_page_close(take_ptr(gate->server->page));
 }
 
 /* --- the status page ----------------------------------------------------------------------- */
@@ -219,7 +214,7 @@ static void on_stop(struct worker_guest *guest)
 static char *make_status(void *ctx)
 {
     struct st_server *server = ctx;
-    const struct worker *worker = server->door[0].part.worker;
+    const struct worker *worker = server->gate[0].part.worker;
     struct st_numbers numbers = {
         .started = server->started,
         .uptime = clock_since(worker_now(worker), worker->proxy->started) / CLOCK_SEC,
@@ -241,7 +236,7 @@ static int open_status(struct st_server *server, const char **ret_failed)
         return 0;
     *ret_failed = address;
     server->started = clock_wall();
-    return st_page_new(server->door[0].loop, address, "/status", make_status, server,
+    return st_page_new(server->gate[0].loop, address, "/status", make_status, server,
                        &server->page);
 }
 
@@ -271,28 +266,28 @@ static int probe(uv_loop_t *loop, const char *address, uint16_t *ret_number)
     return 0;
 }
 
-static int door_open(struct door *door, const char *address, uint16_t number)
+static int gate_open(struct gate *gate, const char *address, uint16_t number)
 {
-    struct port *port = &door->port[door->count];
-    port->door = door;
-    int rc = listen_at(door->loop, address, number, true, port);
+    struct port *port = &gate->port[gate->count];
+    port->gate = gate;
+    int rc = listen_at(gate->loop, address, number, true, port);
     if (rc)
         return rc;
     port->number = listener_port(port->listener);
-    door->count++;
+    gate->count++;
     return 0;
 }
 
-static void make_doors(struct st_server *server, struct worker_uv *shells)
+static void make_gates(struct st_server *server, struct worker_uv *shells)
 {
     for (unsigned i = 0; i < server->count; i++) {
-        struct door *door = &server->door[i];
-        door->guest = (struct worker_guest){
+        struct gate *gate = &server->gate[i];
+        gate->guest = (struct worker_guest){
             .tick = on_tick, .reap = on_reap, .stop = on_stop, .evict = on_evict};
-        door->server = server;
-        door->loop = &shells[i].loop;
-        st_relay_add(&server->relay, &door->part, &shells[i].worker);
-        worker_add_guest(&shells[i].worker, &door->guest);
+        gate->server = server;
+        gate->loop = &shells[i].loop;
+        st_relay_add(&server->relay, &gate->part, &shells[i].worker);
+        worker_add_guest(&shells[i].worker, &gate->guest);
     }
 }
 
@@ -306,17 +301,17 @@ int st_server_open(struct st_server *server, struct proxy *proxy, struct worker_
     if (rc)
         return rc;
     server->running = true;
-    server->door = calloc(count, sizeof(*server->door));
-    if (!server->door)
+    server->gate = calloc(count, sizeof(*server->gate));
+    if (!server->gate)
         return -ENOMEM;
     server->count = count;
-    make_doors(server, shells);
+    make_gates(server, shells);
     for (unsigned i = 0; rc == 0 && i < listen->count && i < LISTEN_MAX; i++) {
         uint16_t number = 0;
         *ret_failed = listen->item[i];
         rc = probe(&shells[0].loop, listen->item[i], &number);
         for (unsigned k = 0; rc == 0 && k < count; k++)
-            rc = door_open(&server->door[k], listen->item[i], number);
+            rc = gate_open(&server->gate[k], listen->item[i], number);
     }
     return rc ? rc : open_status(server, ret_failed);
 }
@@ -326,11 +321,11 @@ void st_server_announce(const struct st_server *server)
     char id[ST_DEVICE_TEXT], uri[URI_MAX];
     if (!server)
         return;
-    const struct door *door = &server->door[0];
+    const struct gate *gate = &server->gate[0];
     const char *announce = server->config->syncthing.announce;
     (void)st_device_text(&server->tls.device, id);
-    for (unsigned i = 0; i < door->count; i++) {
-        const char *bound = listener_address(door->port[i].listener);
+    for (unsigned i = 0; i < gate->count; i++) {
+        const char *bound = listener_address(gate->port[i].listener);
         (void)snprintf(uri, sizeof(uri), "relay://%s/?id=%s", announce ? announce : bound, id);
         log_info("serving Syncthing devices", LF_STR("address", bound), LF_STR("uri", uri),
                  LF_STR("allowed", server->options.allow_any ? "any" : "by id"),
@@ -350,7 +345,7 @@ void st_server_free(struct st_server *server)
     if (server->running)
         st_relay_done(&server->relay);
     st_tls_done(&server->tls);
-    free(server->door);
+    free(server->gate);
     free(server->allow);
     free(server);
 }

@@ -9,7 +9,7 @@ import subprocess
 
 import fairlead
 
-CONFIG = {"workers": 3, "limits": {"endpoints": 200, "sessions": 200, "handshakes": 1000}, "log": {"level": "debug", "format": "json"}}
+CONFIG = {"workers": 3, "limits": {"endpoints": 200, "sessions": 200, "handshakes": 1000, "handshakes_per_address": 1000, "handshakes_per_network": 1000}, "log": {"level": "debug", "format": "json"}}
 
 
 class Party:

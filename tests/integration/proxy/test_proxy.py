@@ -296,7 +296,7 @@ def test_silent_connections_do_not_delay(pair):
 
 
 def test_flood_pushes_out_the_oldest(world):
-    rig = Rig(world, workers=1, limits={"handshakes": 20}).start()
+    rig = Rig(world, workers=1, limits={"handshakes": 20, "handshakes_per_address": 1000, "handshakes_per_network": 1000}).start()
     try:
         silent = [socket.create_connection(("127.0.0.1", rig.port)) for _ in range(100)]
         rig.register("alice")
@@ -404,7 +404,7 @@ BAD = [
     ("tls_certificate", 7, "tls_certificate"), ("raw", "sometimes", "raw"), ("raw", 1, "raw"), ("sandbox", "maybe", "sandbox"), ("sandbox", True, "sandbox"), ("workers", -1, "workers"), ("workers", 65, "workers"),
     ("workers", "two", "workers"), ("limits", 3, "limits"), ("log", "info", "log"), ("log", {"level": "loud"}, "level"),
     ("log", {"format": 1}, "format"), ("lisen", "x:1", "listen"), ("wrokers", 1, "workers"),
-] + [("limits", {key: value}, key) for key in ("endpoints", "sessions", "sessions_per_agent", "handshakes") for value in (0, -1, "x", 1e12, 1.5)] \
+] + [("limits", {key: value}, key) for key in ("endpoints", "sessions", "sessions_per_agent", "handshakes", "handshakes_per_address", "handshakes_per_network") for value in (0, -1, "x", 1e12, 1.5)] \
   + [("limits", {key: value}, key) for key in ("idle_seconds", "stall_seconds") for value in (-1, True, 10**9)]
 
 
