@@ -4,12 +4,13 @@ DESTDIR ?=
 PYTHON  := /usr/bin/python3
 CONFIG  ?= --buildtype=debugoptimized
 
-.PHONY: help setup build demo test bench lint fmt fuzz screenshots install clean
+.PHONY: help setup build demo test test-long bench lint fmt fuzz screenshots install clean
 
 help:
 	@echo 'make build     build/fairlead-proxy, fairlead-agent, fairlead-console, fairlead'
 	@echo 'make demo      a folder crosses two NATs through a proxy, in network namespaces of this machine (KEEP=1 leaves it up)'
 	@echo 'make test      everything that must pass: gates, unit, simulator, fuzz corpus, sanitizers, labs'
+	@echo 'make test-long what takes minutes'
 	@echo 'make bench     our figures beside those of peers, in one run'
 	@echo 'make lint      formatting, layers, documentation'
 	@echo 'make fmt       format the sources'
@@ -32,6 +33,9 @@ demo: build
 
 test: setup
 	@$(PYTHON) scripts/test
+
+test-long: setup
+	@$(PYTHON) scripts/test long
 
 screenshots: build
 	@FAIRLEAD_BUILD=$(BUILD) $(PYTHON) scripts/screenshots

@@ -106,6 +106,8 @@ def sync_once(fairlead, syncthing, uri, source, folder):
         failed = False
         return seconds
     finally:
+        for program in world.programs:  # nothing of theirs is kept, and they take their time to stop
+            program.kill()
         world.close(failed=failed)
 
 

@@ -17,6 +17,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; in `make test-long` only")
 
 
+def pytest_collection_modifyitems(config, items):
+    """What is marked long runs only when it is asked for: -m long."""
+    if "long" in config.option.markexpr:
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+    items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
