@@ -199,6 +199,10 @@ static int read_operand(struct parser *parser, const char *word)
 {
     struct args *args = parser->args;
 
+    if (args->operand && args->command && args->command->more) {
+        args->more[args->more_count++] = word;
+        return 0;
+    }
     if (!args->command || !args->command->operand || args->operand)
         return wrong(parser, "one word too many:", "", word, NULL);
     args->operand = word;
@@ -246,6 +250,8 @@ static int check_complete(struct parser *parser)
     }
     if (command->operand && !args->operand)
         return wrong(parser, "missing:", "", command->operand, NULL);
+    if (command->more && args->more_count == 0)
+        return wrong(parser, "missing:", "", command->more, NULL);
     for (const struct option_def *o = command->options; o && o->name; o++) {
         if (o->flags & OPTION_REQUIRED && !args_value(args, o->name))
             return wrong(parser, "missing: option", "--", o->name, NULL);
@@ -259,8 +265,9 @@ int args_parse(const struct command *commands, int argc, char *const *argv, stru
     struct parser parser = {commands, argc, argv, ret, message, cap};
     int r;
 
-    *ret = (struct args){.given = calloc((size_t)argc + 1, sizeof(*ret->given))};
-    if (!ret->given)
+    *ret = (struct args){.given = calloc((size_t)argc + 1, sizeof(*ret->given)),
+                         .more = calloc((size_t)argc + 1, sizeof(*ret->more))};
+    if (!ret->given || !ret->more)
         return -ENOMEM;
     r = read_all(&parser);
     if (r == 0 && !ret->help)
@@ -271,6 +278,7 @@ int args_parse(const struct command *commands, int argc, char *const *argv, stru
 void args_done(struct args *args)
 {
     free(args->given);
+    free(args->more);
     *args = (struct args){0};
 }
 

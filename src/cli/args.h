@@ -30,6 +30,7 @@ struct command {
     int (*run)(struct cli *cli);      /* returns an exit status; NULL: not in this version */
     const char *summary;              /* one line */
     const char *text;                 /* more, with an example; ends in a newline */
+    const char *more;                 /* name of further operands, one at least; NULL: none */
 };
 
 /* One option as given. */
@@ -41,6 +42,8 @@ struct arg {
 struct args {
     const struct command *command; /* NULL until a whole one is recognised */
     const char *operand;           /* NULL if none was given */
+    const char **more;             /* owned; further operands */
+    size_t more_count;             /* of @more */
     struct arg *given;             /* owned; in the order of the command line */
     size_t count;                  /* of @given */
     int words;                     /* words of the command line that were recognised */

@@ -19,6 +19,24 @@ static const struct option_def proxy_add_options[] = {
     {NULL},
 };
 
+static const struct option_def proxy_set_options[] = {
+    {"confirm-within", "SECONDS", 0, "time for the console to confirm, 5 to 60 (60)"},
+    {"timeout", "SECONDS", 0, "give up waiting after this time, with exit status 3 (90)"},
+    {NULL},
+};
+
+static const struct option_def proxy_drain_options[] = {
+    {"within", "SECONDS", 0, "time over which its agents leave, one by one (60)"},
+    {"hard-stop", "SECONDS", 0, "end the sessions that are left then (they may finish)"},
+    {"timeout", "SECONDS", 0, "give up waiting after this time, with exit status 3 (90)"},
+    {NULL},
+};
+
+static const struct option_def proxy_resume_options[] = {
+    {"timeout", "SECONDS", 0, "give up waiting after this time, with exit status 3 (90)"},
+    {NULL},
+};
+
 static const struct option_def agent_config_options[] = {
     {"via", "PROXY", OPTION_REPEAT, "reach the console through this proxy"},
     {"tag", "TAG", OPTION_REPEAT, "label the agents that use the file"},
@@ -62,9 +80,24 @@ const struct command commands[] = {
      "  fairlead proxy add gate --address proxy.example.org:1080 > proxy.json\n"},
     {"proxy list", NULL, NULL, cmd_proxy_list, "List the proxies", NULL},
     {"proxy show", "NAME", NULL, cmd_proxy_show, "Show one proxy with its counters", NULL},
-    {"proxy set", "NAME", NULL, NULL, "", NULL},
-    {"proxy drain", "NAME", NULL, NULL, "", NULL},
-    {"proxy resume", "NAME", NULL, NULL, "", NULL},
+    {"proxy set", "NAME", proxy_set_options, cmd_proxy_set,
+     "Change settings of a proxy while it runs",
+     "Keys are those of proxy.json that `fairlead-proxy --help` marks with (live); KEY= goes back\n"
+     "to what the proxy's file says. The change holds at once; the console then confirms it over "
+     "a\n"
+     "new connection, else the proxy takes it back. Exit status: 0 confirmed; 1 refused or rolled\n"
+     "back; 3 not confirmed in time.\n\n"
+     "Example:\n"
+     "  fairlead proxy set gate limits.rate_proxy=10240 raw=never\n",
+     "KEY=VALUE"},
+    {"proxy drain", "NAME", proxy_drain_options, cmd_proxy_drain,
+     "Send a proxy's agents elsewhere before maintenance",
+     "It takes no new sessions; those that run may finish. It stays so, also when it is started\n"
+     "again, until `fairlead proxy resume`.\n\n"
+     "Example:\n"
+     "  fairlead proxy drain gate --within 120 --hard-stop 1h\n"},
+    {"proxy resume", "NAME", proxy_resume_options, cmd_proxy_resume, "Let a proxy take work again",
+     NULL},
     {"proxy remove", "NAME", NULL, cmd_proxy_remove, "Remove a proxy; its identity is denied",
      NULL},
     {"agent config", NULL, agent_config_options, cmd_agent_config,

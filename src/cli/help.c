@@ -29,6 +29,8 @@ static void print_usage(FILE *file, const struct command *command)
     (void)fprintf(file, "Usage: fairlead %s", command->words);
     if (command->operand)
         (void)fprintf(file, " %s", command->operand);
+    if (command->more)
+        (void)fprintf(file, " %s …", command->more);
     for (const struct option_def *o = command->options; o && o->name; o++) {
         bool required = o->flags & OPTION_REQUIRED;
 
@@ -70,8 +72,10 @@ static void print_line(FILE *file, const struct command *command)
 {
     char usage[64];
 
-    (void)snprintf(usage, sizeof(usage), "%s%s%s", command->words, command->operand ? " " : "",
-                   command->operand ? command->operand : "");
+    (void)snprintf(usage, sizeof(usage), "%s%s%s%s%s%s", command->words,
+                   command->operand ? " " : "", command->operand ? command->operand : "",
+                   command->more ? " " : "", command->more ? command->more : "",
+                   command->more ? " …" : "");
     (void)fprintf(file, "  %-30s %s\n", usage, command->summary);
 }
 

@@ -291,7 +291,7 @@ static void set_body(struct http *http, const char *method, const char *text)
     CURL *curl = http->curl;
 
     (void)curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
-    if (strcmp(method, "POST") == 0) {
+    if (text[0] || strcmp(method, "POST") == 0) {
         (void)curl_easy_setopt(curl, CURLOPT_POST, 1L);
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(text));
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);

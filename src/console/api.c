@@ -33,6 +33,18 @@ static const struct api_field proxy_fields[] = {
     {0},
 };
 
+static const struct api_field settings_fields[] = {
+    {"*", API_STRING, false, 0, 0, "keys of proxy.json that may change while it runs"},
+    {0},
+};
+
+static const struct api_field drain_fields[] = {
+    {"within", API_INT, false, 0, 86400, "seconds over which its agents leave (60)"},
+    {"hard_stop", API_INT, false, 0, 604800, "seconds after which sessions end, 0 never (0)"},
+    {"away", API_INT, false, 1, 86400, "seconds after which agents ask again (300)"},
+    {0},
+};
+
 static const struct api_field agent_config_fields[] = {
     {"via", API_STRINGS, false, 0, 16, "names of proxies to reach the console through"},
     {"tags", API_STRINGS, false, 0, STORE_LIST_MAX, "labels of the agents that use it"},
@@ -140,6 +152,16 @@ const struct api_route api_routes[] = {
     {"GET", "/api/v1/proxies/{proxy}", SCOPE_VIEWER, api_show_proxy, NULL, "one proxy", "Proxy"},
     {"DELETE", "/api/v1/proxies/{proxy}", SCOPE_ADMIN, api_remove_proxy, NULL,
      "remove a proxy and deny its identity", NULL},
+    {"GET", "/api/v1/proxies/{proxy}/settings", SCOPE_VIEWER, api_show_settings, NULL,
+     "what is wanted of its settings, and how that went", "ProxySettings"},
+    {"PUT", "/api/v1/proxies/{proxy}/settings", SCOPE_ADMIN, api_put_settings, settings_fields,
+     "all that is wanted; the rest is as in its file", "ProxySettings"},
+    {"PATCH", "/api/v1/proxies/{proxy}/settings", SCOPE_ADMIN, api_patch_settings, settings_fields,
+     "change what is wanted (RFC 7396: null takes a key away)", "ProxySettings"},
+    {"POST", "/api/v1/proxies/{proxy}/drain", SCOPE_ADMIN, api_drain_proxy, drain_fields,
+     "no new sessions, agents go elsewhere", "ProxySettings"},
+    {"POST", "/api/v1/proxies/{proxy}/resume", SCOPE_ADMIN, api_resume_proxy, NULL,
+     "the end of drain", "ProxySettings"},
     {"GET", "/api/v1/agent-configs", SCOPE_ADMIN, api_list_agent_configs, NULL,
      "all bootstrap tokens", "BootstrapList"},
     {"POST", "/api/v1/agent-configs", SCOPE_ADMIN, api_add_agent_config, agent_config_fields,
@@ -472,6 +494,8 @@ static bool check_body(struct api_call *call, const struct api_field *fields)
     {
         const struct api_field *field = field_named(fields, name);
 
+        if (!strcmp(fields->name ? fields->name : "", "*"))
+            return true;
         if (!field) {
             unknown_field(call, fields, name);
             return false;
@@ -488,13 +512,23 @@ static bool check_body(struct api_call *call, const struct api_field *fields)
     return true;
 }
 
+static bool has_required(const struct api_field *fields)
+{
+    for (; fields && fields->name; fields++)
+        if (fields->required || !strcmp(fields->name, "*"))
+            return true;
+    return false;
+}
+
 static bool parse_body(struct api_call *call, const struct api_field *fields)
 {
     static const struct api_field none[] = {{0}};
     json_error_t error;
 
-    if (call->request->len == 0 && !fields)
+    if (call->request->len == 0 && !has_required(fields)) {
+        call->body = fields ? json_object() : NULL;
         return true;
+    }
     call->body =
         json_loadb(call->request->body, call->request->len, JSON_REJECT_DUPLICATES, &error);
     if (!call->body) {

@@ -73,7 +73,7 @@ struct api_call {
 enum api_field_type { API_STRING, API_STRINGS, API_BOOL, API_INT };
 
 struct api_field {
-    const char *name;
+    const char *name; /* "*": any names and values, for the handler to look at */
     enum api_field_type type;
     bool required;
     int64_t min, max; /* of an integer, the length of a string, the count of a list */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "console/enrol.h"
 #include "console/event.h"
+#include "console/proxy_settings.h"
 #include "tunnel/endpoint_uv.h"
 
 #define TICK_MS          1000
@@ -742,6 +743,10 @@ static struct fleet_proxy *add_proxy(struct fleet *fleet, const struct store_pro
         return NULL;
     proxy->row = *row;
     proxy->since = clock_wall();
+    if (store_settings_get(fleet->store, &row->id, &proxy->wanted.row)) {
+        free(proxy);
+        return NULL;
+    }
     LL_APPEND(fleet->proxies, proxy);
     return proxy;
 }
@@ -800,6 +805,40 @@ int fleet_remove_proxy(struct fleet *fleet, struct fleet_proxy *proxy)
     return rc;
 }
 
+static struct proxy_settings_env settings_env(struct fleet *fleet)
+{
+    return (struct proxy_settings_env){fleet->store, endpoint_uv_core(fleet->endpoint),
+                                       fleet->proxies};
+}
+
+int fleet_order_settings(struct fleet *fleet, struct fleet_proxy *proxy, const char *text,
+                         int64_t seconds)
+{
+    const struct proxy_settings_env env = settings_env(fleet);
+
+    return proxy_settings_order(&env, proxy, text, seconds);
+}
+
+static void on_config_result(void *ctx, const struct endpoint_proxy_leg *leg,
+                             const fl_ConfigResult *result)
+{
+    struct fleet *fleet = ctx;
+    struct fleet_proxy *proxy = proxy_by_id(fleet, &leg->id);
+    const struct proxy_settings_env env = settings_env(fleet);
+
+    if (proxy)
+        proxy_settings_heard(&env, proxy, leg, result);
+}
+
+static void tick_settings(struct fleet *fleet)
+{
+    const struct proxy_settings_env env = settings_env(fleet);
+    struct fleet_proxy *proxy;
+
+    LL_FOREACH (fleet->proxies, proxy)
+        proxy_settings_tick(&env, proxy);
+}
+
 static void on_proxy_changed(void *ctx, const struct endpoint_proxy_info *info)
 {
     struct fleet *fleet = ctx;
@@ -815,6 +854,8 @@ static void on_proxy_changed(void *ctx, const struct endpoint_proxy_info *info)
     if ((before == PROXY_REGISTERED) != (info->state == PROXY_REGISTERED) || before == PROXY_IDLE)
         proxy->since = clock_wall();
     proxy->state = info->state;
+    if (info->state != PROXY_REGISTERED)
+        wanted_lost(&proxy->wanted);
     if (info->state == PROXY_REGISTERED)
         proxy->told = 0;
     else if (info->state == PROXY_WAITING && info->error)
@@ -847,6 +888,7 @@ static const struct endpoint_ops endpoint_ops = {
     .incoming = on_incoming,
     .proxy_changed = on_proxy_changed,
     .report = on_report,
+    .config_result = on_config_result,
 };
 
 static void on_tick(uv_timer_t *timer)
@@ -856,6 +898,7 @@ static void on_tick(uv_timer_t *timer)
     uint64_t now = clock_now();
 
     folders_tick(fleet->folders, now);
+    tick_settings(fleet);
     for (struct control *c = fleet->controls; c; c = next) {
         next = control_next(c);
         if (control_tick(c, now))

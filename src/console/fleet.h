@@ -11,6 +11,7 @@
 #include "console/folders.h"
 #include "console/setup.h"
 #include "console/store.h"
+#include "console/wanted.h"
 #include "tunnel/endpoint.h"
 
 #define FLEET_ERROR_MAX 320
@@ -34,6 +35,7 @@ struct fleet_proxy {
     int64_t since;  /* of the state */
     bool reported;
     fl_Report report; /* the last one */
+    struct wanted wanted;
     struct fleet_proxy *next;
 };
 
@@ -89,6 +91,9 @@ uint64_t fleet_proxy_rtt(struct fleet *fleet,
                          const struct fleet_proxy *proxy); /* microseconds, 0 unknown */
 /* fleet_add_proxy - -FL_EEXISTS name taken, -FL_EFULL too many. */
 int fleet_add_proxy(struct fleet *fleet, const struct store_proxy *row);
+/* fleet_order_settings - see proxy_settings_order(). */
+int fleet_order_settings(struct fleet *fleet, struct fleet_proxy *proxy, const char *text,
+                         int64_t seconds);
 int fleet_remove_proxy(struct fleet *fleet, struct fleet_proxy *proxy);
 
 /* fleet_revoke_token - a bootstrap token lets nobody in any more. -FL_ENOTFOUND. */

@@ -40,7 +40,10 @@ static const struct {
     {"ProxyReport", "endpoints:integer sessions:integer sessions_total:integer bytes:integer "
                     "refused:integer accepted:integer memory:integer uptime:integer reasons:any"},
     {"Proxy", "id:id name:text addresses:[text] listen:[text] state:text since:time rtt_us:integer "
-              "error?:text report?:ProxyReport settings?:any"},
+              "error?:text report?:ProxyReport settings:ProxySettings draining:boolean"},
+    {"ProxySettings",
+     "wanted:any version:integer state:text error:text draining:boolean tried?:any "
+     "effective?:any"},
     {"ProxyList", "items:[Proxy] total:integer"},
     {"NewProxy", "proxy:Proxy config:any"},
     {"Bootstrap", "id:id tags:[text] approval:boolean revoked:boolean created:time expires:time "
@@ -156,14 +159,15 @@ static json_t *make_field(const struct api_field *field)
 static json_t *make_body(const struct api_field *fields)
 {
     json_t *properties = json_object(), *required = json_array();
+    bool any = !strcmp(fields->name, "*");
 
-    for (; fields->name; fields++) {
+    for (; fields->name && !any; fields++) {
         (void)json_object_set_new(properties, fields->name, make_field(fields));
         if (fields->required)
             (void)json_array_append_new(required, json_string(fields->name));
     }
     json_t *schema = json_pack("{s:s, s:o, s:b}", "type", "object", "properties", properties,
-                               "additionalProperties", false);
+                               "additionalProperties", any);
     if (json_array_size(required))
         (void)json_object_set(schema, "required", required);
     json_decref(required);

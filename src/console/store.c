@@ -78,6 +78,11 @@ static const char *const migrations[] = {
     " SELECT raise(ABORT, 'the audit log is only added to'); END;"
     "CREATE TRIGGER audit_is_true BEFORE UPDATE ON audit BEGIN"
     " SELECT raise(ABORT, 'the audit log is only added to'); END;",
+    /* 4: what is wanted of proxies' settings */
+    "CREATE TABLE proxy_settings(proxy BLOB PRIMARY KEY REFERENCES proxies(id) ON DELETE CASCADE,"
+    " state INTEGER NOT NULL, version INTEGER NOT NULL, good_version INTEGER NOT NULL,"
+    " confirm_within INTEGER NOT NULL, good TEXT NOT NULL, tried TEXT NOT NULL, error TEXT NOT "
+    "NULL) WITHOUT ROWID;",
 };
 
 enum stmt {
@@ -89,6 +94,8 @@ enum stmt {
     S_PROXY_ADD,
     S_PROXY_REMOVE,
     S_PROXIES,
+    S_SETTINGS_PUT,
+    S_SETTINGS_GET,
     S_AGENT_PUT,
     S_AGENTS,
     S_TOKEN_ADD,
@@ -137,6 +144,14 @@ static const char *const sql[S_COUNT] = {
         "INSERT INTO proxies(id, name, addresses, listen, created) VALUES(?, ?, ?, ?, ?)",
     [S_PROXY_REMOVE] = "DELETE FROM proxies WHERE id = ?",
     [S_PROXIES] = "SELECT id, name, addresses, listen, created FROM proxies ORDER BY created, name",
+    [S_SETTINGS_PUT] =
+        "INSERT INTO proxy_settings(proxy, state, version, good_version, confirm_within, good,"
+        " tried, error) VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(proxy) DO UPDATE SET"
+        " state = excluded.state, version = excluded.version, good_version = excluded.good_version,"
+        " confirm_within = excluded.confirm_within, good = excluded.good, tried = excluded.tried,"
+        " error = excluded.error",
+    [S_SETTINGS_GET] = "SELECT state, version, good_version, confirm_within, good, tried, error"
+                       " FROM proxy_settings WHERE proxy = ?",
     [S_AGENT_PUT] =
         "INSERT INTO agents(id, name, state, token, tags, addresses, software, system, first_seen,"
         " last_seen, expires) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET"
@@ -669,6 +684,34 @@ int store_proxies(struct store *store, void (*each)(void *ctx, const struct stor
         each(ctx, &proxy);
     }
     return rc;
+}
+
+int store_settings_put(struct store *store, const struct fl_id *proxy,
+                       const struct store_settings *settings)
+{
+    return WRITE(store, S_SETTINGS_PUT, "diiiittt", proxy, (int64_t)settings->state,
+                 (int64_t)settings->version, (int64_t)settings->good_version,
+                 settings->confirm_within, settings->good, settings->tried, settings->error);
+}
+
+int store_settings_get(struct store *store, const struct fl_id *proxy,
+                       struct store_settings *ret_settings)
+{
+    sqlite3_stmt *stmt;
+    int rc = query(store, &stmt, S_SETTINGS_GET, "d", proxy);
+
+    memset(ret_settings, 0, sizeof(*ret_settings));
+    if (rc || (rc = next(store, stmt)) != 1)
+        return rc;
+    ret_settings->state = (unsigned)sqlite3_column_int(stmt, 0);
+    ret_settings->version = (uint64_t)sqlite3_column_int64(stmt, 1);
+    ret_settings->good_version = (uint64_t)sqlite3_column_int64(stmt, 2);
+    ret_settings->confirm_within = sqlite3_column_int64(stmt, 3);
+    COLUMN_COPY(ret_settings->good, stmt, 4);
+    COLUMN_COPY(ret_settings->tried, stmt, 5);
+    COLUMN_COPY(ret_settings->error, stmt, 6);
+    sqlite3_reset(stmt);
+    return 0;
 }
 
 /* ---- agents ---- */

@@ -16,10 +16,11 @@
 
 #include "base/id.h"
 
-#define STORE_LIST_MAX 16
-#define STORE_ITEM_MAX 128
-#define STORE_NAME_MAX 64
-#define STORE_TEXT_MAX 192
+#define STORE_LIST_MAX  16
+#define STORE_ITEM_MAX  128
+#define STORE_NAME_MAX  64
+#define STORE_TEXT_MAX  192
+#define STORE_PATCH_MAX 4096 /* bytes of JSON, as a proxy takes them */
 
 struct store;
 
@@ -39,6 +40,17 @@ struct store_proxy {
     struct store_list addresses; /* host:port, where endpoints dial */
     struct store_list listen;    /* where it listens, for people */
     int64_t created;
+};
+
+/* What is wanted of a proxy's settings; see wanted.h. */
+struct store_settings {
+    unsigned state;                  /* enum wanted_state */
+    uint64_t version;                /* the highest that was used */
+    uint64_t good_version;           /* under which @good was confirmed last; 0: never */
+    int64_t confirm_within;          /* seconds, of @tried */
+    char good[STORE_PATCH_MAX + 1];  /* JSON, empty: nothing */
+    char tried[STORE_PATCH_MAX + 1]; /* the same */
+    char error[200];                 /* of @tried */
 };
 
 enum store_agent_state { AGENT_PENDING, AGENT_ACTIVE, AGENT_REVOKED };
@@ -179,6 +191,12 @@ int store_proxy_add(struct store *store, const struct store_proxy *proxy);
 int store_proxy_remove(struct store *store, const struct fl_id *id);
 int store_proxies(struct store *store, void (*each)(void *ctx, const struct store_proxy *proxy),
                   void *ctx);
+
+/* store_settings_get - *ret_settings is all zero when the proxy has none. */
+int store_settings_put(struct store *store, const struct fl_id *proxy,
+                       const struct store_settings *settings);
+int store_settings_get(struct store *store, const struct fl_id *proxy,
+                       struct store_settings *ret_settings);
 
 int store_agent_put(struct store *store, const struct store_agent *agent); /* new or changed */
 int store_agents(struct store *store, void (*each)(void *ctx, const struct store_agent *agent),

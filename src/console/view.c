@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "console/event.h"
+#include "console/proxy_settings.h"
 #include "wire/close_reason.h"
 
 #define SPEED_STALE (3 * CLOCK_SEC)
@@ -103,6 +104,31 @@ static json_t *view_report(const fl_Report *report)
                      number(report->uptime), "reasons", reasons);
 }
 
+/* parsed - @text as JSON; null when it is none. */
+static json_t *parsed(const char *text)
+{
+    json_t *json = json_loads(text, 0, NULL);
+
+    return json ? json : json_null();
+}
+
+json_t *view_settings(const struct fleet_proxy *proxy)
+{
+    const struct wanted *wanted = &proxy->wanted;
+    const struct store_settings *row = &wanted->row;
+    bool failed = row->state == WANTED_REFUSED || row->state == WANTED_ROLLED_BACK;
+    json_t *json =
+        json_pack("{s:o, s:I, s:s, s:o, s:b}", "wanted", parsed(wanted_base(wanted)), "version",
+                  (json_int_t)row->version, "state", wanted_shown(wanted), "error",
+                  text_of(row->error), "draining", proxy_settings_draining(proxy));
+
+    if (failed)
+        (void)json_object_set_new(json, "tried", parsed(row->tried));
+    if (wanted->heard)
+        (void)json_object_set_new(json, "effective", parsed(wanted->result.settings));
+    return json;
+}
+
 json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy)
 {
     json_t *json =
@@ -116,6 +142,8 @@ json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy)
                                   text_of(proxy->text[0] ? proxy->text : error_text(proxy->error)));
     if (proxy->reported)
         (void)json_object_set_new(json, "report", view_report(&proxy->report));
+    (void)json_object_set_new(json, "settings", view_settings(proxy));
+    (void)json_object_set_new(json, "draining", json_boolean(proxy_settings_draining(proxy)));
     return json;
 }
 

@@ -378,7 +378,37 @@ static const char version_1[] =
     "CREATE TABLE flow_errors(n INTEGER PRIMARY KEY AUTOINCREMENT,"
     " run BLOB NOT NULL REFERENCES runs(id) ON DELETE CASCADE, flow BLOB NOT NULL);"
     "INSERT INTO settings VALUES('old', 'kept');"
+    "INSERT INTO proxies VALUES(x'00112233445566778899aabbccddeeff', 'old', 'h:1', ':1', 1);"
     "PRAGMA user_version = 1;";
+
+static void settings_of_proxies(void **state)
+{
+    struct fixture *f = *state;
+    static struct store_settings put, got;
+    struct store_proxy row = {.name = "p", .created = 1};
+
+    id_random(&row.id);
+    assert_int_equal(store_settings_get(f->store, &row.id, &got), 0);
+    assert_int_equal(got.version, 0);
+    assert_string_equal(got.good, "");
+    put = (struct store_settings){.state = 2,
+                                  .version = 7,
+                                  .good_version = 6,
+                                  .confirm_within = 30,
+                                  .good = "{\"a\":1}",
+                                  .error = "no"};
+    memset(put.tried, ' ', STORE_PATCH_MAX);
+    assert_int_equal(store_settings_put(f->store, &row.id, &put), -FL_ESTORE); /* of no proxy */
+    assert_int_equal(store_proxy_add(f->store, &row), 0);
+    assert_int_equal(store_settings_put(f->store, &row.id, &put), 0);
+    put.version = 8;
+    assert_int_equal(store_settings_put(f->store, &row.id, &put), 0);
+    assert_int_equal(store_settings_get(f->store, &row.id, &got), 0);
+    assert_memory_equal(&put, &got, sizeof(put));
+    assert_int_equal(store_proxy_remove(f->store, &row.id), 0);
+    assert_int_equal(store_settings_get(f->store, &row.id, &got), 0);
+    assert_int_equal(got.version, 0);
+}
 
 static void version_1_is_brought_up_to_date(void **state)
 {
@@ -397,6 +427,13 @@ static void version_1_is_brought_up_to_date(void **state)
     assert_int_equal(store_get(store, "old", &value), 0);
     assert_string_equal(value, "kept");
     free(value);
+    static struct store_settings settings;
+    struct fl_id id;
+    assert_int_equal(id_parse("00112233445566778899aabbccddeeff", &id), 0);
+    assert_int_equal(store_settings_get(store, &id, &settings), 0);
+    assert_int_equal(settings.state, 0);
+    settings.version = 3;
+    assert_int_equal(store_settings_put(store, &id, &settings), 0);
     store_close(store);
 }
 
@@ -466,6 +503,7 @@ int main(void)
         TEST(tokens_and_denied),
         TEST(jobs_runs_and_flows),
         TEST(events),
+        TEST(settings_of_proxies),
         TEST(version_1_is_brought_up_to_date),
         TEST(bad_files_are_refused),
         cmocka_unit_test(lists_keep_their_bounds),

@@ -1,0 +1,221 @@
+/* cmd_proxy_settings.c - fairlead proxy set, drain, resume: change a proxy that runs, and wait
+ * until that holds or is taken back. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/job.h"
+
+#define POLL_US       (200 * CLOCK_MS)
+#define TIMEOUT_US    (90 * CLOCK_SEC) /* the console confirms within 60 s, or it is taken back */
+#define KEY_DEPTH_MAX 6
+
+/* ---- KEY=VALUE ---- */
+
+/* value_of - JSON when it is some (numbers, true, lists), else a text; nothing: null, which takes
+ * the key away. */
+static json_t *value_of(const char *text)
+{
+    json_t *value = text[0] ? json_loads(text, JSON_DECODE_ANY, NULL) : json_null();
+
+    return value ? value : json_string(text);
+}
+
+/* put - @value, which is taken, at the dotted path @key below @object. False when a part is empty,
+ * or names a value that is no object. */
+static bool put(json_t *object, char *key, json_t *value)
+{
+    char *dot;
+
+    for (unsigned depth = 0; (dot = strchr(key, '.')) && depth < KEY_DEPTH_MAX; depth++) {
+        *dot = '\0';
+        if (!json_object_get(object, key))
+            (void)json_object_set_new(object, key, json_object());
+        object = json_object_get(object, key);
+        if (key[0] == '\0' || !json_is_object(object)) {
+            json_decref(value);
+            return false;
+        }
+        key = dot + 1;
+    }
+    return json_object_set_new(object, key, value) == 0 && key[0] && !strchr(key, '.');
+}
+
+/* read_pairs - the patch that the words KEY=VALUE make. Exit status. */
+static int read_pairs(const struct args *args, json_t *patch)
+{
+    char shown[128];
+
+    for (size_t i = 0; i < args->more_count; i++) {
+        const char *word = args->more[i];
+        const char *equals = strchr(word, '=');
+        _cleanup_free_ char *key = equals ? strndup(word, (size_t)(equals - word)) : NULL;
+
+        if (!key || !put(patch, key, value_of(equals + 1)))
+            return cli_fail(CLI_USAGE,
+                            "\"%s\": expected KEY=VALUE, such as limits.rate_proxy=1024; KEY= goes "
+                            "back to the proxy's file",
+                            log_escape(shown, sizeof(shown), word, strlen(word)));
+    }
+    return CLI_OK;
+}
+
+/* ---- waiting ---- */
+
+static void nap(void)
+{
+    const struct timespec ts = {.tv_nsec = (long)(POLL_US * 1000)};
+
+    (void)nanosleep(&ts, NULL);
+}
+
+/* over - the last word: 0 when the settings hold. */
+static int over(const struct cli *cli, const json_t *proxy, const char *done)
+{
+    const json_t *settings = json_object_get(proxy, "settings");
+    const char *state = json_text(settings, "state");
+    _cleanup_free_ char *error = output_safe(json_text(settings, "error"));
+    _cleanup_free_ char *name = output_safe(json_text(proxy, "name"));
+    bool applied = strcmp(state, "applied") == 0;
+    int status = cli->json ? output_json(settings) : CLI_OK;
+
+    if (!applied)
+        return cli_fail(CLI_FAILED, "proxy %s: version %" PRIu64 " was %s: %s", name ? name : "",
+                        json_count(settings, "version"), state, error ? error : "");
+    if (!cli->json)
+        (void)printf("proxy %s: %s (settings version %" PRIu64 ", confirmed)\n", name ? name : "",
+                     done, json_count(settings, "version"));
+    return status;
+}
+
+static int late(const struct cli *cli, const json_t *proxy)
+{
+    bool connected = strcmp(json_text(proxy, "state"), "connected") == 0;
+
+    if (cli->json)
+        (void)output_json(json_object_get(proxy, "settings"));
+    return cli_fail(CLI_TIMEOUT, "%s",
+                    connected ? "not confirmed in time; fairlead proxy show tells how it goes on"
+                              : "the proxy is not connected; it gets the settings when it is");
+}
+
+/* await - ask for the proxy until @version is through. Exit status. */
+static int await(struct cli *cli, uint64_t version, uint64_t timeout, const char *done)
+{
+    uint64_t end = clock_now() + timeout;
+
+    for (;;) {
+        json_t *proxy;
+        int status = cli_call_on(cli, "GET", "proxies", "", &proxy);
+
+        if (status)
+            return status;
+        const json_t *settings = json_object_get(proxy, "settings");
+        bool waits = strcmp(json_text(settings, "state"), "waiting") == 0;
+
+        status = -1;
+        if (!waits && json_count(settings, "version") >= version)
+            status = over(cli, proxy, done);
+        else if (clock_now() >= end)
+            status = late(cli, proxy);
+        json_decref(proxy);
+        if (status >= 0)
+            return status;
+        nap();
+    }
+}
+
+static int read_timeout(const struct args *args, uint64_t *ret_us)
+{
+    const char *text = args_value(args, "timeout");
+    int64_t seconds = text ? job_seconds(text) : 0;
+    char shown[64];
+
+    *ret_us = text ? (uint64_t)seconds * CLOCK_SEC : TIMEOUT_US;
+    if (seconds >= 0)
+        return CLI_OK;
+    return cli_fail(CLI_USAGE, "--timeout \"%s\": expected seconds, or 90s, 10m, 2h",
+                    log_escape(shown, sizeof(shown), text, strlen(text)));
+}
+
+/* order - @method on what stands below the proxy, and wait for what comes of it. */
+static int order(struct cli *cli, const char *method, const char *action, const json_t *body,
+                 const char *done)
+{
+    _cleanup_free_ char *part = http_part(cli->args.operand);
+    _cleanup_free_ char *path = NULL;
+    uint64_t timeout;
+    json_t *answer;
+    int status = read_timeout(&cli->args, &timeout);
+
+    if (status)
+        return status;
+    if (!part || asprintf(&path, "/proxies/%s/%s", part, action) < 0)
+        return cli_fail(CLI_FAILED, "%s", error_text(-ENOMEM));
+    status = cli_call(cli, method, path, body, &answer);
+    if (status)
+        return status;
+    uint64_t version = json_count(answer, "version");
+    json_decref(answer);
+    return await(cli, version, timeout, done);
+}
+
+/* ---- commands ---- */
+
+int cmd_proxy_set(struct cli *cli)
+{
+    const char *within = args_value(&cli->args, "confirm-within");
+    json_t *patch = json_object();
+    char action[64], shown[64];
+    int64_t seconds = within ? job_seconds(within) : 60;
+    int status = read_pairs(&cli->args, patch);
+
+    if (status == CLI_OK && (seconds < 5 || seconds > 60))
+        status = cli_fail(CLI_USAGE, "--confirm-within \"%s\": expected 5 to 60 seconds",
+                          log_escape(shown, sizeof(shown), within, strlen(within)));
+    (void)snprintf(action, sizeof(action), "settings?confirm_within=%" PRId64, seconds);
+    if (status == CLI_OK)
+        status = order(cli, "PATCH", action, patch, "applied");
+    json_decref(patch);
+    return status;
+}
+
+/* add_seconds - option @name, if given, as a number of @body under @field. Exit status. */
+static int add_seconds(const struct args *args, const char *name, const char *field, json_t *body)
+{
+    const char *text = args_value(args, name);
+    int64_t seconds = text ? job_seconds(text) : 0;
+    char shown[64];
+
+    if (seconds < 0)
+        return cli_fail(CLI_USAGE, "--%s \"%s\": expected seconds, or 90s, 10m, 2h", name,
+                        log_escape(shown, sizeof(shown), text, strlen(text)));
+    if (text)
+        (void)json_object_set_new(body, field, json_integer(seconds));
+    return CLI_OK;
+}
+
+int cmd_proxy_drain(struct cli *cli)
+{
+    json_t *body = json_object();
+    int status = add_seconds(&cli->args, "within", "within", body);
+
+    if (status == CLI_OK)
+        status = add_seconds(&cli->args, "hard-stop", "hard_stop", body);
+    if (status == CLI_OK)
+        status = order(cli, "POST", "drain", body, "draining");
+    json_decref(body);
+    return status;
+}
+
+int cmd_proxy_resume(struct cli *cli)
+{
+    return order(cli, "POST", "resume", NULL, "not draining any more");
+}

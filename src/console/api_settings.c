@@ -1,0 +1,167 @@
+/* api_settings.c - the settings of proxies that run, and drain, which is one of them. */
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "console/api_handlers.h"
+#include "console/proxy_settings.h"
+#include "console/view.h"
+
+#define DEPTH_MAX 8 /* objects in objects; a proxy's file has fewer */
+
+/* ---- patches of patches ---- */
+
+/* merge - RFC 7396: values replace, objects are merged, null takes away. False when nested too
+ * deeply. */
+static bool merge(json_t *target, const json_t *patch, unsigned depth)
+{
+    const char *name;
+    json_t *value;
+
+    if (depth > DEPTH_MAX)
+        return false;
+    json_object_foreach((json_t *)patch, name, value)
+    {
+        if (json_is_null(value)) {
+            (void)json_object_del(target, name);
+        } else if (!json_is_object(value)) {
+            (void)json_object_set_new(target, name, json_deep_copy(value));
+        } else {
+            if (!json_is_object(json_object_get(target, name)))
+                (void)json_object_set_new(target, name, json_object());
+            if (!merge(json_object_get(target, name), value, depth + 1))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* confirm_within - of the query, or the usual time; -1 after a problem. */
+static int64_t confirm_within(struct api_call *call)
+{
+    const char *text = http_query(call->request, "confirm_within");
+    char *end;
+
+    if (!text)
+        return PROXY_SETTINGS_CONFIRM;
+    long seconds = strtol(text, &end, 10);
+    if (*text && !*end && seconds >= PROXY_SETTINGS_CONFIRM_MIN &&
+        seconds <= PROXY_SETTINGS_CONFIRM_MAX)
+        return seconds;
+    api_problem(call, MHD_HTTP_BAD_REQUEST, "confirm_within",
+                "\"%.40s\": expected a number of seconds from %d to %d", text,
+                PROXY_SETTINGS_CONFIRM_MIN, PROXY_SETTINGS_CONFIRM_MAX);
+    return -1;
+}
+
+/* order - @wanted, which is taken, becomes what is wanted of @proxy. */
+static void order(struct api_call *call, struct fleet_proxy *proxy, json_t *wanted)
+{
+    _cleanup_free_ char *text = json_dumps(wanted, JSON_COMPACT);
+    int64_t seconds = confirm_within(call);
+
+    json_decref(wanted);
+    if (seconds < 0)
+        return;
+    if (!text || strlen(text) > STORE_PATCH_MAX) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, NULL,
+                    "settings have at most %d bytes of JSON, these have %zu", STORE_PATCH_MAX,
+                    text ? strlen(text) : 0);
+        return;
+    }
+    int rc = fleet_order_settings(call->api->fleet, proxy, text, seconds);
+    if (rc)
+        api_store_problem(call, rc);
+    else
+        api_answer(call, MHD_HTTP_ACCEPTED, view_settings(proxy));
+}
+
+/* change - order @patch on top of @base, a JSON text. */
+static void change(struct api_call *call, struct fleet_proxy *proxy, const char *base,
+                   const json_t *patch)
+{
+    json_t *wanted = json_loads(base, 0, NULL);
+
+    if (wanted && merge(wanted, patch, 0)) {
+        order(call, proxy, wanted);
+        return;
+    }
+    json_decref(wanted);
+    api_problem(call, MHD_HTTP_BAD_REQUEST, NULL, "settings are not nested that deeply");
+}
+
+static struct fleet_proxy *named_proxy(struct api_call *call)
+{
+    char error[FLEET_ERROR_MAX];
+    struct fleet_proxy *proxy = fleet_find_proxy(call->api->fleet, call->args[0], error);
+
+    if (!proxy)
+        api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "%s", error);
+    return proxy;
+}
+
+/* ---- handlers ---- */
+
+void api_show_settings(struct api_call *call)
+{
+    const struct fleet_proxy *proxy = named_proxy(call);
+
+    if (proxy)
+        api_answer(call, MHD_HTTP_OK, view_settings(proxy));
+}
+
+void api_put_settings(struct api_call *call)
+{
+    struct fleet_proxy *proxy = named_proxy(call);
+
+    if (proxy)
+        change(call, proxy, "{}", call->body);
+}
+
+void api_patch_settings(struct api_call *call)
+{
+    struct fleet_proxy *proxy = named_proxy(call);
+
+    if (proxy)
+        change(call, proxy, wanted_base(&proxy->wanted), call->body);
+}
+
+void api_drain_proxy(struct api_call *call)
+{
+    static const char *const names[][2] = {
+        {"within", "within_seconds"}, {"hard_stop", "hard_stop_seconds"}, {"away", "away_seconds"}};
+    struct fleet_proxy *proxy = named_proxy(call);
+    json_t *drain = json_pack("{s:b}", "on", 1);
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        json_t *value = json_object_get(call->body, names[i][0]);
+
+        (void)json_object_set_new(drain, names[i][1], value ? json_incref(value) : json_null());
+    }
+    json_t *patch = json_pack("{s:o}", "drain", drain);
+    if (proxy)
+        change(call, proxy, wanted_base(&proxy->wanted), patch);
+    json_decref(patch);
+}
+
+void api_resume_proxy(struct api_call *call)
+{
+    struct fleet_proxy *proxy = named_proxy(call);
+
+    if (!proxy)
+        return;
+    json_t *base = json_loads(wanted_base(&proxy->wanted), 0, NULL);
+    bool ordered = json_object_get(base, "drain") != NULL;
+    json_decref(base);
+    if (!ordered && !proxy_settings_draining(proxy)) {
+        api_problem(call, MHD_HTTP_CONFLICT, NULL, "proxy %s is not draining", proxy->row.name);
+        return;
+    }
+    /* When its own file has it drain, leaving the key out would not be enough. */
+    json_t *patch =
+        ordered ? json_pack("{s:n}", "drain") : json_pack("{s:{s:b}}", "drain", "on", 0);
+    change(call, proxy, wanted_base(&proxy->wanted), patch);
+    json_decref(patch);
+}

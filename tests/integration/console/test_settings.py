@@ -1,0 +1,274 @@
+"""Settings of a running proxy, ordered at a real console by REST and the CLI: applied, refused, rolled back, pushed again, drained."""
+
+import json
+import os
+import socket
+import threading
+import time
+
+import fairlead
+import pytest
+
+MIB = 1 << 20
+
+
+class Gate:
+    """A forwarder before a proxy. Shut, it lets nobody in any more; what is open stays."""
+
+    def __init__(self, port):
+        self.target, self.shut = port, False
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.server.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.server.accept()
+            except OSError:
+                return
+            if self.shut:
+                client.close()
+                continue
+            try:
+                other = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                client.close()
+                continue
+            for pair in ((client, other), (other, client)):
+                threading.Thread(target=self.pump, args=pair, daemon=True).start()
+
+    def pump(self, source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass
+        for sock in (source, target):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.server.close()
+
+
+@pytest.fixture
+def gate(world):
+    """A console that reaches its proxy through a gate."""
+    world.console()
+    port = fairlead.free_port()
+    made = Gate(port)
+    made.proxy = world.proxy("p", address=made.address, listen=f"127.0.0.1:{port}")
+    yield made
+    made.close()
+
+
+def settings(world, name="p"):
+    return world.the_console.rest("GET", f"/proxies/{name}/settings")
+
+
+def settled(world, name="p", state="applied", timeout=20):
+    return fairlead.until(f"settings {state}", lambda: (s := settings(world, name))["state"] == state and s, timeout, 0.1)
+
+
+def test_set_by_the_cli(world):
+    console = world.console()
+    proxy = world.proxy("p")
+    pid = proxy.pid
+    done = console.cli("proxy", "set", "p", "limits.endpoints=17", "raw=never")
+    assert done.stdout == "proxy p: applied (settings version 1, confirmed)\n"
+    shown = console.rest("GET", "/proxies/p")
+    assert shown["settings"]["wanted"] == {"limits": {"endpoints": 17}, "raw": "never"}
+    assert shown["settings"]["state"] == "applied" and shown["settings"]["error"] == ""
+    assert shown["settings"]["effective"]["limits"]["endpoints"] == 17
+    assert shown["settings"]["effective"]["limits"]["sessions"] == 20000
+    text = console.cli("proxy", "show", "p").stdout
+    assert "version 1, applied" in text and "limits.endpoints = 17" in text
+    console.cli("proxy", "set", "p", "raw=", "limits.sessions=5")  # on top of what was wanted before
+    assert settings(world)["wanted"] == {"limits": {"endpoints": 17, "sessions": 5}}
+    assert settings(world)["effective"]["raw"] == "allowed"
+    assert proxy.running() and proxy.pid == pid
+    kinds = [event["kind"] for event in console.items("/events")]
+    assert kinds.count("proxy.connected") == 1 and "proxy.lost" not in kinds  # though there were new legs
+
+
+@pytest.mark.parametrize("words, status, text", [
+    (["limits.endpoint=3"], 1, 'refused: "limits.endpoint": unknown key (did you mean "endpoints"?)'),
+    (["limits.endpoints=many"], 1, "expected a whole number from 1 to 1000000"),
+    (["listen=0.0.0.0:1"], 1, '"listen": cannot be changed while the program runs'),
+    (["limits.endpoints"], 2, "expected KEY=VALUE"), (["=3"], 2, "expected KEY=VALUE"), (["a..b=3"], 2, "expected KEY=VALUE"), ([], 2, "KEY=VALUE"),
+    (["raw=never", "--confirm-within", "3"], 2, "5 to 60"), (["raw=never", "--timeout", "soon"], 2, "expected seconds"),
+])
+def test_wrong_words(world, words, status, text):
+    console = world.console()
+    world.proxy("p")
+    done = console.cli("proxy", "set", "p", *words, check=False)
+    assert done.returncode == status and text in done.stderr, done
+    assert settings(world)["wanted"] == {}
+
+
+def test_refused_leaves_what_is_good(world):
+    console = world.console()
+    world.proxy("p")
+    console.cli("proxy", "set", "p", "limits.endpoints=17")
+    assert console.cli("proxy", "set", "p", "limits.endpointz=1", check=False).returncode == 1
+    now = settings(world)
+    assert now["state"] == "refused" and now["wanted"] == {"limits": {"endpoints": 17}} and now["tried"]["limits"]["endpointz"] == 1
+    assert now["effective"]["limits"]["endpoints"] == 17
+    console.cli("proxy", "set", "p", "limits.sessions=9")
+    assert settings(world)["wanted"] == {"limits": {"endpoints": 17, "sessions": 9}}
+
+
+def test_rest(world):
+    console = world.console()
+    world.proxy("p")
+    console.rest("PUT", "/proxies/p/settings", {"limits": {"endpoints": 3}, "raw": None})
+    assert settled(world)["wanted"] == {"limits": {"endpoints": 3}}
+    console.rest("PUT", "/proxies/p/settings", {})
+    assert settled(world)["wanted"] == {}
+    for method, path, body, text in (
+            ("PUT", "/proxies/q/settings", {}, "no proxy"), ("PUT", "/proxies/p/settings", {"x": "y" * 5000}, "at most 4096 bytes"),
+            ("PUT", "/proxies/p/settings?confirm_within=61", {}, "from 5 to 60"), ("PATCH", "/proxies/p/settings", [], "must be a JSON object"),
+            ("PUT", "/proxies/p/settings", None, "not valid JSON"), ("POST", "/proxies/p/resume", None, "is not draining"), ("POST", "/proxies/p/drain", {"within": -1}, "within"),
+            ("POST", "/proxies/p/drain", {"withn": 1}, "did you mean"), ("DELETE", "/proxies/p/settings", None, "GET")):
+        with pytest.raises(fairlead.Rest) as refused:
+            console.rest(method, path, body)
+        assert text in str(refused.value), refused.value
+    deep = {}
+    for _ in range(50):
+        deep = {"a": deep}
+    with pytest.raises(fairlead.Rest, match="nested"):
+        console.rest("PUT", "/proxies/p/settings", deep)
+
+
+def test_a_limit_holds_under_a_running_transfer(world):
+    """The first half at full speed; then a limit is set, and the same sessions go on slowly, without a restart or a new session."""
+    console = world.console()
+    proxy = world.proxy("p")
+    source, target = world.path("from"), world.path("to")
+    source.mkdir(), target.mkdir()
+    for i in range(8):
+        (source / f"f{i}").write_bytes(os.urandom(8 * MIB))
+    world.agent("a", via=["p"], direct="never"), world.agent("b", via=["p"], direct="never")
+    console.cli("proxy", "set", "p", f"limits.rate_proxy={4 * 1024}")  # 4 MiB/s, both directions together
+    job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
+    job.wait_bytes(4 * MIB)
+    sessions = console.rest("GET", "/proxies/p").get("report", {}).get("sessions_total")
+    start, before = time.monotonic(), job.run()["bytes_done"]
+    time.sleep(3)
+    slow = (job.run()["bytes_done"] - before) / (time.monotonic() - start)
+    assert slow < 8 * MIB, slow
+    console.cli("proxy", "set", "p", "limits.rate_proxy=")  # and none again
+    start = time.monotonic()
+    assert job.wait(timeout=30)["files_done"] == 8
+    assert time.monotonic() - start < 8  # at 4 MiB/s the rest would take 10 s and more
+    assert proxy.running() and sessions is None or console.rest("GET", "/proxies/p")["report"]["sessions_total"] >= sessions
+
+
+def test_not_confirmed_is_rolled_back(world, gate):
+    console = world.the_console
+    console.cli("proxy", "set", "p", "limits.endpoints=17")
+    gate.shut = True
+    done = console.cli("proxy", "set", "p", "limits.endpoints=18", "--confirm-within", "5", check=False)
+    assert done.returncode == 1 and "rolled back: not confirmed over a new leg within 5 s" in done.stderr
+    now = settings(world)
+    assert now["state"] == "rolled back" and now["wanted"] == {"limits": {"endpoints": 17}}
+    assert now["effective"]["limits"]["endpoints"] == 17
+    gate.shut = False
+    console.cli("proxy", "set", "p", "limits.endpoints=19")
+    assert settings(world)["effective"]["limits"]["endpoints"] == 19
+    assert any(e["kind"] == "proxy.settings" and "rolled back" in e["text"] for e in console.items("/events"))
+
+
+def test_console_killed_between(world, gate):
+    """Killed after CONFIG, before CONFIG_CONFIRM: when it is back in time its first leg confirms."""
+    console = world.the_console
+    gate.shut = True
+    console.rest("PUT", "/proxies/p/settings?confirm_within=30", {"limits": {"endpoints": 18}})
+    gate.proxy.wait_log("settings changed, to be confirmed")
+    console.kill()
+    gate.shut = False
+    console.restart().ready()
+    assert settled(world)["effective"]["limits"]["endpoints"] == 18
+    gate.proxy.wait_log("settings confirmed")
+
+
+def test_console_killed_for_too_long(world):
+    console = world.console()
+    proxy = world.proxy("p")
+    proxy.signal(19)  # SIGSTOP: CONFIG waits in its socket
+    console.rest("PUT", "/proxies/p/settings?confirm_within=5", {"limits": {"endpoints": 18}})
+    time.sleep(0.3)
+    console.kill()
+    proxy.signal(18)
+    proxy.wait_log("settings changed, to be confirmed")
+    proxy.wait_log("settings rolled back", 15)
+    console.restart().ready()
+    now = settled(world, state="rolled back")
+    assert now["wanted"] == {} and now["effective"]["limits"]["endpoints"] == 20000
+
+
+def test_pushed_again_after_a_restart(world):
+    console = world.console()
+    proxy = world.proxy("p")
+    console.cli("proxy", "set", "p", "limits.endpoints=17")
+    proxy.kill()
+    proxy.restart()
+    proxy.wait_log("settings confirmed", 40)
+    assert settled(world)["effective"]["limits"]["endpoints"] == 17
+    console.kill()  # a console that is started again finds all well and leaves it
+    console.restart().ready()
+    console.wait_proxy("p")
+    time.sleep(1)
+    assert settled(world)["version"] == 2 and proxy.log().count("settings changed") == 1
+
+
+def test_ordered_while_the_proxy_is_away(world):
+    console = world.console()
+    proxy = world.proxy("p")
+    proxy.kill()
+    done = console.cli("proxy", "set", "p", "limits.endpoints=17", "--timeout", "1", check=False)
+    assert done.returncode == 3 and "it gets the settings when it is" in done.stderr
+    proxy.restart()
+    assert settled(world, timeout=40)["effective"]["limits"]["endpoints"] == 17
+
+
+def test_drain_under_a_running_job(world):
+    """Two proxies. The one that carries is drained: the job ends well, the agents go to the other, and nobody comes back before resume."""
+    console = world.console()
+    one, two = world.proxy("one"), world.proxy("two")
+    source, target = world.path("from"), world.path("to")
+    source.mkdir(), target.mkdir()
+    for i in range(6):
+        (source / f"f{i}").write_bytes(os.urandom(4 * MIB))
+    console.cli("proxy", "set", "one", f"limits.rate_proxy={3 * 1024}")
+    a, b = world.agent("a", via=["one"], direct="never"), world.agent("b", via=["one"], direct="never")
+    for agent in (a, b):
+        fairlead.until("two proxies", lambda log=agent: len({line for line in log.log().splitlines() if "registered at proxy" in line}) >= 2)
+    job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
+    job.wait_bytes(2 * MIB)
+    done = console.cli("proxy", "drain", "one", "--within", "1", "--hard-stop", "4")
+    assert done.stdout.startswith("proxy one: draining (")
+    shown = console.rest("GET", "/proxies/one")
+    assert shown["draining"] and shown["state"] == "connected"
+    assert shown["settings"]["effective"]["drain"]["alternates"] == [two.address]
+    assert "draining" in console.cli("proxy", "list").stdout
+    run = job.wait(timeout=60)
+    assert run["files_done"] == 6 and run["files_failed"] == 0
+    def alone():
+        report = console.rest("GET", "/proxies/one").get("report", {})
+        return report.get("endpoints") == 1 and report.get("sessions") == 0
+    fairlead.until("the console alone at the proxy", alone, 30, 0.2)
+    assert console.rest("GET", "/proxies/two")["report"]["endpoints"] == 3
+    console.wait_agent("a"), console.wait_agent("b")
+    one.kill()  # drain outlives a restart: it is what is wanted
+    one.restart()
+    one.wait_log("settings confirmed", 40)
+    assert console.rest("GET", "/proxies/one")["draining"]
+    done = console.cli("proxy", "resume", "one")
+    assert done.stdout.startswith("proxy one: not draining any more")
+    assert settings(world, "one")["wanted"] == {"limits": {"rate_proxy": 3 * 1024}}
+    assert not console.rest("GET", "/proxies/one")["draining"]
+    assert json.loads(console.cli("--json", "proxy", "show", "one").stdout)["settings"]["state"] == "applied"
