@@ -1,5 +1,6 @@
 """The Syncthing relay, byte by byte; where strelaysrv does the same on purpose, it is put to the same script."""
 
+import contextlib
 import json
 import os
 import re
@@ -309,8 +310,9 @@ def test_messages_in_pieces(make, devices):
 def test_garbage(make, devices, noise):
     relay = make()
     peer = v1.Peer(relay.port)
-    peer.send(noise)
-    peer.finish()
+    with contextlib.suppress(OSError):
+        peer.send(noise)
+        peer.finish()
     assert peer.ended()
     v1.joined(relay.port, devices[0])
 
@@ -319,7 +321,8 @@ def test_garbage_inside_tls(make, devices):
     relay = make()
     for noise in (bytes(12), v1.message(v1.CONNECT), v1.message(v1.PONG) * 1000, os.urandom(60000)):
         peer = v1.Peer(relay.port, devices[0])
-        peer.send(noise)
+        with contextlib.suppress(OSError):  # the relay may have heard enough before all is sent
+            peer.send(noise)
         assert peer.ended()
     relay.counted("end_frame", 4)
 
