@@ -47,6 +47,11 @@ int hello_make(const struct identity *identity, enum hello_side side,
     return identity_sign(identity, &proof, sizeof(proof), hello->signature);
 }
 
+bool hello_is_certified(const struct trust *trust, const fl_Hello *hello)
+{
+    return trust_signed(trust, hello->certificate.bytes, hello->certificate.size);
+}
+
 int hello_check(struct trust *trust, const fl_Hello *hello, enum hello_side side,
                 const uint8_t exporter[static HELLO_EXPORTER_BYTES], int64_t now,
                 struct party *ret_party)

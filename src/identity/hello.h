@@ -28,4 +28,8 @@ int hello_check(struct trust *trust, const fl_Hello *hello, enum hello_side side
                 const uint8_t exporter[static HELLO_EXPORTER_BYTES], int64_t now,
                 struct party *ret_party);
 
+/* hello_is_certified - is the certificate one that the authority signed, be it expired, denied, of
+ * the wrong role, or not the sender's? Whom it names is not known by this. */
+bool hello_is_certified(const struct trust *trust, const fl_Hello *hello);
+
 #endif

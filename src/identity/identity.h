@@ -40,6 +40,9 @@ const gnutls_datum_t *trust_ca(const struct trust *trust);
 int trust_deny(struct trust *trust, const struct fl_id *ids, size_t count);
 bool trust_is_denied(struct trust *trust, const struct fl_id *id);
 
+/* trust_signed - is this DER certificate signed by the authority? Nothing else is looked at. */
+bool trust_signed(const struct trust *trust, const void *der, size_t len);
+
 /* trust_check - is this DER certificate (@len at most IDENTITY_DER_MAX) good at @now (seconds since
  * 1970)? Checks: parses, one URI SAN of our domain, Ed25519 key whose id equals the URI's (console:
  * domain), signature by the authority, validity, not denied. Returns 0 and who it is; -FL_ECERT,

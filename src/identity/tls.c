@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -22,6 +23,9 @@
 #define PRIORITY_OUTER "NONE:+VERS-TLS1.3:+CTYPE-X509:+SIGN-ALL:" CIPHERS
 #define PRIORITY_INNER "NONE:+VERS-TLS1.3:+CTYPE-X509:+SIGN-EDDSA-ED25519:" CIPHERS
 #define PRIORITY_QUIC  PRIORITY_INNER ":%DISABLE_TLS13_COMPAT_MODE" /* RFC 9001 §8.4 */
+
+/* What the answerer of outer TLS speaks to whoever asks; see proxy/face.h. */
+static const char *const outer_alpn[] = {"http/1.1", "http/1.0"};
 
 static struct {
     pthread_once_t once;
@@ -87,6 +91,18 @@ static int session_new(bool server, gnutls_priority_t priority,
     return 0;
 }
 
+/* MANDATORY: a peer that offers ALPN, and none of these, gets the alert no_application_protocol
+ * (RFC 7301 §3.2); one that offers none is served. */
+static int alpn_set(gnutls_session_t session, const char *const *names, unsigned count)
+{
+    gnutls_datum_t alpn[2] = {{0}};
+
+    for (unsigned i = 0; i < count && i < ARRAY_SIZE(alpn); i++)
+        alpn[i] = (gnutls_datum_t){(unsigned char *)names[i], (unsigned)strlen(names[i])};
+    return gnutls_alpn_set_protocols(session, alpn, count, GNUTLS_ALPN_MANDATORY) < 0 ? -FL_ETLS
+                                                                                      : 0;
+}
+
 int tls_outer(bool server, gnutls_certificate_credentials_t cred, const char *server_name,
               gnutls_session_t *ret_session)
 {
@@ -97,6 +113,10 @@ int tls_outer(bool server, gnutls_certificate_credentials_t cred, const char *se
         rc = session_new(server, global.outer, server ? cred : global.none, &session);
     if (rc)
         return rc;
+    if (server && alpn_set(session, outer_alpn, ARRAY_SIZE(outer_alpn))) {
+        gnutls_deinit(session);
+        return -FL_ETLS;
+    }
     if (!server && server_name &&
         gnutls_server_name_set(session, GNUTLS_NAME_DNS, server_name, strlen(server_name)) < 0) {
         gnutls_deinit(session);
@@ -164,13 +184,12 @@ static int mutual(bool server, gnutls_priority_t priority, struct identity *iden
                   const char *alpn, gnutls_certificate_verify_function *verify,
                   gnutls_session_t *ret_session)
 {
-    const gnutls_datum_t protocol = {.data = (unsigned char *)alpn, .size = (unsigned)strlen(alpn)};
     gnutls_session_t session;
     int rc = session_new(server, priority, identity_credentials(identity), &session);
 
     if (rc)
         return rc;
-    if (gnutls_alpn_set_protocols(session, &protocol, 1, GNUTLS_ALPN_MANDATORY) < 0) {
+    if (alpn_set(session, &alpn, 1)) {
         gnutls_deinit(session);
         return -FL_ETLS;
     }

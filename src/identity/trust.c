@@ -247,22 +247,45 @@ static int check_certificate(struct trust *trust, gnutls_x509_crt_t crt, int64_t
     return 0;
 }
 
-int trust_check(struct trust *trust, const void *der, size_t len, int64_t now,
-                struct party *ret_party, gnutls_pubkey_t *ret_key)
+/* DER only: PEM is for files, and two forms of one certificate on the wire are one too many. */
+static int import(const void *der, size_t len, gnutls_x509_crt_t *ret_crt)
 {
     gnutls_datum_t datum = {.data = (unsigned char *)der, .size = (unsigned)len};
     gnutls_x509_crt_t crt;
-    gnutls_pubkey_t key;
-    int rc;
 
     if (len == 0 || len > IDENTITY_DER_MAX)
         return -FL_ECERT;
     if (gnutls_x509_crt_init(&crt) < 0)
         return -ENOMEM;
-    /* DER only: PEM is for files, and two forms of one certificate on the wire are one too many. */
-    rc = gnutls_x509_crt_import(crt, &datum, GNUTLS_X509_FMT_DER) < 0
-             ? -FL_ECERT
-             : check_certificate(trust, crt, now, ret_party, &key);
+    if (gnutls_x509_crt_import(crt, &datum, GNUTLS_X509_FMT_DER) < 0) {
+        gnutls_x509_crt_deinit(crt);
+        return -FL_ECERT;
+    }
+    *ret_crt = crt;
+    return 0;
+}
+
+bool trust_signed(const struct trust *trust, const void *der, size_t len)
+{
+    gnutls_x509_crt_t crt;
+
+    if (import(der, len, &crt))
+        return false;
+    bool is_signed = check_signature(trust, crt) == 0;
+    gnutls_x509_crt_deinit(crt);
+    return is_signed;
+}
+
+int trust_check(struct trust *trust, const void *der, size_t len, int64_t now,
+                struct party *ret_party, gnutls_pubkey_t *ret_key)
+{
+    gnutls_x509_crt_t crt;
+    gnutls_pubkey_t key;
+    int rc = import(der, len, &crt);
+
+    if (rc)
+        return rc;
+    rc = check_certificate(trust, crt, now, ret_party, &key);
     gnutls_x509_crt_deinit(crt);
     if (rc)
         return rc;

@@ -6,6 +6,9 @@
  * plain leg (a direct leg, or a raw one) its bytes travel bare and EOF is a FIN. So neither the
  * proxy's pump nor a tunnel knows which kind it has.
  *
+ * On an accepted wrapped leg the peer may turn out to speak no frames but text, as browsers do; the
+ * leg then carries bytes without frames, until it is closed (leg_recv_text, leg_send_text).
+ *
  * A wrapped leg may turn raw, each direction by itself, when its sender says RAW: everything after
  * that frame is bare, as on a plain leg.
  *
@@ -61,7 +64,10 @@ struct leg_ops {
     int (*send_raw)(struct leg *leg);                              /* may be NULL: never raw */
     ssize_t (*splice_in)(struct leg *leg, int pipe, size_t most);  /* may be NULL: no descriptor */
     ssize_t (*splice_out)(struct leg *leg, int pipe, size_t most); /* as splice_in */
-    void (*proceed)(struct leg *leg); /* may be NULL: nothing to proceed with */
+    void (*proceed)(struct leg *leg);                    /* may be NULL: nothing to proceed with */
+    ssize_t (*recv_text)(struct leg *leg, uint8_t *buf); /* may be NULL: frames only */
+    int (*send_text)(struct leg *leg, const void *text, size_t len);
+    int (*buffers)(struct leg *leg, size_t *ret_send, size_t *ret_receive); /* may be NULL */
 };
 
 /* Base of every kind; embedded as the first member. */
@@ -80,7 +86,9 @@ struct leg {
  * leg as it is. Returns 0; -EAGAIN nothing now; or the leg is over: -FL_EFRAME, -FL_EPEER (reset),
  * -FL_ETRUNCATED (end without EOF frame or FIN where one was due), -FL_ETLS. The end of a plain
  * leg's stream comes as an EOF frame; after EOF: -FL_EEOF. After a RAW frame the same holds as on a
- * plain leg. */
+ * plain leg. -FL_ETEXT: the peer speaks text; ret_frame->body and ret_frame->len are what came of
+ * it so far, maybe nothing. On an accepted leg leg_recv_text() serves from here; a dialled one is
+ * over. */
 static inline int leg_recv(struct leg *leg, uint8_t buf[static LEG_BUFFER], struct frame *ret_frame)
 {
     return leg->ops->recv(leg, buf, ret_frame);
@@ -138,6 +146,21 @@ static inline ssize_t leg_splice_out(struct leg *leg, int pipe, size_t most)
     return leg->ops->splice_out ? leg->ops->splice_out(leg, pipe, most) : -95;
 }
 
+/* leg_recv_text - more of what the peer says after leg_recv() gave -FL_ETEXT. @buf holds LEG_BUFFER
+ * bytes. Returns their number; 0 when the peer has finished; -EAGAIN; or the leg is over. */
+static inline ssize_t leg_recv_text(struct leg *leg, uint8_t buf[static LEG_BUFFER])
+{
+    return leg->ops->recv_text ? leg->ops->recv_text(leg, buf) : -95;
+}
+
+/* leg_send_text - @len bytes (1..FRAME_MAX) without a frame, the last thing before leg_close(): to
+ * a peer that speaks text, or that has sent one frame and no acceptable one. Accepted whole or not
+ * at all: returns as leg_send(). */
+static inline int leg_send_text(struct leg *leg, const void *text, size_t len)
+{
+    return leg->ops->send_text ? leg->ops->send_text(leg, text, len) : -95;
+}
+
 /* leg_want - which of LEG_READABLE and LEG_WRITABLE to be told of, level-triggered. Replaces the
  * former set. On an accepted leg before LEG_OPENED, LEG_READABLE means that the peer's part of the
  * handshake shall wait for leg_proceed(): it is told once for each step. */
@@ -162,7 +185,8 @@ static inline void leg_close(struct leg *leg, enum leg_close how)
 }
 
 /* leg_exporter - 32 bytes bound to this leg's encryption (label in identity/hello.h), the same at
- * both ends and on no other leg. -FL_ETLS on a plain leg, which has none. */
+ * both ends and on no other leg. -FL_ETLS on a plain leg, which has none, and when the peer spoke
+ * text where the encryption should have begun. */
 static inline int leg_exporter(struct leg *leg, uint8_t context, uint8_t ret_out[static 32])
 {
     return leg->ops->exporter(leg, context, ret_out);
@@ -177,6 +201,13 @@ static inline int leg_detach(struct leg *leg)
 static inline int leg_attach(struct leg *leg, void *loop)
 {
     return leg->ops->attach ? leg->ops->attach(leg, loop) : -95;
+}
+
+/* leg_buffers - bytes that the kernel has granted for each direction. Returns 0, or -ENOTSUP when
+ * this kind has no socket of its own. */
+static inline int leg_buffers(struct leg *leg, size_t *ret_send, size_t *ret_receive)
+{
+    return leg->ops->buffers ? leg->ops->buffers(leg, ret_send, ret_receive) : -95;
 }
 
 static inline void leg_set_handler(struct leg *leg, leg_handler *handler, void *ctx)

@@ -60,6 +60,7 @@ struct parcel {
     uint64_t due; /* when it arrives */
     size_t size;  /* of room it takes */
     bool fin;     /* no frame: the sender has closed */
+    bool text;    /* no frame: bytes of leg_send_text() */
     uint8_t type, flags;
     uint16_t len;
     uint8_t body[];
@@ -221,9 +222,25 @@ static void mem_close(struct leg *base, enum leg_close how)
 
 /* ---- the interface ---- */
 
+/* Text stays text: the next leg_recv() says so again. */
+static int recv_text_parcel(struct leg_mem *leg, const struct parcel *parcel, uint8_t *buf)
+{
+    int len = parcel->len;
+
+    memcpy(buf, parcel->body, parcel->len);
+    leg->base.rx_bytes += parcel->size;
+    drop_head(leg);
+    return len;
+}
+
 static int recv_parcel(struct leg_mem *leg, const struct parcel *parcel, uint8_t *buf,
                        struct frame *ret_frame)
 {
+    if (parcel->text) {
+        int len = recv_text_parcel(leg, parcel, buf);
+        *ret_frame = (struct frame){.len = (uint16_t)len, .body = buf};
+        return -FL_ETEXT;
+    }
     if (parcel->fin && !bare(leg, leg->rx))
         return fail(leg, -FL_ETRUNCATED);
     *ret_frame = (struct frame){.type = parcel->fin ? FRAME_EOF : parcel->type,
@@ -258,6 +275,21 @@ static int mem_recv(struct leg *base, uint8_t *buf, struct frame *ret_frame)
     default:
         return -EAGAIN;
     }
+}
+
+static ssize_t mem_recv_text(struct leg *base, uint8_t *buf)
+{
+    struct leg_mem *leg = mem(base);
+    const struct parcel *parcel;
+
+    if (leg->rx != HALF_OPEN)
+        return leg->rx == HALF_FAILED ? base->error : -EAGAIN;
+    parcel = arrived(leg);
+    if (!parcel)
+        return -EAGAIN;
+    if (parcel->fin)
+        return 0;
+    return parcel->text ? recv_text_parcel(leg, parcel, buf) : fail(leg, -FL_EFRAME);
 }
 
 static size_t room(const struct leg_mem *leg)
@@ -306,6 +338,25 @@ static int mem_send(struct leg *base, uint8_t type, uint8_t flags, const void *b
     if (bare(mem(base), mem(base)->tx) || type == FRAME_DATA || type == FRAME_EOF)
         return -FL_EBUG;
     return send_frame(mem(base), type, flags, body, len);
+}
+
+static int mem_send_text(struct leg *base, const void *text, size_t len)
+{
+    struct leg_mem *leg = mem(base);
+    int rc = may_send(leg);
+
+    if (rc)
+        return rc;
+    if (len == 0 || len > FRAME_MAX || bare(leg, leg->tx))
+        return -FL_EBUG;
+    if (room(leg) < FRAME_HEADER + len)
+        return -EAGAIN;
+    rc = dispatch(other(leg), false, 0, 0, text, len);
+    if (rc)
+        return fail(leg, rc);
+    other(leg)->tail->text = true;
+    leg->base.tx_bytes += len;
+    return 0;
 }
 
 static int mem_send_data(struct leg *base, uint8_t *data, size_t len)
@@ -393,6 +444,8 @@ static const struct leg_ops mem_ops = {
     .detach = mem_detach,
     .attach = mem_attach,
     .send_raw = mem_send_raw,
+    .recv_text = mem_recv_text,
+    .send_text = mem_send_text,
 };
 
 /* ---- the net ---- */

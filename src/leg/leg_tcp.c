@@ -2,13 +2,16 @@
  *
  * Receive half:
  *
- *    CONNECTING --> HANDSHAKE --> OPEN --EOF frame--+
- *         |                        |                v
- *         |                     RAW frame           |
- *         |                        v                |
- *         +--------------------> PLAIN ----FIN---> EOF
- *                                  |                |
- *                                  +----------------+--> DRAINING --FIN--> DRAINED
+ *    CONNECTING --> HANDSHAKE --> FIRST --> OPEN --EOF frame--+
+ *         |             |           |         |               v
+ *         |             |           |      RAW frame          |
+ *         |             |           |         v               |
+ *         +-------------|-----------|----> PLAIN ----FIN---> EOF
+ *                       |           |         |               |
+ *                       +-> TEXT <--+         |               |
+ *                             +---------------+---------------+--> DRAINING --FIN--> DRAINED
+ *
+ * TEXT: the first record, or the first byte where TLS should begin, is none of ours.
  *
  * Transmit half:
  *
@@ -66,6 +69,8 @@
 enum rx_state {
     RX_CONNECTING,
     RX_HANDSHAKE,
+    RX_FIRST,
+    RX_TEXT,
     RX_OPEN,
     RX_PLAIN,
     RX_EOF,
@@ -77,7 +82,13 @@ enum rx_state {
 static const struct state_def rx_defs[] = {
     [RX_CONNECTING] = {"connecting",
                        STATE_BIT(RX_HANDSHAKE) | STATE_BIT(RX_PLAIN) | STATE_BIT(RX_FAILED), 0},
-    [RX_HANDSHAKE] = {"handshake", STATE_BIT(RX_OPEN) | STATE_BIT(RX_FAILED), 0},
+    [RX_HANDSHAKE] = {"handshake", STATE_BIT(RX_FIRST) | STATE_BIT(RX_TEXT) | STATE_BIT(RX_FAILED),
+                      0},
+    [RX_FIRST] = {"first",
+                  STATE_BIT(RX_OPEN) | STATE_BIT(RX_TEXT) | STATE_BIT(RX_DRAINING) |
+                      STATE_BIT(RX_FAILED),
+                  0},
+    [RX_TEXT] = {"text", STATE_BIT(RX_DRAINING) | STATE_BIT(RX_FAILED), 0},
     [RX_OPEN] = {"open",
                  STATE_BIT(RX_PLAIN) | STATE_BIT(RX_EOF) | STATE_BIT(RX_DRAINING) |
                      STATE_BIT(RX_FAILED),
@@ -123,7 +134,8 @@ static const struct state_def tx_defs[] = {
 };
 static const struct state_table tx_table = {"leg.tx", tx_defs, ARRAY_SIZE(tx_defs)};
 
-#define RX_READS (STATE_BIT(RX_OPEN) | STATE_BIT(RX_PLAIN))
+#define RX_TLS   (STATE_BIT(RX_FIRST) | STATE_BIT(RX_TEXT) | STATE_BIT(RX_OPEN))
+#define RX_READS (RX_TLS | STATE_BIT(RX_PLAIN))
 #define RX_LIVE  (RX_READS | STATE_BIT(RX_EOF))
 #define TX_TAKES (STATE_BIT(TX_OPEN) | STATE_BIT(TX_PLAIN))
 #define TX_PUSHES                                                                                  \
@@ -133,22 +145,22 @@ static const struct state_table tx_table = {"leg.tx", tx_defs, ARRAY_SIZE(tx_def
 
 struct leg_tcp {
     struct leg base;
-    unsigned rx;            /* enum rx_state */
-    unsigned tx;            /* enum tx_state */
-    unsigned wants;         /* enum leg_event, as leg_want() said */
-    unsigned due;           /* LEG_OPENED, LEG_FAILED still to be told */
-    enum leg_tcp_mode mode; /* wrapped or plain */
-    int fd;                 /* -1 while connecting */
-    bool hung;              /* a hang-up was seen without any wants; not watched again */
-    bool waits;             /* in the handshake, for leg_proceed() */
-    uint64_t records;       /* sent under the present key */
-    gnutls_session_t tls;   /* NULL: plain, raw both ways, or nothing has arrived yet */
-    struct wire wire;       /* between it and the socket */
-    gnutls_certificate_credentials_t cred; /* of the answering side */
-    uv_loop_t *loop;                       /* NULL while detached */
-    struct leg_poll *poll;                 /* the socket in the loop */
-    struct leg_turn *turn;                 /* deferred work and timer in the loop */
-    struct connector *connector;           /* until connected */
+    unsigned rx;                 /* enum rx_state */
+    unsigned tx;                 /* enum tx_state */
+    unsigned wants;              /* enum leg_event, as leg_want() said */
+    unsigned due;                /* LEG_OPENED, LEG_FAILED still to be told */
+    enum leg_tcp_mode mode;      /* wrapped or plain */
+    int fd;                      /* -1 while connecting */
+    bool hung;                   /* a hang-up was seen without any wants; not watched again */
+    bool waits;                  /* in the handshake, for leg_proceed() */
+    uint64_t records;            /* sent under the present key */
+    gnutls_session_t tls;        /* NULL: plain, raw both ways, or nothing has arrived yet */
+    struct wire wire;            /* between it and the socket */
+    struct web *web;             /* of the answering side; a reference */
+    uv_loop_t *loop;             /* NULL while detached */
+    struct leg_poll *poll;       /* the socket in the loop */
+    struct leg_turn *turn;       /* deferred work and timer in the loop */
+    struct connector *connector; /* until connected */
 };
 
 struct leg_poll {
@@ -192,7 +204,7 @@ static bool buffered(const struct leg_tcp *leg)
 {
     return in(leg->rx, RX_READS) &&
            (wire_unread(&leg->wire) > 0 ||
-            (leg->rx == RX_OPEN && gnutls_record_check_pending(leg->tls) > 0));
+            (leg->tls && in(leg->rx, RX_TLS) && gnutls_record_check_pending(leg->tls) > 0));
 }
 
 static void on_idle(uv_idle_t *idle)
@@ -290,6 +302,8 @@ static int rx_interest(const struct leg_tcp *leg)
         if (leg->waits)
             return 0;
         return UV_READABLE | (wire_unsent(&leg->wire) > 0 ? UV_WRITABLE : 0);
+    case RX_FIRST:
+    case RX_TEXT:
     case RX_OPEN:
     case RX_PLAIN:
         return leg->wants & LEG_READABLE ? UV_READABLE : 0;
@@ -423,10 +437,21 @@ static void destroy(struct leg_tcp *leg, bool reset)
     if (leg->tls)
         gnutls_deinit(leg->tls);
     leg->tls = NULL;
+    web_unref(leg->web);
+    leg->web = NULL;
     if (leg->turn)
         drop_turn(leg);
     else
         free(leg);
+}
+
+/* may_bye - does the transmit half end with close_notify, or in its place with the last of a text
+ * that was never encrypted? */
+static bool may_bye(const struct leg_tcp *leg)
+{
+    if (!leg->tls)
+        return in(leg->tx, STATE_BIT(TX_OPEN) | STATE_BIT(TX_FLUSHING));
+    return !leg->wire.sealed && leg->tx != TX_BYE;
 }
 
 /* bye - transmit half of a graceful close. Returns 0 when the FIN is queued, -EAGAIN, or an error.
@@ -437,8 +462,9 @@ static int bye(struct leg_tcp *leg)
 
     if (leg->tx == TX_FIN)
         return 0;
-    if (leg->tls && !leg->wire.sealed && leg->tx != TX_BYE) {
-        ret = gnutls_bye(leg->tls, GNUTLS_SHUT_WR); /* into the wire, which has room for an alert */
+    if (may_bye(leg)) {
+        /* Into the wire, which has room for an alert. */
+        ret = leg->tls ? gnutls_bye(leg->tls, GNUTLS_SHUT_WR) : 0;
         if (ret < 0)
             return tls_error(leg, ret);
         state_move(&tx_table, &leg->tx, TX_BYE);
@@ -563,16 +589,23 @@ static void opened(struct leg_tcp *leg)
     bool plain = leg->mode == LEG_TCP_PLAIN;
 
     tune_to_way(leg->fd);
-    state_move(&rx_table, &leg->rx, plain ? RX_PLAIN : RX_OPEN);
+    state_move(&rx_table, &leg->rx, plain ? RX_PLAIN : RX_FIRST);
     state_move(&tx_table, &leg->tx, plain ? TX_PLAIN : TX_OPEN);
     update(leg);
+}
+
+/* No frame that may come first has a letter as its type, and every HTTP method begins with one. */
+static bool is_letter(uint8_t c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
 }
 
 /* start_tls - the client's at once, the server's with the first byte: a silent connection costs
  * little. */
 static int start_tls(struct leg_tcp *leg, const char *server_name)
 {
-    int ret = tls_outer(leg->cred != NULL, leg->cred, server_name, &leg->tls);
+    int ret = tls_outer(leg->web != NULL, leg->web ? web_credentials(leg->web) : NULL, server_name,
+                        &leg->tls);
 
     if (ret == 0)
         wire_bind(&leg->wire, leg->tls);
@@ -597,9 +630,24 @@ static int handshake(struct leg_tcp *leg)
     return tls_error(leg, ret);
 }
 
+/* speaks_text - TLS begins with 0x16; a letter there is somebody who took the port for an HTTP one.
+ * The byte stays in the socket. */
+static bool speaks_text(const struct leg_tcp *leg)
+{
+    uint8_t first;
+
+    return !leg->tls && recv(leg->fd, &first, 1, MSG_PEEK) == 1 && is_letter(first);
+}
+
 /* shake - a step of the handshake. True: the leg is open now, which the caller tells. */
 static bool shake(struct leg_tcp *leg)
 {
+    if (speaks_text(leg)) {
+        state_move(&rx_table, &leg->rx, RX_TEXT);
+        state_move(&tx_table, &leg->tx, TX_OPEN);
+        update(leg);
+        return true;
+    }
     int ret = handshake(leg);
     int sent = wire_flush(&leg->wire);
 
@@ -780,17 +828,46 @@ static int take_raw(struct leg_tcp *leg)
     return 0;
 }
 
-static int recv_wrapped(struct leg_tcp *leg, uint8_t *buf, struct frame *ret_frame)
+static ssize_t recv_record(struct leg_tcp *leg, uint8_t *buf)
 {
     ssize_t n = gnutls_record_recv(leg->tls, buf, LEG_BUFFER);
-    int ret;
 
     if (buffered(leg))
         defer(leg);
     if (n < 0)
         return again((int)n) ? -EAGAIN : fail(leg, tls_error(leg, (int)n));
+    return n;
+}
+
+/* take_first - is the first record, of @len bytes, a frame? What is none is not judged here: on an
+ * accepted leg whoever has the leg answers it, as a web server would. */
+static int take_first(struct leg_tcp *leg, const uint8_t *buf, size_t len, struct frame *ret_frame)
+{
+    if (leg->rx != RX_FIRST)
+        return 0;
+    if (!is_letter(buf[0]) && frame_of(buf, len, ret_frame) == 0) {
+        state_move(&rx_table, &leg->rx, RX_OPEN);
+        return 0;
+    }
+    *ret_frame = (struct frame){.len = (uint16_t)len, .body = buf};
+    if (!leg->web)
+        return fail(leg, is_letter(buf[0]) ? -FL_ETEXT : -FL_EFRAME);
+    state_move(&rx_table, &leg->rx, RX_TEXT);
+    return -FL_ETEXT;
+}
+
+static int recv_wrapped(struct leg_tcp *leg, uint8_t *buf, struct frame *ret_frame)
+{
+    ssize_t n = recv_record(leg, buf);
+    int ret;
+
+    if (n < 0)
+        return (int)n;
     if (n == 0)
         return fail(leg, -FL_ETRUNCATED); /* close_notify, and no EOF frame before it */
+    ret = take_first(leg, buf, (size_t)n, ret_frame);
+    if (ret < 0)
+        return ret;
     ret = frame_of(buf, (size_t)n, ret_frame);
     if (ret < 0)
         return fail(leg, ret);
@@ -826,8 +903,12 @@ static int tcp_recv(struct leg *base, uint8_t *buf, struct frame *ret_frame)
     struct leg_tcp *leg = tcp(base);
 
     switch (leg->rx) {
+    case RX_FIRST:
     case RX_OPEN:
         return recv_wrapped(leg, buf, ret_frame);
+    case RX_TEXT:
+        *ret_frame = (struct frame){.body = buf};
+        return -FL_ETEXT;
     case RX_PLAIN:
         return recv_plain(leg, buf, ret_frame);
     case RX_EOF:
@@ -837,6 +918,22 @@ static int tcp_recv(struct leg *base, uint8_t *buf, struct frame *ret_frame)
     default:
         return -EAGAIN;
     }
+}
+
+static ssize_t tcp_recv_text(struct leg *base, uint8_t *buf)
+{
+    struct leg_tcp *leg = tcp(base);
+    ssize_t n;
+
+    if (leg->rx != RX_TEXT)
+        return leg->rx == RX_FAILED ? base->error : -EAGAIN;
+    if (leg->tls)
+        return recv_record(leg, buf);
+    n = recv(leg->fd, buf, LEG_BUFFER, 0);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? -EAGAIN : fail(leg, wire_error(errno));
+    base->rx_bytes += (uint64_t)n;
+    return n;
 }
 
 /* may_send - 0 when the transmit half takes a frame now. */
@@ -882,12 +979,30 @@ static int tcp_send(struct leg *base, uint8_t type, uint8_t flags, const void *b
 
     if (ret < 0)
         return ret;
-    if (leg->tx == TX_PLAIN || len > FRAME_BODY_MAX)
+    if (leg->tx == TX_PLAIN || !leg->tls || len > FRAME_BODY_MAX)
         return -FL_EBUG;
     frame_put(scratch, type, flags, len);
     if (len)
         memcpy(scratch + FRAME_HEADER, body, len);
     return send_record(leg, scratch, FRAME_HEADER + len);
+}
+
+static int tcp_send_text(struct leg *base, const void *text, size_t len)
+{
+    struct leg_tcp *leg = tcp(base);
+    int ret = may_send(leg);
+
+    if (ret < 0)
+        return ret;
+    if (leg->tx == TX_PLAIN || !leg->web || len == 0 || len > FRAME_MAX)
+        return -FL_EBUG;
+    if (leg->tls)
+        return send_record(leg, text, len);
+    ret = wire_put(&leg->wire, text, len);
+    if (ret < 0)
+        return fail(leg, ret);
+    defer(leg);
+    return 0;
 }
 
 static int send_plain(struct leg_tcp *leg, const uint8_t *data, size_t len)
@@ -1078,6 +1193,19 @@ static int tcp_attach(struct leg *base, void *loop)
     return leg->turn ? -FL_EBUG : enter_loop(leg, loop);
 }
 
+static int tcp_buffers(struct leg *base, size_t *ret_send, size_t *ret_receive)
+{
+    int fd = tcp(base)->fd, send = 0, receive = 0;
+    socklen_t len = sizeof(int);
+
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send, &len) ||
+        getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, &len))
+        return -ENOTSUP;
+    *ret_send = (size_t)send;
+    *ret_receive = (size_t)receive;
+    return 0;
+}
+
 static const struct leg_ops tcp_ops = {
     .kind = "tcp",
     .recv = tcp_recv,
@@ -1093,6 +1221,9 @@ static const struct leg_ops tcp_ops = {
     .splice_in = tcp_splice_in,
     .splice_out = tcp_splice_out,
     .proceed = tcp_proceed,
+    .recv_text = tcp_recv_text,
+    .send_text = tcp_send_text,
+    .buffers = tcp_buffers,
 };
 
 static struct leg_tcp *new_leg(uv_loop_t *loop, enum leg_tcp_mode mode, leg_handler *handler,
@@ -1129,9 +1260,8 @@ int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_
     return 0;
 }
 
-int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode,
-                   gnutls_certificate_credentials_t cred, leg_handler *handler, void *ctx,
-                   struct leg **ret_leg)
+int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode, struct web *web,
+                   leg_handler *handler, void *ctx, struct leg **ret_leg)
 {
     struct leg_tcp *leg = new_leg(loop, mode, handler, ctx);
     int ret;
@@ -1140,7 +1270,7 @@ int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode,
         (void)close(fd);
         return -ENOMEM;
     }
-    leg->cred = cred;
+    leg->web = web_ref(web);
     tune(fd);
     ret = open_turn(leg);
     if (ret == 0)

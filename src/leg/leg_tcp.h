@@ -3,9 +3,9 @@
 #ifndef FL_LEG_LEG_TCP_H
 #define FL_LEG_LEG_TCP_H
 
-#include <gnutls/gnutls.h>
 #include <uv.h>
 
+#include "identity/web.h"
 #include "leg/leg.h"
 
 enum leg_tcp_mode { LEG_TCP_WRAPPED, LEG_TCP_PLAIN };
@@ -17,12 +17,11 @@ enum leg_tcp_mode { LEG_TCP_WRAPPED, LEG_TCP_PLAIN };
 int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_mode mode,
                  leg_handler *handler, void *ctx, struct leg **ret_leg);
 
-/* leg_tcp_accept - take over the accepted non-blocking socket @fd (closed on failure too). @cred:
- * of the outer TLS, must outlive the leg; ignored for plain. Nothing is read before the loop says
+/* leg_tcp_accept - take over the accepted non-blocking socket @fd (closed on failure too). @web:
+ * of the outer TLS, the leg takes a reference; NULL for plain. Nothing is read before the loop says
  * so. Returns 0, -ENOMEM, -FL_ETLS or an errno. */
-int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode,
-                   gnutls_certificate_credentials_t cred, leg_handler *handler, void *ctx,
-                   struct leg **ret_leg);
+int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode, struct web *web,
+                   leg_handler *handler, void *ctx, struct leg **ret_leg);
 
 /* leg_tcp_release - the socket of a leg that is bare both ways and holds no bytes, for one who goes
  * on without legs and loop. The leg is gone, as after leg_close(). Returns 0 and the non-blocking

@@ -135,6 +135,11 @@ bool wire_room(const struct wire *wire)
     return wire->out.end + FRAME_MAX + SLACK <= BLOCK_BYTES;
 }
 
+int wire_put(struct wire *wire, const void *bytes, size_t len)
+{
+    return push(wire, bytes, len) == (ssize_t)len ? 0 : -ENOMEM;
+}
+
 int wire_flush(struct wire *wire)
 {
     struct wire_span *out = &wire->out;

@@ -49,6 +49,10 @@ bool wire_room(const struct wire *wire);
 /* wire_take - bytes that were read ahead of the last record and are none of GnuTLS's; 0: none. */
 size_t wire_take(struct wire *wire, void *dst, size_t most);
 
+/* wire_put - @len bytes (at most FRAME_MAX, wire_room() said yes) as they are, without GnuTLS.
+ * Returns 0 or -ENOMEM. */
+int wire_put(struct wire *wire, const void *bytes, size_t len);
+
 /* wire_flush - into the socket with what is held. 0: nothing is left; -EAGAIN: the socket is full;
  * else its errno, negative. */
 int wire_flush(struct wire *wire);

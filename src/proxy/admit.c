@@ -70,7 +70,9 @@ static void on_accept(void *ctx, int fd, const char *peer)
         turn_away(worker, fd, reason);
         return;
     }
-    int rc = leg_tcp_accept(admit->loop, fd, LEG_TCP_WRAPPED, admit->cred, no_conn_yet, NULL, &leg);
+    struct web *web = credentials_web(&worker->proxy->credentials);
+    int rc = leg_tcp_accept(admit->loop, fd, LEG_TCP_WRAPPED, web, no_conn_yet, NULL, &leg);
+    web_unref(web); /* the leg has its own reference */
     if (rc == 0)
         rc = conn_new(worker, leg, &place);
     else
@@ -114,10 +116,10 @@ int admit_ports(uv_loop_t *loop, const struct config_strings *addresses,
 }
 
 int admit_open(struct admit *admit, struct worker *worker, uv_loop_t *loop,
-               gnutls_certificate_credentials_t cred, const struct config_strings *addresses,
-               const uint16_t ports[static ADMIT_MAX], unsigned *ret_failed)
+               const struct config_strings *addresses, const uint16_t ports[static ADMIT_MAX],
+               unsigned *ret_failed)
 {
-    *admit = (struct admit){.worker = worker, .loop = loop, .cred = cred};
+    *admit = (struct admit){.worker = worker, .loop = loop};
     for (unsigned i = 0; i < addresses->count && i < ADMIT_MAX; i++) {
         int rc = open_one(loop, addresses->item[i], ports[i], true, admit, &admit->listener[i]);
         if (rc) {

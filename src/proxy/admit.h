@@ -5,7 +5,6 @@
 #ifndef FL_PROXY_ADMIT_H
 #define FL_PROXY_ADMIT_H
 
-#include <gnutls/gnutls.h>
 #include <uv.h>
 
 #include "base/config.h"
@@ -18,7 +17,6 @@ struct listener;
 struct admit {
     struct worker *worker;
     uv_loop_t *loop;
-    gnutls_certificate_credentials_t cred; /* of the outer TLS; outlives all legs */
     struct listener *listener[ADMIT_MAX];
     unsigned count;
 };
@@ -32,8 +30,8 @@ int admit_ports(uv_loop_t *loop, const struct config_strings *addresses,
 /* admit_open - listen on each of @addresses with @ports. Returns as admit_ports(); then nothing is
  * open. */
 int admit_open(struct admit *admit, struct worker *worker, uv_loop_t *loop,
-               gnutls_certificate_credentials_t cred, const struct config_strings *addresses,
-               const uint16_t ports[static ADMIT_MAX], unsigned *ret_failed);
+               const struct config_strings *addresses, const uint16_t ports[static ADMIT_MAX],
+               unsigned *ret_failed);
 
 /* admit_address - of listener number @i, as bound. */
 const char *admit_address(const struct admit *admit, unsigned i);

@@ -12,6 +12,7 @@
 #include "identity/hello.h"
 #include "proxy/control.h"
 #include "proxy/session.h"
+#include "proxy/visitor.h"
 
 #define READ_BUDGET     65536   /* bytes of control frames in one turn */
 #define OUT_MAX         65536   /* bytes that may wait for a peer's control leg */
@@ -31,7 +32,8 @@ static const struct state_def conn_defs[] = {
     [CONN_FIRST_BYTE] = {"first-byte",
                          OPEN_STATES(STATE_BIT(CONN_HANDSHAKE) | STATE_BIT(CONN_HELLO)), 5000},
     [CONN_HANDSHAKE] = {"handshake", OPEN_STATES(STATE_BIT(CONN_HELLO)), 10000},
-    [CONN_HELLO] = {"hello", OPEN_STATES(STATE_BIT(CONN_READY)), 10000},
+    [CONN_HELLO] = {"hello", OPEN_STATES(STATE_BIT(CONN_READY) | STATE_BIT(CONN_FACE)), 10000},
+    [CONN_FACE] = {"face", OPEN_STATES(0), 10000}, /* since HELLO was entered */
     [CONN_READY] = {"ready", OPEN_STATES(STATE_BIT(CONN_CONTROL) | STATE_BIT(CONN_JOINING)), 10000},
     [CONN_CONTROL] = {"control", OPEN_STATES(0), 0},
     [CONN_JOINING] = {"joining", OPEN_STATES(STATE_BIT(CONN_GREETING)), 10000},
@@ -50,6 +52,7 @@ static const struct {
     [CONN_FIRST_BYTE] = {CLOSE_FIRST_BYTE, PHASE_COUNT},
     [CONN_HANDSHAKE] = {CLOSE_HANDSHAKE_TIME, PHASE_COUNT},
     [CONN_HELLO] = {CLOSE_HELLO_TIME, PHASE_HELLO},
+    [CONN_FACE] = {CLOSE_HELLO_TIME, PHASE_COUNT},
     [CONN_READY] = {CLOSE_HELLO_TIME, PHASE_READY},
     [CONN_CONTROL] = {CLOSE_BUG, PHASE_CONTROL},
     [CONN_JOINING] = {CLOSE_JOIN_TIME, PHASE_COUNT},
@@ -60,7 +63,7 @@ static const struct {
 
 static bool is_stranger(const struct conn *conn)
 {
-    return conn->state <= CONN_HELLO;
+    return conn->state <= CONN_FACE;
 }
 
 void conn_move(struct conn *conn, enum conn_state state)
@@ -161,14 +164,6 @@ static void out_flush(struct conn *conn)
 
 /* --- the end ------------------------------------------------------------------------------- */
 
-/* Reasons that a peer is told even though it did not get through its proof: it may be an endpoint
- * with a wrong clock or an old certificate, and whoever sends a well-formed HELLO knows what we
- * are. */
-static bool is_about_proof(enum close_reason reason)
-{
-    return reason == CLOSE_VERSION || (reason >= CLOSE_CERTIFICATE && reason <= CLOSE_PROOF);
-}
-
 /* Tell @reason if somebody is there who may know. Returns whether it was. */
 static bool tell(struct conn *conn, enum close_reason reason, const fl_Abort *abort)
 {
@@ -176,7 +171,7 @@ static bool tell(struct conn *conn, enum close_reason reason, const fl_Abort *ab
     fl_Abort own = {.code = reason};
     int size;
 
-    if (is_stranger(conn) && !(conn->state == CONN_HELLO && is_about_proof(reason)))
+    if (is_stranger(conn) && !conn->certified)
         return false;
     if (conn->out)
         return false;
@@ -207,19 +202,29 @@ static void log_end(const struct conn *conn, enum close_reason reason, uint64_t 
            LF_STR("reason", close_reason_name(reason)));
 }
 
+/* A stranger's end is orderly, as at any web server: close_notify and FIN once there is TLS, a FIN
+ * before. But each such leg lives on for a while, uncounted, so in a flood the rest are reset; and
+ * so is who has to make room. */
+static bool is_orderly(struct conn *conn, enum close_reason reason)
+{
+    return is_stranger(conn) && reason != CLOSE_FULL && reason != CLOSE_CROWDED &&
+           worker_may_linger(conn->worker);
+}
+
 void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *abort)
 {
     struct worker *worker = conn->worker;
 
     log_end(conn, reason, worker_now(worker));
     counters_end(&worker->counters, reason);
-    bool told = tell(conn, reason, abort);
+    bool told = tell(conn, reason, abort) || is_orderly(conn, reason);
     door_leave(worker->proxy->door, &conn->place);
     conn->session = NULL;
     control_done(conn);
     if (conn->loads)
         atomic_fetch_sub_explicit(&conn->loads->load, 1, memory_order_relaxed);
     account_close_leg(worker->proxy->accounts, conn->account);
+    visitor_done(conn);
     out_clear(conn);
     leg_close(conn->leg, told ? LEG_GRACEFUL : LEG_RESET);
     conn->closed = worker->closed;
@@ -257,10 +262,12 @@ static void answer_hello(struct conn *conn)
     struct proxy *proxy = worker->proxy;
     uint8_t exporter[HELLO_EXPORTER_BYTES];
     fl_Hello ack = fl_Hello_init_zero;
+    struct identity *identity = credentials_identity(&proxy->credentials);
 
     int rc = leg_exporter(conn->leg, HELLO_ANSWERER, exporter);
     if (rc == 0)
-        rc = hello_make(proxy->identity, HELLO_ANSWERER, exporter, &ack);
+        rc = hello_make(identity, HELLO_ANSWERER, exporter, &ack);
+    identity_unref(identity);
     if (rc) {
         conn_close(conn, CLOSE_LOCAL);
         return;
@@ -284,6 +291,16 @@ static void become_known(struct conn *conn)
     conn_move(conn, CONN_READY);
 }
 
+/* Whoever shows a certificate of our authority is no prober, and may know what is wrong with it or
+ * with the proof. All others meet the web server. */
+static void refuse_hello(struct conn *conn, enum close_reason reason)
+{
+    if (conn->certified)
+        conn_close(conn, reason);
+    else
+        visitor_refuse(conn, reason);
+}
+
 static void take_hello(struct conn *conn, const struct frame *frame)
 {
     struct worker *worker = conn->worker;
@@ -292,14 +309,16 @@ static void take_hello(struct conn *conn, const struct frame *frame)
 
     int rc = message_decode(fl_Hello_fields, frame, &hello);
     if (rc == 0)
+        conn->certified = hello_is_certified(worker->proxy->trust, &hello);
+    if (rc == 0)
         rc = leg_exporter(conn->leg, HELLO_DIALLER, exporter);
     if (rc == 0)
-        rc = hello_check(identity_trust(worker->proxy->identity), &hello, HELLO_DIALLER, exporter,
+        rc = hello_check(worker->proxy->trust, &hello, HELLO_DIALLER, exporter,
                          worker->env.wall(worker->env.ctx), &conn->party);
     if (rc == 0 && conn->party.role == PARTY_PROXY)
         rc = -FL_EROLE;
     if (rc) {
-        conn_close(conn, close_reason_of_error(rc));
+        refuse_hello(conn, close_reason_of_error(rc));
         return;
     }
     conn->caps = hello.caps;
@@ -360,7 +379,9 @@ static const struct {
 static void take_frame(struct conn *conn, const struct frame *frame)
 {
     int rc = frame_check(frame, conn_rules[conn->state].phase);
-    if (rc < 0)
+    if (rc && conn->state == CONN_HELLO) /* also what elsewhere would be ignored */
+        visitor_refuse(conn, rc < 0 ? close_reason_of_error(rc) : CLOSE_PHASE);
+    else if (rc < 0)
         conn_close(conn, close_reason_of_error(rc));
     if (rc)
         return;
@@ -389,6 +410,10 @@ static void read_frames(struct conn *conn)
         int rc = leg_recv(conn->leg, in, &frame);
         if (rc == -EAGAIN)
             return;
+        if (rc == -FL_ETEXT && conn->state == CONN_HELLO) {
+            visitor_begin(conn, frame.body, frame.len);
+            return;
+        }
         if (rc < 0) {
             conn_close(conn, reason_of_leg(conn, rc));
             return;
@@ -436,7 +461,7 @@ static void settle(struct conn *conn)
     default:
         break;
     }
-    leg_want(conn->leg, (may_read(conn) ? LEG_READABLE : 0u) |
+    leg_want(conn->leg, (may_read(conn) || conn->state == CONN_FACE ? LEG_READABLE : 0u) |
                             (conn->out || conn->state == CONN_GREETING ? LEG_WRITABLE : 0u));
 }
 
@@ -488,18 +513,23 @@ static void conn_event(void *ctx, struct leg *leg, unsigned events)
         conn_close(conn, reason_of_leg(conn, leg_error(leg)));
         return;
     }
-    if (events & LEG_OPENED)
+    if (events & LEG_OPENED) {
+        metrics_observe(&conn->worker->metrics, HISTOGRAM_HANDSHAKE,
+                        clock_since(worker_now(conn->worker), conn->opened));
         conn_move(conn, CONN_HELLO);
+    }
     if (events & LEG_WRITABLE) {
         out_flush(conn);
         greeting_is_out(conn);
     }
-    if ((events & LEG_READABLE) && is_stranger(conn)) {
+    if (conn->state == CONN_FACE) {
+        visitor_read(conn); /* which costs no arithmetic */
+    } else if ((events & LEG_READABLE) && is_stranger(conn)) {
         stand_in_line(conn);
         return;
-    }
-    if (events & LEG_READABLE)
+    } else if (events & LEG_READABLE) {
         read_frames(conn);
+    }
     settle(conn);
 }
 
@@ -511,7 +541,7 @@ void conn_arrive(struct conn *conn, struct worker *worker)
     leg_set_handler(conn->leg, conn_event, conn);
     if (rc)
         conn_close(conn, CLOSE_LOCAL);
-    else if (trust_is_denied(identity_trust(worker->proxy->identity), &conn->party.id))
+    else if (trust_is_denied(worker->proxy->trust, &conn->party.id))
         conn_close(conn, CLOSE_DENIED);
     else
         session_arrived(conn->session, conn->side);

@@ -1,7 +1,8 @@
 /* conn.h - the proxy's side of one leg, from accept to its one close reason.
  *
  *   FIRST_BYTE -> HANDSHAKE -> HELLO -> READY -+-REGISTER-> CONTROL
- *                                              '-JOIN-> JOINING -> GREETING -> SESSION
+ *                                |             '-JOIN-> JOINING -> GREETING -> SESSION
+ *                                '-no frame-> FACE
  *   every state -> CLOSING
  *
  * A conn is on one worker's thread; only JOINING moves it, to where the other side of its session
@@ -19,6 +20,7 @@ enum conn_state {
     CONN_FIRST_BYTE, /* nothing has come yet */
     CONN_HANDSHAKE,  /* the leg is setting up its encryption, or waits to */
     CONN_HELLO,      /* proof of identity awaited */
+    CONN_FACE,       /* the peer speaks text: the rest of its request is awaited (visitor.c) */
     CONN_READY,      /* REGISTER or JOIN awaited */
     CONN_CONTROL,    /* registered */
     CONN_JOINING,    /* the other side is awaited; nothing is read */
@@ -29,6 +31,7 @@ enum conn_state {
 };
 
 struct control;
+struct face;
 struct out_frame;
 
 struct conn {
@@ -43,11 +46,13 @@ struct conn {
     uint64_t opened;          /* when it was accepted */
     uint64_t served;          /* when we first did something for this stranger; 0: not yet */
     struct door_place place;  /* held until it is known */
+    bool certified;           /* showed a certificate of our authority, good or not */
     struct party party;       /* from READY on */
     uint32_t caps;            /* HELLO_CAP_… that it offered */
     struct out_frame *out;    /* frames that the leg did not take yet, oldest first */
     uint32_t out_bytes;       /* of @out */
     struct control *control;  /* CONTROL */
+    struct face *face;        /* FACE */
     struct session *session;  /* JOINING, GREETING, SESSION */
     struct worker *loads;     /* whose load it counts for, from JOINING on */
     struct account *account;  /* where it counts as a leg, from READY on; NULL for the console */

@@ -20,9 +20,11 @@
 #include "proxy/prove.h"
 #include "proxy/proxy_config.h"
 #include "proxy/reconfig.h"
+#include "proxy/reload.h"
 #include "proxy/report.h"
 #include "proxy/sandbox.h"
 #include "proxy/syncthing/st_server.h"
+#include "proxy/watch.h"
 #include "proxy/worker_uv.h"
 
 #define PROGRAM         "fairlead-proxy"
@@ -43,8 +45,11 @@ struct server {
     struct worker_uv *shell; /* [count], owned */
     unsigned count;          /* initialised */
     unsigned started;
-    gnutls_certificate_credentials_t cred;
+    struct web *web;
     struct identity *identity;
+    struct reload reload;
+    struct watch watch;
+    const char *path;            /* of the configuration */
     struct st_server *syncthing; /* NULL: not asked for */
     uv_loop_t loop;              /* of signals and summaries */
     uv_signal_t on_term, on_int, on_usr1;
@@ -279,7 +284,7 @@ static int make_workers(struct server *server, const struct proxy_config *config
     int rc = admit_ports(&server->shell[0].loop, &config->listen, ports, &which);
     for (unsigned i = 0; rc == 0 && i < count; i++)
         rc = admit_open(&server->shell[i].admit, &server->shell[i].worker, &server->shell[i].loop,
-                        server->cred, &config->listen, ports, &which);
+                        &config->listen, ports, &which);
     return rc ? listen_failed(config->listen.item[which], rc) : open_syncthing(server);
 }
 
@@ -325,6 +330,25 @@ static int start_sandboxed(struct server *server, const struct proxy_config *con
     return 0;
 }
 
+static int start_loader(struct server *server, const struct proxy_config *config)
+{
+    bool unsafe = sandbox_unsupported() || config->sandbox == PROXY_SANDBOX_OFF;
+    int rc = reload_start(&server->reload, &server->proxy, server->path, unsafe);
+    return rc ? rc : reload_watch(&server->reload, &server->loop);
+}
+
+static int open_watch(struct server *server, const struct proxy_config *config)
+{
+    if (!config->metrics)
+        return 0;
+    int rc = watch_open(&server->watch, &server->proxy, &server->loop, config->metrics);
+    if (rc)
+        fprintf(stderr, PROGRAM ": cannot listen on %s: %s\n", config->metrics, error_text(rc));
+    else
+        log_info("metrics", LF_STR("address", watch_address(&server->watch)));
+    return rc;
+}
+
 static void stop_workers(struct server *server)
 {
     for (unsigned i = 0; i < server->started; i++)
@@ -360,10 +384,15 @@ static int serve(struct server *server, const struct proxy_config *config)
         return rc;
     }
     proxy_config_apply(&server->proxy, config, 0, clock_now());
+    (void)credentials_renew(&server->proxy.credentials, server->identity, server->web);
     server->proxy.statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     rc = make_workers(server, config);
     if (rc == 0)
         rc = watch_signals(server);
+    if (rc == 0)
+        rc = open_watch(server, config);
+    if (rc == 0)
+        rc = start_loader(server, config);
     if (rc == 0)
         rc = start_sandboxed(server, config);
     if (rc == 0) {
@@ -376,6 +405,8 @@ static int serve(struct server *server, const struct proxy_config *config)
         report_log(&server->proxy,
                    clock_now()); /* of the workers' counters, which stand still now */
     st_server_free(server->syncthing);
+    watch_close(&server->watch);
+    reload_stop(&server->reload);
     free(server->shell);
     proxy_done(&server->proxy);
     return rc;
@@ -383,7 +414,7 @@ static int serve(struct server *server, const struct proxy_config *config)
 
 static void close_keys(struct server *server)
 {
-    gnutls_certificate_free_credentials(server->cred);
+    web_unref(server->web);
     identity_unref(server->identity);
 }
 
@@ -392,9 +423,10 @@ static int run(const struct options *options, const struct proxy_config *config)
     static struct server server;
     char message[MESSAGE_MAX];
 
-    if (proxy_config_open(config, options->config, &server.identity, &server.cred, message,
+    if (proxy_config_open(config, options->config, &server.identity, &server.web, message,
                           sizeof(message)))
         return complain(message, NULL);
+    server.path = options->config;
     if (identity_expires(server.identity) < clock_wall())
         log_warn("the proxy's own certificate has expired, or the clock is wrong");
     int rc = st_server_new(config, options->config, &server.syncthing, message, sizeof(message));

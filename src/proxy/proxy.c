@@ -34,7 +34,8 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
         goto fail_door;
     pthread_mutex_init(&proxy->settings_lock, NULL);
     drain_init(&proxy->drain);
-    proxy->identity = identity_ref(identity);
+    credentials_init(&proxy->credentials, identity);
+    proxy->trust = trust_ref(identity_trust(identity));
     return 0;
 
 fail_door:
@@ -54,7 +55,8 @@ void proxy_done(struct proxy *proxy)
     pair_free(proxy->pair);
     accounts_free(proxy->accounts);
     registry_free(proxy->registry);
-    identity_unref(proxy->identity);
+    credentials_done(&proxy->credentials);
+    trust_unref(proxy->trust);
     pthread_mutex_destroy(&proxy->settings_lock);
 }
 
@@ -77,7 +79,7 @@ void proxy_add_worker(struct proxy *proxy, struct worker *worker)
 
 int proxy_deny(struct proxy *proxy, const struct fl_id *ids, size_t count)
 {
-    int rc = trust_deny(identity_trust(proxy->identity), ids, count);
+    int rc = trust_deny(proxy->trust, ids, count);
     if (rc)
         return rc;
     for (unsigned i = 0; i < proxy->count; i++)

@@ -14,6 +14,7 @@
 
 #include "identity/identity.h"
 #include "proxy/counters.h"
+#include "proxy/credentials.h"
 #include "proxy/door.h"
 #include "proxy/drain.h"
 #include "proxy/pair.h"
@@ -23,7 +24,8 @@
 #define PROXY_WORKERS_MAX 64
 
 struct proxy {
-    struct identity *identity;
+    struct credentials credentials; /* identity and certificate, which may be renewed */
+    struct trust *trust;            /* of the first identity; a renewed one has the same */
     pthread_mutex_t settings_lock;
     struct proxy_settings settings; /* under the lock; workers have copies */
     struct rate_table rates;        /* the same */

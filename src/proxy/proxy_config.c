@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "identity/tls.h"
 #include "proxy/syncthing/st_device.h"
 
 #define LISTEN_MAX  16
@@ -113,6 +112,8 @@ const struct config_key proxy_config_keys[] = {
      .help = "may sessions leave the outer TLS (allowed)"},
     {"sandbox", CONFIG_ENUM, AT(sandbox), .choices = sandbox_choices,
      .help = "let the kernel forbid what a proxy never does; off is for debugging only (on)"},
+    {"metrics", CONFIG_STRING, AT(metrics), CONFIG_ADDRESS,
+     .help = "address to serve metrics and status on, plain HTTP (off)"},
     {"workers", CONFIG_INT, AT(workers), .min = 0, .max = PROXY_WORKERS_MAX,
      .help = "threads, 0 for one a processor (0)"},
     {"limits", CONFIG_GROUP, AT(limits), CONFIG_LIVE, .keys = limit_keys,
@@ -318,8 +319,8 @@ static int open_identity(const struct proxy_config *config, struct identity **re
 }
 
 int proxy_config_open(const struct proxy_config *config, const char *path,
-                      struct identity **ret_identity, gnutls_certificate_credentials_t *ret_cred,
-                      char *message, size_t cap)
+                      struct identity **ret_identity, struct web **ret_web, char *message,
+                      size_t cap)
 {
     struct identity *identity;
     struct trust *trust;
@@ -331,7 +332,7 @@ int proxy_config_open(const struct proxy_config *config, const char *path,
     rc = open_identity(config, &identity);
     if (rc)
         return blame(message, cap, path, "identity", rc);
-    rc = tls_web_credentials(config->tls_certificate, strlen(config->tls_certificate), ret_cred);
+    rc = web_new(config->tls_certificate, strlen(config->tls_certificate), ret_web);
     if (rc) {
         identity_unref(identity);
         return blame(message, cap, path, "tls_certificate", rc);

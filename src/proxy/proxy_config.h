@@ -16,6 +16,7 @@ struct proxy_config {
     int raw;                      /* enum proxy_raw */
     int sandbox;                  /* enum proxy_sandbox */
     int64_t workers;              /* threads; 0: one a processor */
+    char *metrics;                /* HOST:PORT to serve them on; NULL: off */
     struct {
         int64_t endpoints, sessions, sessions_per_agent, legs_agent;
         int64_t handshakes, handshakes_per_address, handshakes_per_network;
@@ -70,7 +71,7 @@ void proxy_config_apply(void *ctx, const struct proxy_config *live, uint64_t ver
 /* proxy_config_open - keys and certificates out of the texts. Returns 0 or a negative code with
  * @message, which names the key at fault. The results are the caller's. */
 int proxy_config_open(const struct proxy_config *config, const char *path,
-                      struct identity **ret_identity, gnutls_certificate_credentials_t *ret_cred,
-                      char *message, size_t cap);
+                      struct identity **ret_identity, struct web **ret_web, char *message,
+                      size_t cap);
 
 #endif

@@ -67,6 +67,8 @@ struct pipe *pipes_take(struct pipes *pipes)
     }
     if (pipe)
         pipes->out++;
+    else
+        pipes->failed++;
     return pipe;
 }
 

@@ -19,9 +19,10 @@ struct pipe {
 
 struct pipes {
     struct pipe *free;
-    unsigned kept; /* of @free */
-    unsigned out;  /* taken and not yet given back */
-    int fd_max;    /* no descriptor from this one on: they are kept for others; 0: any */
+    unsigned kept;   /* of @free */
+    unsigned out;    /* taken and not yet given back */
+    uint64_t failed; /* times that none could be had */
+    int fd_max;      /* no descriptor from this one on: they are kept for others; 0: any */
 };
 
 void pipes_init(struct pipes *pipes);

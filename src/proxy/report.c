@@ -26,6 +26,11 @@ static uint64_t resident(int statm)
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+uint64_t report_memory(const struct proxy *proxy)
+{
+    return resident(proxy->statm);
+}
+
 static void fill_reasons(const struct counters_total *total, fl_Report *report)
 {
     for (uint32_t i = 0; i < CLOSE_REASON_COUNT; i++) {

@@ -12,4 +12,7 @@ void report_fill(const struct proxy *proxy, uint64_t now, fl_Report *ret_report)
 /* report_log - every counter that is not zero in one record. */
 void report_log(const struct proxy *proxy, uint64_t now);
 
+/* report_memory - resident bytes; 0 when that cannot be read. */
+uint64_t report_memory(const struct proxy *proxy);
+
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/landlock.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -81,8 +82,19 @@ static const struct {
     {6, {.scoped = 1 | 2}, NULL},         /* abstract unix sockets, signals to others */
 };
 
-/* Everything is handled and nothing allowed. What is open already stays usable. */
-static void forbid_paths(struct sandbox_gaps *gaps)
+/* LANDLOCK_ACCESS_FS_READ_FILE and _READ_DIR, beneath the root. */
+static int allow_reading(int rules)
+{
+    _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct landlock_path_beneath_attr beneath = {.allowed_access = 1 << 2 | 1 << 3,
+                                                 .parent_fd = root};
+
+    return (int)syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0);
+}
+
+/* Everything is handled, and nothing allowed but reading if @reads. What is open already stays
+ * usable. */
+static void forbid_paths(struct sandbox_gaps *gaps, bool reads)
 {
     struct landlock_rules rules = {0};
     long abi =
@@ -103,7 +115,7 @@ static void forbid_paths(struct sandbox_gaps *gaps)
         rules.scoped |= landlock_steps[i].handled.scoped;
     }
     _cleanup_close_ int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
-    if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0))
+    if (fd < 0 || (reads && allow_reading(fd)) || syscall(SYS_landlock_restrict_self, fd, 0))
         miss(gaps, "Landlock: %s", strerror(errno));
 }
 
@@ -127,12 +139,22 @@ void sandbox_harden(void)
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-void sandbox_enter(struct sandbox_gaps *gaps)
+static void enter(struct sandbox_gaps *gaps, bool reads)
 {
     tzset(); /* glibc reads its zone file at the first use, also of gmtime_r(3) for the log */
     sandbox_harden(); /* Landlock wants no_new_privs */
-    forbid_paths(gaps);
+    forbid_paths(gaps, reads);
     drop_capabilities(gaps);
+}
+
+void sandbox_enter(struct sandbox_gaps *gaps)
+{
+    enter(gaps, false);
+}
+
+void sandbox_enter_reader(struct sandbox_gaps *gaps)
+{
+    enter(gaps, true);
 }
 
 /* ---- seccomp ---- */
@@ -145,8 +167,8 @@ static const char *const allowed[] = {
     "pipe2", "splice",
     /* the loop */
     "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "poll", "ppoll",
-    /* its own resident set (report.c) */
-    "pread64",
+    /* its own resident set (report.c), and the entries of /proc/self/fd, which is open (watch.c) */
+    "pread64", "lseek", "getdents64",
     /* memory; executable pages are below */
     "brk", "madvise", "mremap", "munmap",
     /* time and randomness */
@@ -327,7 +349,24 @@ static int add_special(scmp_filter_ctx ctx)
     return rc ? rc : add(ctx, SCMP_ACT_ALLOW, "tgkill", 1, ours);
 }
 
-static int load(void)
+/* What reading files takes besides. */
+static const char *const reading[] = {"fstat", "newfstatat", "readlink", "readlinkat", "statx"};
+
+static int add_reading(scmp_filter_ctx ctx)
+{
+    const uint64_t writes = O_ACCMODE | O_CREAT | O_TRUNC;
+    const struct scmp_arg_cmp by_path[] = {SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, writes, O_RDONLY)};
+    const struct scmp_arg_cmp at_path[] = {SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, writes, O_RDONLY)};
+    int rc = add(ctx, SCMP_ACT_ALLOW, "open", 1, by_path);
+
+    if (rc == 0)
+        rc = add(ctx, SCMP_ACT_ALLOW, "openat", 1, at_path);
+    for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(reading); i++)
+        rc = add(ctx, SCMP_ACT_ALLOW, reading[i], 0, NULL);
+    return rc;
+}
+
+static int load(bool reads)
 {
     scmp_filter_ctx ctx = seccomp_init(refusal());
     if (!ctx)
@@ -343,15 +382,27 @@ static int load(void)
         rc = add_conditional(ctx);
     if (rc == 0)
         rc = add_special(ctx);
+    if (rc == 0 && reads)
+        rc = add_reading(ctx);
     if (rc == 0)
         rc = seccomp_load(ctx);
     seccomp_release(ctx);
     return rc;
 }
 
-void sandbox_seal(struct sandbox_gaps *gaps)
+static void seal(struct sandbox_gaps *gaps, bool reads)
 {
-    int rc = load();
+    int rc = load(reads);
     if (rc)
         miss(gaps, "seccomp: %s", strerror(-rc));
+}
+
+void sandbox_seal(struct sandbox_gaps *gaps)
+{
+    seal(gaps, false);
+}
+
+void sandbox_seal_reader(struct sandbox_gaps *gaps)
+{
+    seal(gaps, true);
 }

@@ -40,6 +40,11 @@ void sandbox_enter(struct sandbox_gaps *gaps);
  * @gaps. */
 void sandbox_seal(struct sandbox_gaps *gaps);
 
+/* sandbox_enter_reader, sandbox_seal_reader - the same for a process that besides opens files for
+ * reading, any path; nothing else. It has one thread. */
+void sandbox_enter_reader(struct sandbox_gaps *gaps);
+void sandbox_seal_reader(struct sandbox_gaps *gaps);
+
 /* sandbox_denied - how often an unlisted call was refused, and the number of the latest. */
 uint64_t sandbox_denied(int *ret_call);
 

@@ -22,6 +22,28 @@ static enum close_reason reason_for_other(enum close_reason reason)
     }
 }
 
+static uint64_t session_spliced(const struct session *session)
+{
+    return session->pump.flow[0].spliced + session->pump.flow[1].spliced;
+}
+
+/* What the kernel granted shows by the end: it lets buffers grow with the traffic. */
+static void measure_end(const struct session *session, uint64_t now)
+{
+    struct metrics *metrics = &session->home->metrics;
+    size_t send, receive;
+
+    metrics_observe(metrics, HISTOGRAM_SESSION_TIME, clock_since(now, session->started));
+    metrics_observe(metrics, HISTOGRAM_SESSION_BYTES,
+                    session->pump.flow[0].bytes + session->pump.flow[1].bytes);
+    for (unsigned i = 0; i < 2; i++) {
+        if (leg_buffers(session->conn[i]->leg, &send, &receive))
+            continue;
+        metrics_observe(metrics, HISTOGRAM_BUFFER_SEND, send);
+        metrics_observe(metrics, HISTOGRAM_BUFFER_RECEIVE, receive);
+    }
+}
+
 static void log_end(const struct session *session, enum close_reason reason, unsigned side,
                     uint64_t now)
 {
@@ -31,9 +53,11 @@ static void log_end(const struct session *session, enum close_reason reason, uns
              LF_STR("caller", id_short(&session->party[0].id, caller)),
              LF_STR("callee", id_short(&session->party[1].id, callee)),
              LF_U64("up", session->pump.flow[0].bytes), LF_U64("down", session->pump.flow[1].bytes),
-             LF_U64("spliced", session->pump.flow[0].spliced + session->pump.flow[1].spliced),
+             LF_U64("spliced", session_spliced(session)),
+             LF_STR("raw", session->raw ? "yes" : "no"),
              LF_U64("ms", clock_since(now, session->started) / CLOCK_MS),
-             LF_STR("reason", close_reason_name(reason)), LF_STR("side", sides[side]));
+             LF_STR("reason", close_reason_name(reason)), LF_STR("side", sides[side]),
+             LF_STR("blame", close_blame_name(close_reason_blame(reason))));
 }
 
 static void session_end(struct session *session, const struct pump_end *end)
@@ -42,6 +66,7 @@ static void session_end(struct session *session, const struct pump_end *end)
     struct worker *worker = session->home;
 
     log_end(session, end->reason, end->side, worker_now(worker));
+    measure_end(session, worker_now(worker));
     pump_stop(&session->pump);
     wheel_remove(&worker->held, &session->held);
     for (unsigned i = 0; i < 2; i++) {
@@ -148,6 +173,9 @@ static void account_for(struct session *session, uint64_t before, int over, stru
     unsigned spent = bytes ? count_volume(session, bytes) : PUMP_BOTH;
 
     counters_add(&session->home->counters, COUNTER_BYTES, bytes);
+    counters_add(&session->home->counters, COUNTER_SPLICED,
+                 session_spliced(session) - session->spliced);
+    session->spliced = session_spliced(session);
     if (!over && spent != PUMP_BOTH) {
         *end = (struct pump_end){.reason = CLOSE_VOLUME, .side = spent};
         over = 1;

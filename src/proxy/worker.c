@@ -11,6 +11,8 @@
 #include "proxy/reconfig.h"
 
 #define SWEEP_SECONDS 1
+#define LINGER_MOST   256             /* orderly ends of strangers in a burst */
+#define LINGER_EACH   (20 * CLOCK_MS) /* and 50 a second after it */
 
 enum letter_kind { LETTER_FRAME, LETTER_CLOSE, LETTER_MOVE, LETTER_RECHECK, LETTER_CALL };
 
@@ -245,7 +247,7 @@ void worker_add_guest(struct worker *worker, struct worker_guest *guest)
 
 static void recheck(struct worker *worker)
 {
-    struct trust *trust = identity_trust(worker->proxy->identity);
+    struct trust *trust = worker->proxy->trust;
     struct conn *conn;
     DL_FOREACH (worker->known, conn) {
         if (trust_is_denied(trust, &conn->party.id))
@@ -321,10 +323,25 @@ static void tick_list(struct conn *list, uint64_t now)
         conn_tick(conn, now);
 }
 
+static void measure(struct worker *worker, uint64_t now)
+{
+    struct metrics *metrics = &worker->metrics;
+
+    if (worker->tick_due)
+        metrics_observe(metrics, HISTOGRAM_LOOP_LAG, clock_since(now, worker->tick_due));
+    worker->tick_due = now + WORKER_TICK_MS * CLOCK_MS;
+    metrics_set(metrics, GAUGE_PIPES_USED, worker->pipes.out);
+    metrics_set(metrics, GAUGE_PIPES_KEPT, worker->pipes.kept);
+    metrics_set(metrics, GAUGE_PIPES_FAILED, worker->pipes.failed);
+    metrics_set(metrics, GAUGE_BUFFERS_USED, worker->pool.out);
+}
+
 void worker_tick(struct worker *worker)
 {
     uint64_t now = worker_now(worker);
     struct proxy *proxy = worker->proxy;
+
+    measure(worker, now);
 
     if (worker == proxy->workers[0])
         proxy_follow_time(proxy, now, worker->env.wall(worker->env.ctx));
@@ -420,6 +437,18 @@ static struct conn *worst_stranger(const struct worker *worker)
     bool late =
         conn && clock_since(worker_now(worker), conn->served) >= WORKER_ANSWER_MS * CLOCK_MS;
     return late ? conn : NULL;
+}
+
+bool worker_may_linger(struct worker *worker)
+{
+    uint64_t now = worker_now(worker), full = LINGER_MOST * LINGER_EACH;
+
+    if (worker->linger_until < now)
+        worker->linger_until = now;
+    if (worker->linger_until - now + LINGER_EACH > full)
+        return false;
+    worker->linger_until += LINGER_EACH;
+    return true;
 }
 
 bool worker_evict_stranger(struct worker *worker)

@@ -11,6 +11,7 @@
 #include "leg/leg.h"
 #include "proxy/conn_ref.h"
 #include "proxy/counters.h"
+#include "proxy/metrics.h"
 #include "proxy/pool.h"
 #include "proxy/proxy.h"
 #include "proxy/pump_splice.h"
@@ -66,6 +67,7 @@ struct worker {
     struct pool pool;
     struct pipes pipes;
     struct counters counters;
+    struct metrics metrics;
     struct proxy_settings settings; /* own copy of the current version */
     struct rate_table rates;        /* the same of what follows from it */
     unsigned settings_epoch;        /* which one it is */
@@ -76,6 +78,8 @@ struct worker {
     struct letter *mail;            /* oldest first */
     bool stopping;                  /* letters with conns are refused from now on; under the lock */
     uint64_t random;                /* state of worker_random() */
+    uint64_t linger_until;          /* of worker_may_linger(): how far its allowance is used */
+    uint64_t tick_due;              /* when worker_tick() should be called next; 0 before */
     uint64_t next_sweep;            /* of registry and keys; first worker only */
     uint8_t in[LEG_BUFFER];         /* one control frame being read */
     uint8_t out[FRAME_MAX];         /* one control frame being made */
@@ -109,6 +113,10 @@ struct worker *worker_lightest(struct worker *worker);
 /* worker_stop - close every conn with SHUTDOWN, told. worker_idle - no conn is left. */
 void worker_stop(struct worker *worker);
 bool worker_idle(const struct worker *worker);
+
+/* worker_may_linger - may one more stranger be closed in good order, which its peer can draw out
+ * for some seconds? Bounded in number and rate. */
+bool worker_may_linger(struct worker *worker);
 
 /* worker_evict_stranger - close a stranger to make room for another: the oldest one that has said
  * nothing, or else the oldest that owes us an answer for WORKER_ANSWER_MS. Never one that waits for

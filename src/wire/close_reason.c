@@ -74,6 +74,13 @@ const char *close_reason_text(uint32_t reason)
     return find(reason)->text;
 }
 
+const char *close_blame_name(enum close_blame blame)
+{
+    static const char *const names[] = {"nobody", "peer", "us", "limit"};
+
+    return names[blame];
+}
+
 enum close_blame close_reason_blame(uint32_t reason)
 {
     return find(reason)->blame;

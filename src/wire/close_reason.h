@@ -19,6 +19,9 @@ const char *close_reason_name(uint32_t reason);
 const char *close_reason_text(uint32_t reason);
 enum close_blame close_reason_blame(uint32_t reason);
 
+/* close_blame_name - "nobody", "peer", "us", "limit". */
+const char *close_blame_name(enum close_blame blame);
+
 /* close_reason_of_error - the reason for a negative error code met on a leg (-FL_ECA: AUTHORITY …).
  */
 enum close_reason close_reason_of_error(int code);

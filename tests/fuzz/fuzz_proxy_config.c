@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct proxy_config config;
     struct proxy_settings settings;
     struct identity *identity;
-    gnutls_certificate_credentials_t cred;
+    struct web *web;
     char message[300];
 
     if (proxy_config_parse("proxy.json", (const char *)data, size, &config, message,
@@ -16,10 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must_be_one_line(message, sizeof(message), "proxy.json");
     } else {
         proxy_config_settings(&config, &settings);
-        if (proxy_config_open(&config, "proxy.json", &identity, &cred, message, sizeof(message))) {
+        if (proxy_config_open(&config, "proxy.json", &identity, &web, message, sizeof(message))) {
             must_be_one_line(message, sizeof(message), "proxy.json");
         } else {
-            gnutls_certificate_free_credentials(cred);
+            web_unref(web);
             identity_unref(identity);
         }
     }

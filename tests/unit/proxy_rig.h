@@ -233,6 +233,13 @@ static inline void end_expect_abort(struct end *end, enum close_reason reason)
     assert_string_equal(close_reason_name(message.code), close_reason_name(reason));
 }
 
+/* What a visitor gets: the whole answer, whose length is returned. */
+static inline size_t end_expect_text(struct end *end)
+{
+    assert_int_equal(leg_recv(end->leg, end->buffer, &end->frame), -FL_ETEXT);
+    return end->frame.len;
+}
+
 /* Nothing more comes. */
 static inline void end_expect_over(struct end *end)
 {

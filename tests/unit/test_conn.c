@@ -105,14 +105,142 @@ static void expired_certificate(void **state)
     identity_unref(old);
 }
 
-static void other_authority(void **state)
+/* --- visitors --- */
+
+/* What the proxy answers to @a, without its Date, and when: both are in the result. */
+static size_t answer_of(char *dst, size_t cap)
+{
+    size_t len = end_expect_text(&a), n = 0;
+    const char *text = (const char *)a.frame.body;
+    for (size_t i = 0; i < len; i++) {
+        if (len - i > 6 && memcmp(text + i, "Date: ", 6) == 0)
+            i += 6 + 29 + 2;
+        assert_true(n + 1 < cap);
+        dst[n++] = text[i];
+    }
+    dst[n] = '\0';
+    end_expect_over(&a);
+    end_close(&a);
+    return n;
+}
+
+static void expect_answer(const char *start)
+{
+    char answer[FRAME_MAX];
+    answer_of(answer, sizeof(answer));
+    assert_memory_equal(answer, start, strlen(start));
+}
+
+static void say(const char *text, size_t len)
+{
+    assert_int_equal(leg_send_text(a.leg, text, len), 0);
+    rig_run(&rig, 5 * RIG_DELAY);
+}
+#define SAY(text) say(text, sizeof(text) - 1)
+
+static void pages(void **state)
+{
+    end_open(&a, &rig, 0, NULL);
+    SAY("GET / HTTP/1.1\r\nHost: example.org\r\n\r\n");
+    expect_answer("HTTP/1.1 200 OK\r\n");
+    end_open(&a, &rig, 0, NULL);
+    SAY("H");
+    end_expect_silence(&a);
+    SAY("EAD /none HTTP/1.0\r\n\r");
+    end_expect_silence(&a);
+    SAY("\n");
+    expect_answer("HTTP/1.1 404 Not Found\r\n");
+    assert_ended(CLOSE_VISITOR, 2);
+}
+
+/* The time runs from the end of the handshake, whatever has come. */
+static void half_a_request(void **state)
+{
+    end_open(&a, &rig, 0, NULL);
+    rig_run(&rig, 6 * CLOCK_SEC);
+    SAY("GET / HTTP/1.1\r\n");
+    rig_run(&rig, 3 * CLOCK_SEC);
+    SAY("Host: example.org\r\n");
+    assert_ended(CLOSE_HELLO_TIME, 0);
+    rig_run(&rig, 2 * CLOCK_SEC);
+    assert_ended(CLOSE_HELLO_TIME, 1);
+    end_expect_over(&a);
+}
+
+static void hello_of_another_authority(void)
 {
     struct certs other;
     certs_init(&other);
     struct identity *stranger = certs_identity(&other, PARTY_CONSOLE, 3600);
-    refuse_identity(stranger, CLOSE_AUTHORITY);
+    end_hello(&a, stranger);
     identity_unref(stranger);
     certs_done(&other);
+}
+
+static void hello_without_certificate(void)
+{
+    fl_Hello hello = {.version = HELLO_VERSION};
+    end_send(&a, FRAME_HELLO, fl_Hello_fields, &hello);
+}
+
+static void hello_of_an_old_version(void)
+{
+    fl_Hello hello = {.version = 0, .certificate = {.size = 2, .bytes = "\x30\x00"}};
+    end_send(&a, FRAME_HELLO, fl_Hello_fields, &hello);
+}
+
+static void frame_of(uint8_t type, uint8_t flags, const char *body, size_t len)
+{
+    assert_int_equal(leg_send(a.leg, type, flags, body, len), 0);
+    rig_run(&rig, 5 * RIG_DELAY);
+}
+
+/* Whoever is none of us gets the same bytes at once, however near to the protocol he came. */
+static void nonsense_is_answered_alike(void **state)
+{
+    char first[FRAME_MAX], answer[FRAME_MAX];
+
+    for (unsigned i = 0; i < 9; i++) {
+        end_open(&a, &rig, 0, NULL);
+        uint64_t start = rig.now;
+        switch (i) {
+        case 0:
+            SAY("nonsense\r\n");
+            break;
+        case 1:
+            SAY("\x01\x02\x03");
+            break;
+        case 2:
+            frame_of(FRAME_HELLO, 0, "\xff\xff", 2);
+            break;
+        case 3:
+            frame_of(FRAME_REGISTER, 0, NULL, 0);
+            break;
+        case 4:
+            frame_of(0x3e, 0, NULL, 0);
+            break;
+        case 5:
+            frame_of(0x3e, FRAME_CRITICAL, NULL, 0);
+            break;
+        case 6:
+            hello_of_another_authority();
+            break;
+        case 7:
+            hello_without_certificate();
+            break;
+        default:
+            hello_of_an_old_version();
+            break;
+        }
+        assert_int_equal(rig.now - start, 5 * RIG_DELAY);
+        (void)answer_of(i == 0 ? first : answer, sizeof(answer));
+        if (i > 0)
+            assert_string_equal(answer, first);
+    }
+    assert_memory_equal(first, "HTTP/1.1 400 Bad Request\r\n", 26);
+    assert_ended(CLOSE_AUTHORITY, 1);
+    assert_ended(CLOSE_VERSION, 1);
+    assert_ended(CLOSE_CERTIFICATE, 1);
 }
 
 static void proxies_do_not_dial(void **state)
@@ -155,11 +283,10 @@ static void malformed_hello(void **state)
 
 static void unknown_frames(void **state)
 {
-    end_open(&a, &rig, 0, NULL);
+    end_prove(&a, &rig, 0, alice);
     assert_int_equal(leg_send(a.leg, 0x3e, 0, NULL, 0), 0);
     rig_run(&rig, 5 * RIG_DELAY);
-    end_hello(&a, alice);
-    end_expect(&a, FRAME_HELLO_ACK, NULL, NULL);
+    end_expect_silence(&a);
     assert_int_equal(leg_send(a.leg, 0x3e, FRAME_CRITICAL, NULL, 0), 0);
     rig_run(&rig, 5 * RIG_DELAY);
     end_expect_status(&a, CLOSE_FRAME);
@@ -552,7 +679,9 @@ int main(void)
         CONN_TEST(purpose_in_time),
         CONN_TEST(partner_in_time),
         CONN_TEST(expired_certificate),
-        CONN_TEST(other_authority),
+        CONN_TEST(pages),
+        CONN_TEST(half_a_request),
+        CONN_TEST(nonsense_is_answered_alike),
         CONN_TEST(proxies_do_not_dial),
         CONN_TEST(denied_identity),
         CONN_TEST(box_in_between),

@@ -26,7 +26,7 @@
 
 #define PATIENCE (10 * CLOCK_SEC)
 
-static gnutls_certificate_credentials_t web;
+static struct web *web;
 
 /* ---- one end of ours: what it was told and what it received ---- */
 
@@ -801,9 +801,10 @@ static void records_that_are_not_one_frame(void **state)
         struct script script;
 
         script_open(&script);
+        script_send(&script, "\x0b\0\0\1x", 5);
         script_send(&script, records[i].bytes, records[i].len);
         script_fails(&script, -FL_EFRAME);
-        assert_int_equal(script.end.frames, 0);
+        assert_int_equal(script.end.frames, 1);
         assert_int_equal(script.end.rc, -FL_EFRAME);
         script_done(&script);
     }
@@ -841,12 +842,80 @@ static void truncation(void **state)
     script_done(&script);
 }
 
+/* @len bytes as the first record are text; answer it, and see what the peer gets. */
+static void text_first(const void *bytes, size_t len)
+{
+    struct script script;
+    uint8_t buf[LEG_BUFFER];
+    char got[100];
+
+    script_open(&script);
+    script_send(&script, bytes, len);
+    UNTIL(&script.loop, script.end.rc == -FL_ETEXT);
+    assert_int_equal(script.end.frames, 0);
+    assert_int_equal(script.end.last.len, len);
+    assert_memory_equal(script.end.last.body, bytes, len);
+    assert_int_equal(leg_recv_text(script.end.leg, buf), -EAGAIN);
+    script_send(&script, "more", 4);
+    UNTIL(&script.loop, leg_recv_text(script.end.leg, buf) == 4);
+    assert_memory_equal(buf, "more", 4);
+    assert_int_equal(leg_send_text(script.end.leg, "answer", 6), 0);
+    leg_close(script.end.leg, LEG_GRACEFUL);
+    script.end.leg = NULL;
+    run_for(&script.loop, 5 * CLOCK_MS);
+    assert_int_equal(gnutls_record_recv(script.tls, got, sizeof(got)), 6);
+    assert_memory_equal(got, "answer", 6);
+    assert_int_equal(gnutls_record_recv(script.tls, got, sizeof(got)), 0);
+    script_done(&script);
+}
+
+static void first_record_is_text(void **state)
+{
+    static uint8_t long_text[9000];
+
+    text_first("GET / HTTP/1.1\r\n", 16);
+    text_first("G", 1);
+    text_first("\x0b\0\0\2x", 5);
+    text_first("A\0\0\0", 4); /* a frame but for the letter */
+    memset(long_text, '!', sizeof(long_text));
+    memcpy(long_text, "AB\x23\x24", 4);
+    text_first(long_text, sizeof(long_text));
+}
+
+/* A letter where TLS should begin. */
+static void text_without_tls(void **state)
+{
+    struct script script;
+    uint8_t buf[LEG_BUFFER], exporter[32];
+    char got[100];
+    ssize_t n;
+
+    script_init(&script);
+    assert_int_equal(write(script.fd, "GET /", 5), 5);
+    UNTIL(&script.loop, script.end.seen & LEG_OPENED);
+    leg_want(script.end.leg, LEG_READABLE);
+    UNTIL(&script.loop, script.end.rc == -FL_ETEXT);
+    assert_int_equal(leg_exporter(script.end.leg, 0, exporter), -FL_ETLS);
+    assert_int_equal(leg_send(script.end.leg, FRAME_PING, 0, NULL, 0), -FL_EBUG);
+    n = leg_recv_text(script.end.leg, buf);
+    assert_int_equal(n, 5);
+    assert_memory_equal(buf, "GET /", 5);
+    assert_int_equal(leg_recv_text(script.end.leg, buf), -EAGAIN);
+    assert_int_equal(leg_send_text(script.end.leg, "no", 2), 0);
+    leg_close(script.end.leg, LEG_GRACEFUL);
+    script.end.leg = NULL;
+    run_for(&script.loop, 5 * CLOCK_MS);
+    assert_int_equal(read(script.fd, got, sizeof(got)), 2);
+    assert_memory_equal(got, "no", 2);
+    assert_int_equal(read(script.fd, got, sizeof(got)), 0);
+    script_done(&script);
+}
+
 static void garbage_instead_of_a_handshake(void **state)
 {
-    static const char *const garbage[] = {"GET / HTTP/1.0\r\n\r\n", "\x16\x03\x01\x40\x01",
-                                          "\x80\x80", "\x17\3\3\0\5hello",
+    static const char *const garbage[] = {"\x16\x03\x01\x40\x01", "\x80\x80", "\x17\3\3\0\5hello",
                                           "\x15\3\3\0\2\1\0\x15\3\3\0\2\1\0\x15\3\3\0\2\1\0"};
-    static const size_t lens[] = {18, 5, 2, 10, 21};
+    static const size_t lens[] = {5, 2, 10, 21};
 
     for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
         struct script script;
@@ -1155,7 +1224,7 @@ static int set_up(void **state)
     assert_int_equal(authority_create(&key, &cert), 0);
     assert_int_equal(authority_load(key, cert, &authority), 0);
     assert_int_equal(authority_issue_web(authority, names, 2, 10, &pem), 0);
-    assert_int_equal(tls_web_credentials(pem, strlen(pem), &web), 0);
+    assert_int_equal(web_new(pem, strlen(pem), &web), 0);
     authority_free(authority);
     free(key);
     free(cert);
@@ -1165,7 +1234,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    gnutls_certificate_free_credentials(web);
+    web_unref(web);
     return 0;
 }
 
@@ -1193,6 +1262,8 @@ int main(void)
         cmocka_unit_test(detached_and_closed),
         cmocka_unit_test(move_between_threads),
         cmocka_unit_test(records_that_are_not_one_frame),
+        cmocka_unit_test(first_record_is_text),
+        cmocka_unit_test(text_without_tls),
         cmocka_unit_test(truncation),
         cmocka_unit_test(garbage_instead_of_a_handshake),
         cmocka_unit_test(garbage_after_the_handshake),

@@ -110,10 +110,10 @@ static void bad_files(void **state)
 static void bad_pem(void **state)
 {
     struct identity *identity;
-    gnutls_certificate_credentials_t cred;
+    struct web *web;
     assert_int_equal(parse(WHOLE), 0);
     assert_int_not_equal(
-        proxy_config_open(&config, "proxy.json", &identity, &cred, message, sizeof(message)), 0);
+        proxy_config_open(&config, "proxy.json", &identity, &web, message, sizeof(message)), 0);
     assert_non_null(strstr(message, "\"ca\""));
     assert_null(strstr(message, "AAAA"));
     proxy_config_done(&config);

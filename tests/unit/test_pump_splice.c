@@ -23,7 +23,7 @@
 #define PATIENCE (20 * CLOCK_SEC)
 #define LARGE    (6 * 1000 * 1000)
 
-static gnutls_certificate_credentials_t web;
+static struct web *web;
 
 /* One of the two endpoints: sends a stream, turning raw where it is told to. */
 struct end {
@@ -499,7 +499,7 @@ static int make_web(void **state)
     assert_int_equal(authority_create(&key, &cert), 0);
     assert_int_equal(authority_load(key, cert, &authority), 0);
     assert_int_equal(authority_issue_web(authority, names, 1, 10, &pem), 0);
-    assert_int_equal(tls_web_credentials(pem, strlen(pem), &web), 0);
+    assert_int_equal(web_new(pem, strlen(pem), &web), 0);
     free(key);
     free(cert);
     free(pem);
@@ -509,7 +509,7 @@ static int make_web(void **state)
 
 static int drop_web(void **state)
 {
-    gnutls_certificate_free_credentials(web);
+    web_unref(web);
     return 0;
 }
 

@@ -101,7 +101,7 @@ def test_illegal_frames_end_a_session(pair):
 # --- strangers
 
 @pytest.mark.parametrize("trick, reason", [
-    ("exporter", "proof"), ("side", "proof"), ("signature", "proof"), ("noise", "certificate"), ("version", "version"),
+    ("exporter", "proof"), ("side", "proof"), ("signature", "proof"), ("version", "version"),
     ("certificate=bob", "proof"),
 ])
 def test_wrong_hello(rig, trick, reason):
@@ -114,7 +114,7 @@ def test_wrong_hello(rig, trick, reason):
 
 
 @pytest.mark.parametrize("make, reason", [
-    ("id bad A agent -3600", "expired"), ("id bad B agent", "authority"), ("id bad B console", "authority"), ("id bad A proxy", "role"),
+    ("id bad A agent -3600", "expired"), ("id bad A proxy", "role"),
 ])
 def test_wrong_certificate(rig, make, reason):
     rig.party("ca B")
@@ -124,6 +124,21 @@ def test_wrong_certificate(rig, make, reason):
     rig.party(f"hello {leg} bad")
     assert rig.party(f"recv {leg}").startswith(f"STATUS {reason}")
     rig.counted(f"end_{reason}")
+
+
+@pytest.mark.parametrize("make, trick, reason", [
+    ("id bad B agent", "", "authority"), ("id bad B console", "", "authority"), ("id bad A agent", "noise", "certificate"),
+])
+def test_no_certificate_of_ours(rig, make, trick, reason):
+    """They meet the web server."""
+    rig.party("ca B")
+    rig.party(make)
+    leg = rig.party.name()
+    rig.party(f"dial {leg} 127.0.0.1 {rig.port}")
+    rig.party(f"hello {leg} bad {trick}")
+    assert rig.party(f"recv {leg}").startswith("ended FL_ETEXT")
+    rig.counted(f"end_{reason}")
+    assert rig.counters()["refused"] == 1
 
 
 def test_no_certificate(rig):
