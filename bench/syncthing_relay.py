@@ -70,6 +70,14 @@ def per_item(bench, peer, count, make):
     return ((bench.resident_kb(peer.process.pid) - memory) / count, (bench.cpu_seconds(peer.process.pid) - cpu) * 1000 / count, kept)
 
 
+def session(v1, port, device, waiting):
+    """A session of @device with itself. strelaysrv refuses a side that joins before its session has begun to run: then another."""
+    for _ in range(9):
+        with contextlib.suppress(AssertionError):
+            return v1.session(port, device, waiting, device)
+    return v1.session(port, device, waiting, device)
+
+
 def standing(bench, v1, both, folder):
     """Registered devices and idle sessions: what they hold."""
     devices = [v1.Device(folder, f"device{number}") for number in range(DEVICES + 21)]
@@ -80,7 +88,7 @@ def standing(bench, v1, both, folder):
         registered.append((memory, cpu))
         target = next(fresh)
         waiting = v1.joined(peer.port, target)
-        memory, _, sessions = per_item(bench, peer, IDLE, lambda count: [v1.session(peer.port, target, waiting, target) for _ in range(count)])
+        memory, _, sessions = per_item(bench, peer, IDLE, lambda count: [session(v1, peer.port, target, waiting) for _ in range(count)])
         idle.append(memory)
         for one in (waiting, *kept, *(side for pair in sessions for side in pair)):
             one.close()
