@@ -34,7 +34,7 @@ struct kind {
     enum says first, second;
     bool wrong_exporter;
     uint64_t told;   /* set of reasons of which it must be told one */
-    uint64_t untold; /* set of reasons for which it is cut without a word */
+    uint64_t untold; /* set of reasons for which it is told nothing but a web page */
 };
 
 static const struct kind kinds[] = {
@@ -43,10 +43,10 @@ static const struct kind kinds[] = {
     {"box in between", WHO_AGENT, SAYS_HELLO, SAYS_NOTHING, true, REASON(PROOF), 0},
     {"replayed hello", WHO_AGENT, SAYS_REPLAY, SAYS_NOTHING, false, REASON(PROOF), 0},
     {"stolen certificate", WHO_AGENT, SAYS_STOLEN, SAYS_NOTHING, false, REASON(PROOF), 0},
-    {"no certificate", WHO_AGENT, SAYS_NO_CERT, SAYS_NOTHING, false, REASON(CERTIFICATE), 0},
+    {"no certificate", WHO_AGENT, SAYS_NO_CERT, SAYS_NOTHING, false, 0, REASON(CERTIFICATE)},
     {"old version", WHO_AGENT, SAYS_OLD_VERSION, SAYS_NOTHING, false, REASON(VERSION), 0},
     {"expired", WHO_EXPIRED, SAYS_HELLO, SAYS_NOTHING, false, REASON(EXPIRED), 0},
-    {"other authority", WHO_STRANGER, SAYS_HELLO, SAYS_NOTHING, false, REASON(AUTHORITY), 0},
+    {"other authority", WHO_STRANGER, SAYS_HELLO, SAYS_NOTHING, false, 0, REASON(AUTHORITY)},
     {"a proxy that dials", WHO_PROXY, SAYS_HELLO, SAYS_NOTHING, false, REASON(ROLE), 0},
     {"unknown frame", WHO_AGENT, SAYS_UNKNOWN, SAYS_NOTHING, false, 0, REASON(FRAME)},
     {"early data", WHO_AGENT, SAYS_DATA, SAYS_NOTHING, false, 0, REASON(PHASE)},
