@@ -38,6 +38,9 @@ const gnutls_datum_t *trust_ca(const struct trust *trust);
 
 /* trust_deny - replace the denied set by @count ids (sorted inside). Returns 0 or -ENOMEM. */
 int trust_deny(struct trust *trust, const struct fl_id *ids, size_t count);
+
+/* trust_denied - a copy of the denied set (free() it; NULL when empty). Returns 0 or -ENOMEM. */
+int trust_denied(struct trust *trust, struct fl_id **ret_ids, size_t *ret_count);
 bool trust_is_denied(struct trust *trust, const struct fl_id *id);
 
 /* trust_signed - is this DER certificate signed by the authority? Nothing else is looked at. */

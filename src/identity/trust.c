@@ -162,6 +162,22 @@ int trust_deny(struct trust *trust, const struct fl_id *ids, size_t count)
     return 0;
 }
 
+int trust_denied(struct trust *trust, struct fl_id **ret_ids, size_t *ret_count)
+{
+    struct fl_id *ids = NULL;
+
+    pthread_rwlock_rdlock(&trust->lock);
+    size_t count = trust->denied_count;
+    if (count > 0 && (ids = reallocarray(NULL, count, sizeof(*ids))))
+        memcpy(ids, trust->denied, count * sizeof(*ids));
+    pthread_rwlock_unlock(&trust->lock);
+    if (count > 0 && !ids)
+        return -ENOMEM;
+    *ret_ids = ids;
+    *ret_count = count;
+    return 0;
+}
+
 bool trust_is_denied(struct trust *trust, const struct fl_id *id)
 {
     bool denied;

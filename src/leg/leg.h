@@ -45,6 +45,14 @@ enum leg_close {
 
 struct leg;
 
+/* What another process needs to go on with a bare leg. */
+struct leg_handed {
+    int fd;                      /* the socket */
+    bool eof;                    /* the receive half has come to its end */
+    bool shut;                   /* the transmit half has */
+    uint64_t rx_bytes, tx_bytes; /* so far */
+};
+
 /* leg_handler - called from the loop (or the simulator) with a set of enum leg_event. It may call
  * anything on the leg, leg_close() included. */
 typedef void leg_handler(void *ctx, struct leg *leg, unsigned events);
@@ -68,6 +76,8 @@ struct leg_ops {
     ssize_t (*recv_text)(struct leg *leg, uint8_t *buf); /* may be NULL: frames only */
     int (*send_text)(struct leg *leg, const void *text, size_t len);
     int (*buffers)(struct leg *leg, size_t *ret_send, size_t *ret_receive); /* may be NULL */
+    int (*hand_out)(struct leg *leg, struct leg_handed *ret_handed); /* may be NULL: cannot pass */
+    void (*hand_off)(struct leg *leg);                               /* as hand_out */
 };
 
 /* Base of every kind; embedded as the first member. */
@@ -208,6 +218,21 @@ static inline int leg_attach(struct leg *leg, void *loop)
 static inline int leg_buffers(struct leg *leg, size_t *ret_send, size_t *ret_receive)
 {
     return leg->ops->buffers ? leg->ops->buffers(leg, ret_send, ret_receive) : -95;
+}
+
+/* leg_hand_out - what another process needs to go on with this leg, which must be bare both ways,
+ * with no byte in it and no event due. Nothing changes: the socket stays the leg's. Returns 0,
+ * -EAGAIN (not now, or never again), -ENOTSUP. */
+static inline int leg_hand_out(struct leg *leg, struct leg_handed *ret_handed)
+{
+    return leg->ops->hand_out ? leg->ops->hand_out(leg, ret_handed) : -95;
+}
+
+/* leg_hand_off - the other process has it: a leg that was handed out and detached lets go of its
+ * socket without a word to the peer. It has failed then, and only leg_close() may follow. */
+static inline void leg_hand_off(struct leg *leg)
+{
+    leg->ops->hand_off(leg);
 }
 
 static inline void leg_set_handler(struct leg *leg, leg_handler *handler, void *ctx)

@@ -143,6 +143,10 @@ static const struct state_table tx_table = {"leg.tx", tx_defs, ARRAY_SIZE(tx_def
      STATE_BIT(TX_BYE))
 #define TX_ENDED (STATE_BIT(TX_EOF_QUEUED) | STATE_BIT(TX_SHUT))
 
+/* Without an outer session, what can be handed to another process. */
+#define RX_BARE (STATE_BIT(RX_PLAIN) | STATE_BIT(RX_EOF))
+#define TX_BARE (STATE_BIT(TX_PLAIN) | STATE_BIT(TX_SHUT))
+
 struct leg_tcp {
     struct leg base;
     unsigned rx;                 /* enum rx_state */
@@ -1206,6 +1210,33 @@ static int tcp_buffers(struct leg *base, size_t *ret_send, size_t *ret_receive)
     return 0;
 }
 
+static int tcp_hand_out(struct leg *base, struct leg_handed *ret_handed)
+{
+    struct leg_tcp *leg = tcp(base);
+
+    if (leg->tls || leg->due || !in(leg->rx, RX_BARE) || !in(leg->tx, TX_BARE) ||
+        wire_unread(&leg->wire) > 0 || wire_unsent(&leg->wire) > 0)
+        return -EAGAIN;
+    *ret_handed = (struct leg_handed){
+        .fd = leg->fd,
+        .eof = leg->rx == RX_EOF,
+        .shut = leg->tx == TX_SHUT,
+        .rx_bytes = base->rx_bytes,
+        .tx_bytes = base->tx_bytes,
+    };
+    return 0;
+}
+
+/* The peer notices nothing: its connection ends with the last descriptor, and the other process has
+ * one. */
+static void tcp_hand_off(struct leg *base)
+{
+    struct leg_tcp *leg = tcp(base);
+
+    drop_socket(leg, false);
+    (void)fail(leg, -FL_ECLOSED);
+}
+
 static const struct leg_ops tcp_ops = {
     .kind = "tcp",
     .recv = tcp_recv,
@@ -1224,6 +1255,8 @@ static const struct leg_ops tcp_ops = {
     .recv_text = tcp_recv_text,
     .send_text = tcp_send_text,
     .buffers = tcp_buffers,
+    .hand_out = tcp_hand_out,
+    .hand_off = tcp_hand_off,
 };
 
 static struct leg_tcp *new_leg(uv_loop_t *loop, enum leg_tcp_mode mode, leg_handler *handler,
@@ -1303,5 +1336,26 @@ int leg_tcp_release(struct leg *base, int *ret_fd)
     *ret_fd = leg->fd;
     leg->fd = -1;
     destroy(leg, false);
+    return 0;
+}
+
+int leg_tcp_adopt(uv_loop_t *loop, const struct leg_handed *handed, leg_handler *handler, void *ctx,
+                  struct leg **ret_leg)
+{
+    struct leg *base;
+    int ret = leg_tcp_accept(loop, handed->fd, LEG_TCP_PLAIN, NULL, handler, ctx, &base);
+
+    if (ret < 0)
+        return ret;
+    struct leg_tcp *leg = tcp(base);
+    leg->due = 0;
+    base->rx_bytes = handed->rx_bytes;
+    base->tx_bytes = handed->tx_bytes;
+    if (handed->eof)
+        state_move(&rx_table, &leg->rx, RX_EOF);
+    if (handed->shut)
+        state_move(&tx_table, &leg->tx, TX_SHUT);
+    update(leg);
+    *ret_leg = base;
     return 0;
 }

@@ -28,4 +28,10 @@ int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode, struct web *
  * socket, now the caller's, or -EAGAIN: nothing has changed. */
 int leg_tcp_release(struct leg *leg, int *ret_fd);
 
+/* leg_tcp_adopt - go on with a leg that another process has handed out. @handed->fd is a connected
+ * non-blocking TCP socket and the leg's from now on, closed on failure too. No LEG_OPENED is told.
+ * Returns 0 or a negative errno. */
+int leg_tcp_adopt(uv_loop_t *loop, const struct leg_handed *handed, leg_handler *handler, void *ctx,
+                  struct leg **ret_leg);
+
 #endif

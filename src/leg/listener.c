@@ -184,19 +184,17 @@ static void free_listener(uv_handle_t *handle)
         free(listener);
 }
 
-int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
-                 listener_accept *accept, void *ctx, struct listener **ret_listener)
+int listener_take(uv_loop_t *loop, int fd, listener_accept *accept, void *ctx,
+                  struct listener **ret_listener)
 {
     struct listener *listener = calloc(1, sizeof(*listener));
-    int ret;
+    int ret = -ENOMEM;
 
     if (!listener)
-        return -ENOMEM;
+        goto fail_memory;
     listener->accept = accept;
     listener->ctx = ctx;
-    ret = listener->fd = *host ? bind_host(host, port, shared) : bind_any(port, shared);
-    if (ret < 0)
-        goto fail_bind;
+    listener->fd = fd;
     bound_name(listener);
     ret = uv_poll_init(loop, &listener->poll, listener->fd);
     if (ret < 0)
@@ -210,10 +208,23 @@ int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
     return 0;
 
 fail_poll:
-    (void)close(listener->fd);
-fail_bind:
     free(listener);
+fail_memory:
+    (void)close(fd);
     return ret;
+}
+
+int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
+                 listener_accept *accept, void *ctx, struct listener **ret_listener)
+{
+    int fd = *host ? bind_host(host, port, shared) : bind_any(port, shared);
+
+    return fd < 0 ? fd : listener_take(loop, fd, accept, ctx, ret_listener);
+}
+
+int listener_fd(const struct listener *listener)
+{
+    return listener->fd;
 }
 
 void listener_on_full(struct listener *listener, listener_full *full)

@@ -20,6 +20,14 @@ typedef void listener_accept(void *ctx, int fd, const char *peer);
 int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
                  listener_accept *accept, void *ctx, struct listener **ret_listener);
 
+/* listener_take - the same on @fd, a listening socket that somebody else has bound: the listener's
+ * from now on, closed on failure too. It is made non-blocking. */
+int listener_take(uv_loop_t *loop, int fd, listener_accept *accept, void *ctx,
+                  struct listener **ret_listener);
+
+/* listener_fd - the socket, which stays the listener's. */
+int listener_fd(const struct listener *listener);
+
 /* listener_on_full - have @full called when there is no descriptor for a connection that waits; it
  * returns true when it has closed something, so that it is worth trying again at once. Without it,
  * or when it returns false, one connection is turned away and the others wait for a while. */

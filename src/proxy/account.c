@@ -175,6 +175,30 @@ enum close_reason account_open_leg(struct accounts *accounts, const struct party
     return open_one(accounts, party, open_leg, ret_account);
 }
 
+static enum close_reason adopt_session(struct accounts *accounts, struct account *account)
+{
+    account->sessions++;
+    return CLOSE_DONE;
+}
+
+static enum close_reason adopt_leg(struct accounts *accounts, struct account *account)
+{
+    account->legs++;
+    return CLOSE_DONE;
+}
+
+int account_adopt_session(struct accounts *accounts, const struct party *party,
+                          struct account **ret_account)
+{
+    return open_one(accounts, party, adopt_session, ret_account) == CLOSE_DONE ? 0 : -ENOMEM;
+}
+
+int account_adopt_leg(struct accounts *accounts, const struct party *party,
+                      struct account **ret_account)
+{
+    return open_one(accounts, party, adopt_leg, ret_account) == CLOSE_DONE ? 0 : -ENOMEM;
+}
+
 static void close_one(struct accounts *accounts, struct account *account, uint32_t *count)
 {
     pthread_mutex_lock(&accounts->lock);

@@ -38,6 +38,13 @@ enum close_reason account_open_leg(struct accounts *accounts, const struct party
 void account_close_session(struct accounts *accounts, struct account *account);
 void account_close_leg(struct accounts *accounts, struct account *account);
 
+/* account_adopt_session, account_adopt_leg - as the opening calls, for what runs already and came
+ * from another process: no limit refuses it. Return 0 or -ENOMEM. */
+int account_adopt_session(struct accounts *accounts, const struct party *party,
+                          struct account **ret_account);
+int account_adopt_leg(struct accounts *accounts, const struct party *party,
+                      struct account **ret_account);
+
 /* account_add - @bytes were moved for it. False when that is more than it may have today. No lock:
  * on the data path. NULL is fine. */
 bool account_add(struct accounts *accounts, struct account *account, uint64_t bytes);

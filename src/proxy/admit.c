@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "leg/leg_tcp.h"
 #include "leg/listener.h"
@@ -99,43 +100,56 @@ static int open_one(uv_loop_t *loop, const char *address, uint16_t port, bool sh
                         ret_listener);
 }
 
-int admit_ports(uv_loop_t *loop, const struct config_strings *addresses,
-                uint16_t ports[static ADMIT_MAX], unsigned *ret_failed)
+void admit_init(struct admit *admit, struct worker *worker, uv_loop_t *loop)
 {
-    for (unsigned i = 0; i < addresses->count && i < ADMIT_MAX; i++) {
-        struct listener *probe;
-        int rc = open_one(loop, addresses->item[i], 0, false, NULL, &probe);
-        if (rc) {
-            *ret_failed = i;
-            return rc;
-        }
-        ports[i] = listener_port(probe);
-        listener_close(probe);
-    }
+    *admit = (struct admit){.worker = worker, .loop = loop};
+}
+
+int admit_port(uv_loop_t *loop, const char *address, uint16_t *ret_port)
+{
+    struct listener *probe;
+    int rc = open_one(loop, address, 0, false, NULL, &probe);
+    if (rc)
+        return rc;
+    *ret_port = listener_port(probe);
+    listener_close(probe);
     return 0;
 }
 
-int admit_open(struct admit *admit, struct worker *worker, uv_loop_t *loop,
-               const struct config_strings *addresses, const uint16_t ports[static ADMIT_MAX],
-               unsigned *ret_failed)
+/* What opening one more has led to. */
+static int opened(struct admit *admit, int rc)
 {
-    *admit = (struct admit){.worker = worker, .loop = loop};
-    for (unsigned i = 0; i < addresses->count && i < ADMIT_MAX; i++) {
-        int rc = open_one(loop, addresses->item[i], ports[i], true, admit, &admit->listener[i]);
-        if (rc) {
-            *ret_failed = i;
-            admit_close(admit);
-            return rc;
-        }
-        listener_on_full(admit->listener[i], on_full);
-        admit->count = i + 1;
+    if (rc == 0)
+        listener_on_full(admit->listener[admit->count++], on_full);
+    return rc;
+}
+
+int admit_listen(struct admit *admit, const char *address, uint16_t port)
+{
+    if (admit->count >= ADMIT_LISTENERS)
+        return -FL_EFULL;
+    int rc = open_one(admit->loop, address, port, true, admit, &admit->listener[admit->count]);
+    return opened(admit, rc);
+}
+
+int admit_take(struct admit *admit, int fd)
+{
+    if (admit->count >= ADMIT_LISTENERS) {
+        (void)close(fd);
+        return -FL_EFULL;
     }
-    return 0;
+    int rc = listener_take(admit->loop, fd, on_accept, admit, &admit->listener[admit->count]);
+    return opened(admit, rc);
 }
 
 const char *admit_address(const struct admit *admit, unsigned i)
 {
     return listener_address(admit->listener[i]);
+}
+
+int admit_fd(const struct admit *admit, unsigned i)
+{
+    return listener_fd(admit->listener[i]);
 }
 
 void admit_close(struct admit *admit)

@@ -11,30 +11,34 @@
 #include "proxy/worker.h"
 
 #define ADMIT_MAX 16 /* addresses */
+#define ADMIT_LISTENERS                                                                            \
+    1024 /* of one worker: a process before this one may have had more workers */
 
 struct listener;
 
 struct admit {
     struct worker *worker;
     uv_loop_t *loop;
-    struct listener *listener[ADMIT_MAX];
+    struct listener *listener[ADMIT_LISTENERS];
     unsigned count;
 };
 
-/* admit_ports - bind each of @addresses once, not shared, to see that it is free (workers share
- * theirs by SO_REUSEPORT, which would let a second proxy in as well) and to learn the port where it
- * is 0. Returns 0, or a negative code and in *ret_failed which. */
-int admit_ports(uv_loop_t *loop, const struct config_strings *addresses,
-                uint16_t ports[static ADMIT_MAX], unsigned *ret_failed);
+/* admit_init - a door that is still closed. */
+void admit_init(struct admit *admit, struct worker *worker, uv_loop_t *loop);
 
-/* admit_open - listen on each of @addresses with @ports. Returns as admit_ports(); then nothing is
- * open. */
-int admit_open(struct admit *admit, struct worker *worker, uv_loop_t *loop,
-               const struct config_strings *addresses, const uint16_t ports[static ADMIT_MAX],
-               unsigned *ret_failed);
+/* admit_port - bind @address once, not shared, to see that it is free (workers share theirs by
+ * SO_REUSEPORT, which would let a second proxy in as well) and to learn the port where it is 0.
+ * Returns 0 or a negative code. */
+int admit_port(uv_loop_t *loop, const char *address, uint16_t *ret_port);
 
-/* admit_address - of listener number @i, as bound. */
+/* admit_listen - listen on @address with @port. admit_take - on @fd, which somebody else has bound;
+ * it is ours from now on, closed on failure too. Return 0 or a negative code. */
+int admit_listen(struct admit *admit, const char *address, uint16_t port);
+int admit_take(struct admit *admit, int fd);
+
+/* admit_address - of listener number @i, as bound. admit_fd - its socket. */
 const char *admit_address(const struct admit *admit, unsigned i);
+int admit_fd(const struct admit *admit, unsigned i);
 
 /* admit_place - a place for the connection @fd that has just been accepted. Returns CLOSE_DONE and
  * the place, to be given back by door_leave(); or why there is none, and then close @fd. */

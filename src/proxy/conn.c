@@ -323,8 +323,9 @@ static void take_hello(struct conn *conn, const struct frame *frame)
     }
     conn->caps = hello.caps;
     become_known(conn);
-    enum close_reason reason =
-        account_open_leg(worker->proxy->accounts, &conn->party, &conn->account);
+    enum close_reason reason = CLOSE_MOVED;
+    if (!atomic_load(&worker->proxy->moved))
+        reason = account_open_leg(worker->proxy->accounts, &conn->party, &conn->account);
     if (reason == CLOSE_DONE && conn->place.narrow && conn->party.role != PARTY_CONSOLE)
         reason = CLOSE_FULL;
     if (reason == CLOSE_DONE)
@@ -545,6 +546,44 @@ void conn_arrive(struct conn *conn, struct worker *worker)
         conn_close(conn, CLOSE_DENIED);
     else
         session_arrived(conn->session, conn->side);
+}
+
+void conn_leave(struct conn *conn)
+{
+    list_move(conn, &conn->worker->away);
+}
+
+int conn_return(struct conn *conn)
+{
+    int rc = leg_attach(conn->leg, conn->worker->env.loop);
+    leg_set_handler(conn->leg, conn_event, conn);
+    list_move(conn, &conn->worker->known);
+    return rc;
+}
+
+struct conn *conn_adopt(struct session *session, unsigned side, struct leg *leg, uint32_t caps,
+                        uint64_t opened)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+    if (!conn)
+        return NULL;
+    if (account_adopt_leg(session->home->proxy->accounts, &session->party[side], &conn->account)) {
+        free(conn);
+        return NULL;
+    }
+    conn->worker = session->home;
+    conn->leg = leg;
+    conn->state = CONN_SESSION;
+    conn->since = conn->opened = opened;
+    conn->party = session->party[side];
+    conn->caps = caps;
+    conn->session = session;
+    conn->side = side;
+    conn->loads = session->home;
+    atomic_fetch_add_explicit(&conn->loads->load, 1, memory_order_relaxed);
+    list_move(conn, &conn->worker->known);
+    leg_set_handler(leg, conn_event, conn);
+    return conn;
 }
 
 void conn_greet(struct conn *conn, const fl_Joined *joined)

@@ -87,6 +87,17 @@ void conn_send(struct conn *conn, uint8_t type, const void *body, size_t len);
  * its session. */
 void conn_arrive(struct conn *conn, struct worker *worker);
 
+/* conn_leave - its leg is detached and may go to another process: nothing ticks it. conn_return -
+ * it stays after all; wants are to be set anew. Returns 0 or a negative code, and the leg is in no
+ * loop. */
+void conn_leave(struct conn *conn);
+int conn_return(struct conn *conn);
+
+/* conn_adopt - @leg came from another process, in the middle of @session, as its @side. Returns
+ * NULL without memory. */
+struct conn *conn_adopt(struct session *session, unsigned side, struct leg *leg, uint32_t caps,
+                        uint64_t opened);
+
 /* conn_greet - the session begins: tell @joined, and session_greeted() once it is out. */
 void conn_greet(struct conn *conn, const fl_Joined *joined);
 

@@ -27,6 +27,7 @@ struct control {
     uint64_t told;        /* console: reconfig_changes() when it was last told */
     unsigned epoch;       /* others: of the last order to drain that this leg was told */
     uint64_t leave_at;    /* others: the proxy drains, and waits no longer than this; 0: stays */
+    uint64_t moves_at;    /* a new process has taken over, and this leg goes then; 0: not yet set */
 };
 
 static uint64_t next_ping(struct conn *conn, uint64_t now)
@@ -186,6 +187,8 @@ void control_connect(struct conn *conn, const struct frame *frame)
     enum close_reason reason = pair_allowed(&conn->party, &callee);
     if (reason == CLOSE_DONE && drain_on(&proxy->drain))
         reason = CLOSE_DRAINING;
+    if (reason == CLOSE_DONE && atomic_load(&proxy->moved))
+        reason = CLOSE_MOVED;
     struct conn_ref *ref = NULL;
     if (reason == CLOSE_DONE && !(ref = registry_find(proxy->registry, &callee)))
         reason = CLOSE_NOT_FOUND;
@@ -334,6 +337,26 @@ static void tick_console(struct conn *conn, uint64_t now)
     conn_send_message(conn, FRAME_REPORT, fl_Report_fields, &report);
 }
 
+/* Each leg goes at a moment of its own, so that the handshakes at the new process do not all come
+ * at once; the console first, since agents look for it. Returns whether it has gone. */
+static bool moves(struct conn *conn, uint64_t now)
+{
+    struct control *control = conn->control;
+    struct proxy *proxy = conn->worker->proxy;
+
+    if (!atomic_load(&proxy->moved))
+        return false;
+    if (control->moves_at == 0) {
+        uint64_t within = atomic_load(&proxy->leaving);
+        bool first = conn->party.role == PARTY_CONSOLE || within == 0;
+        control->moves_at = now + (first ? 0 : worker_random(conn->worker) % within);
+    }
+    if (now < control->moves_at)
+        return false;
+    conn_close(conn, CLOSE_MOVED);
+    return true;
+}
+
 static void ping(struct conn *conn, uint64_t now)
 {
     struct control *control = conn->control;
@@ -352,6 +375,8 @@ static void ping(struct conn *conn, uint64_t now)
 void control_tick(struct conn *conn, uint64_t now)
 {
     struct control *control = conn->control;
+    if (moves(conn, now))
+        return;
     if (now >= control->next_ping)
         ping(conn, now);
     if (conn_is_closed(conn))

@@ -17,6 +17,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "identity/tls.h"
+#include "proxy/background.h"
+#include "proxy/notify.h"
 #include "proxy/prove.h"
 #include "proxy/proxy_config.h"
 #include "proxy/reconfig.h"
@@ -24,6 +26,7 @@
 #include "proxy/report.h"
 #include "proxy/sandbox.h"
 #include "proxy/syncthing/st_server.h"
+#include "proxy/upgrade.h"
 #include "proxy/watch.h"
 #include "proxy/worker_uv.h"
 
@@ -35,7 +38,7 @@
 
 struct options {
     const char *config; /* path */
-    bool check, prove;
+    bool check, prove, take_over, background;
     int level, format; /* of the log; -1: as configured */
 };
 
@@ -56,14 +59,18 @@ struct server {
     uv_timer_t summary;
     uint64_t refused; /* at the last summary */
     uint64_t denied;  /* by the sandbox, at the last summary */
+    struct upgrade upgrade;
 };
 
 static void usage(FILE *to)
 {
-    fputs("usage: " PROGRAM " --config FILE [--check] [--log-level LEVEL] [--log-format FORMAT]\n"
+    fputs("usage: " PROGRAM " --config FILE [--check | --take-over] [--background]\n"
+          "           [--log-level LEVEL] [--log-format FORMAT]\n"
           "       " PROGRAM " [--config FILE] --prove\n\n"
           "  --config FILE        proxy.json, as made by `fairlead proxy add`\n"
           "  --check              read the file, say what is wrong with it, and end\n"
+          "  --take-over          take the place of the proxy that runs with this file\n"
+          "  --background         end when the proxy runs, and leave it in the background\n"
           "  --prove              try what the sandbox forbids, and show what the kernel says\n"
           "  --log-level LEVEL    debug, info, warn or error\n"
           "  --log-format FORMAT  text or json\n"
@@ -112,6 +119,12 @@ static int take_option(struct options *options, int option, bool *ret_done)
     case 'p':
         options->prove = true;
         return 0;
+    case 't':
+        options->take_over = true;
+        return 0;
+    case 'b':
+        options->background = true;
+        return 0;
     case 'l':
         return set_level(options, optarg);
     case 'f':
@@ -136,6 +149,8 @@ static int parse_options(int argc, char **argv, struct options *options, bool *r
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, 'k'},
         {"prove", no_argument, NULL, 'p'},
+        {"take-over", no_argument, NULL, 't'},
+        {"background", no_argument, NULL, 'b'},
         {"log-level", required_argument, NULL, 'l'},
         {"log-format", required_argument, NULL, 'f'},
         {"help", no_argument, NULL, 'h'},
@@ -184,13 +199,21 @@ static uint32_t raise_descriptors(const struct proxy_limits *limits)
 
 /* --- running ------------------------------------------------------------------------------- */
 
-static void on_stop(uv_signal_t *handle, int number)
+/* No hand-over decides anything once the workers were told. */
+static void stop(void *ctx)
 {
-    struct server *server = handle->data;
-    log_info("stopping", LF_STR("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
+    struct server *server = ctx;
+    upgrade_stop(&server->upgrade);
     for (unsigned i = 0; i < server->started; i++)
         worker_uv_stop(&server->shell[i]);
     uv_stop(&server->loop);
+}
+
+static void on_stop(uv_signal_t *handle, int number)
+{
+    log_info("stopping", LF_STR("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
+    notify_send("STOPPING=1");
+    stop(handle->data);
 }
 
 static void on_usr1(uv_signal_t *handle, int number)
@@ -270,30 +293,38 @@ static int open_syncthing(struct server *server)
 
 static int make_workers(struct server *server, const struct proxy_config *config)
 {
-    uint16_t ports[ADMIT_MAX] = {0};
-    unsigned count = worker_count(config), which = 0;
+    unsigned count = worker_count(config);
 
     server->shell = calloc(count, sizeof(*server->shell));
     if (!server->shell)
         return -ENOMEM;
     for (; server->count < count; server->count++) {
-        int rc = worker_uv_init(&server->shell[server->count], &server->proxy);
+        struct worker_uv *shell = &server->shell[server->count];
+        int rc = worker_uv_init(shell, &server->proxy);
         if (rc)
             return rc;
+        admit_init(&shell->admit, &shell->worker, &shell->loop);
     }
-    int rc = admit_ports(&server->shell[0].loop, &config->listen, ports, &which);
-    for (unsigned i = 0; rc == 0 && i < count; i++)
-        rc = admit_open(&server->shell[i].admit, &server->shell[i].worker, &server->shell[i].loop,
-                        &config->listen, ports, &which);
-    return rc ? listen_failed(config->listen.item[which], rc) : open_syncthing(server);
+    for (unsigned i = 0; i < config->listen.count; i++) {
+        int rc =
+            upgrade_open(&server->upgrade, server->shell, server->count, config->listen.item[i]);
+        if (rc)
+            return listen_failed(config->listen.item[i], rc);
+    }
+    return open_syncthing(server);
 }
 
+/* The addresses once each: of the first worker, which may have several sockets of one address. */
 static void announce(const struct server *server)
 {
     const struct admit *admit = &server->shell[0].admit;
-    for (unsigned i = 0; i < admit->count; i++)
-        log_info("listening", LF_STR("address", admit_address(admit, i)),
-                 LF_U64("workers", server->count));
+    const char *last = "";
+    for (unsigned i = 0; i < admit->count; i++) {
+        if (strcmp(admit_address(admit, i), last) != 0)
+            log_info("listening", LF_STR("address", admit_address(admit, i)),
+                     LF_U64("workers", server->count));
+        last = admit_address(admit, i);
+    }
     st_server_announce(server->syncthing);
 }
 
@@ -369,6 +400,25 @@ static void apply(void *ctx, const struct proxy_config *live, uint64_t version, 
     st_server_apply(server->syncthing, live);
 }
 
+/* take_over - everything that can fail has been done. A failure ends the process without a word to
+ * any peer, since whose place we wanted to take goes on with them. */
+static void take_over(struct server *server)
+{
+    char message[MESSAGE_MAX];
+    if (upgrade_take(&server->upgrade, &server->proxy, server->shell, server->count, message,
+                     sizeof(message)) == 0)
+        return;
+    complain(message, NULL);
+    _exit(EXIT_FAILURE);
+}
+
+static void up(struct server *server)
+{
+    announce(server);
+    notify_send("READY=1");
+    background_ready();
+}
+
 static int serve(struct server *server, const struct proxy_config *config)
 {
     struct proxy_settings settings;
@@ -392,14 +442,20 @@ static int serve(struct server *server, const struct proxy_config *config)
     if (rc == 0)
         rc = open_watch(server, config);
     if (rc == 0)
-        rc = start_loader(server, config);
+        rc = upgrade_serve(&server->upgrade, &server->proxy, &server->loop, stop, server);
     if (rc == 0)
-        rc = start_sandboxed(server, config);
+        rc = start_loader(server, config);
     if (rc == 0) {
-        announce(server);
+        take_over(server);
+        rc = start_sandboxed(server, config);
+    }
+    if (rc == 0) {
+        up(server);
         (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     }
+    upgrade_stop(&server->upgrade);
     stop_workers(server);
+    upgrade_done(&server->upgrade);
     tell_denied(server);
     if (rc == 0)
         report_log(&server->proxy,
@@ -434,11 +490,13 @@ static int run(const struct options *options, const struct proxy_config *config)
         close_keys(&server);
         return complain(message, NULL);
     }
-    if (options->check)
+    if (!options->check)
+        rc = upgrade_begin(&server.upgrade, config, options->take_over, message, sizeof(message));
+    if (options->check || rc)
         st_server_free(server.syncthing);
-    else
-        rc = serve(&server, config);
     if (rc)
+        complain(message, NULL);
+    else if (!options->check && (rc = serve(&server, config)))
         log_error("cannot run", LF_ERR(rc));
     close_keys(&server);
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -477,6 +535,9 @@ int main(int argc, char **argv)
     harden();
     if (options.prove)
         return prove(&options);
+    if (options.background && background_fork())
+        return complain("cannot go into the background", strerror(errno)), EXIT_FAILURE;
+    notify_open();
     tzset(); /* while files can be opened; for the schedule */
     if (tls_global_init())
         return complain("GnuTLS 3.7 or newer is needed", NULL), EXIT_FAILURE;

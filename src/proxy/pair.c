@@ -249,6 +249,42 @@ void pair_leave(struct pair *pair, struct session *session, unsigned side)
     pthread_mutex_unlock(&pair->lock);
 }
 
+static int adopt_accounts(struct pair *pair, const struct party party[static 2],
+                          struct account *ret_account[static 2])
+{
+    int rc = account_adopt_session(pair->accounts, &party[0], &ret_account[0]);
+    if (rc)
+        return rc;
+    rc = account_adopt_session(pair->accounts, &party[1], &ret_account[1]);
+    if (rc)
+        account_close_session(pair->accounts, ret_account[0]);
+    return rc;
+}
+
+int pair_adopt(struct pair *pair, const struct fl_id *id, const struct party party[static 2],
+               struct worker *worker, uint64_t started, struct session **ret_session)
+{
+    struct session *session = calloc(1, sizeof(*session));
+    if (!session)
+        return -ENOMEM;
+    session->id = *id;
+    session->party[0] = party[0];
+    session->party[1] = party[1];
+    session->state = SESSION_LIVE;
+    session->home = worker;
+    session->started = started;
+    if (adopt_accounts(pair, party, session->account)) {
+        free(session);
+        return -ENOMEM;
+    }
+    pthread_mutex_lock(&pair->lock);
+    pair->count++;
+    pair->live++;
+    pthread_mutex_unlock(&pair->lock);
+    *ret_session = session;
+    return 0;
+}
+
 void pair_end(struct pair *pair, struct session *session)
 {
     pthread_mutex_lock(&pair->lock);

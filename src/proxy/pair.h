@@ -102,6 +102,11 @@ enum close_reason pair_join(struct pair *pair, const struct party *party,
  * NULL. */
 void pair_leave(struct pair *pair, struct session *session, unsigned side);
 
+/* pair_adopt - a session that is live already, from another process, on @worker since @started. It
+ * counts, but no limit refuses it. Returns 0 or -ENOMEM. */
+int pair_adopt(struct pair *pair, const struct fl_id *id, const struct party party[static 2],
+               struct worker *worker, uint64_t started, struct session **ret_session);
+
 /* pair_end - a live session is over, both conns have let go: frees it. */
 void pair_end(struct pair *pair, struct session *session);
 

@@ -41,9 +41,12 @@ struct proxy {
     unsigned count;    /* of workers */
     struct door *door; /* connections not yet authenticated */
     uint32_t
-        descriptors;  /* that the process may have, 0: any number; before the first connection */
-    int statm;        /* /proc/self/statm, or -1; opened before the first connection */
-    uint64_t started; /* on the workers' clock */
+        descriptors;     /* that the process may have, 0: any number; before the first connection */
+    int statm;           /* /proc/self/statm, or -1; opened before the first connection */
+    uint64_t started;    /* on the workers' clock */
+    atomic_bool moved;   /* a new process has taken over: whoever comes or stays is sent there */
+    atomic_uint recalls; /* rises when sessions that were to go to one stay after all */
+    atomic_ullong leaving; /* microseconds within which the control legs go; before @moved */
 };
 
 /* proxy_init - takes a reference to @identity (role proxy). Returns 0 or a negative code. */

@@ -114,6 +114,10 @@ const struct config_key proxy_config_keys[] = {
      .help = "let the kernel forbid what a proxy never does; off is for debugging only (on)"},
     {"metrics", CONFIG_STRING, AT(metrics), CONFIG_ADDRESS,
      .help = "address to serve metrics and status on, plain HTTP (off)"},
+    {"handover", CONFIG_STRING, AT(handover),
+     .help = "unix socket on which a new process may take over (none)"},
+    {"handover_seconds", CONFIG_INT, AT(handover_seconds), .min = 0, .max = SECONDS_MAX,
+     .help = "how long sessions that cannot be handed over may go on in the old process (3600)"},
     {"workers", CONFIG_INT, AT(workers), .min = 0, .max = PROXY_WORKERS_MAX,
      .help = "threads, 0 for one a processor (0)"},
     {"limits", CONFIG_GROUP, AT(limits), CONFIG_LIVE, .keys = limit_keys,
@@ -132,6 +136,7 @@ static void set_defaults(struct proxy_config *config)
     *config = (struct proxy_config){
         .raw = proxy_settings_default.raw,
         .sandbox = PROXY_SANDBOX_ON,
+        .handover_seconds = 3600,
         .limits = {.endpoints = limits->endpoints,
                    .sessions = limits->sessions,
                    .sessions_per_agent = limits->sessions_per_agent,

@@ -15,6 +15,8 @@ struct proxy_config {
     char *tls_certificate;        /* PEM: key and certificate chain of the outer TLS */
     int raw;                      /* enum proxy_raw */
     int sandbox;                  /* enum proxy_sandbox */
+    char *handover;               /* path of the unix socket for the next process, or NULL */
+    int64_t handover_seconds;     /* how long to stay for what could not be handed over */
     int64_t workers;              /* threads; 0: one a processor */
     char *metrics;                /* HOST:PORT to serve them on; NULL: off */
     struct {

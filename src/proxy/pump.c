@@ -331,6 +331,14 @@ void pump_start_raw(struct pump *pump, struct leg *a, struct leg *b, struct pool
     }
 }
 
+void pump_adopt(struct pump *pump)
+{
+    pump->wanted[0] = pump->wanted[1] = ~0u; /* nothing that anybody wants */
+    pump->paused = 0; /* a leg that wants to bring something asks for its share again */
+    pump->due = 0;
+    update_interest(pump);
+}
+
 static int read_side(struct pump *pump, unsigned side, uint64_t now, struct pump_end *end)
 {
     struct pump_flow *flow = &pump->flow[side];

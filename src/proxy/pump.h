@@ -87,6 +87,10 @@ int pump_event(struct pump *pump, unsigned side, unsigned events, uint64_t now,
  * takes nothing. Returns as pump_event(). */
 int pump_tick(struct pump *pump, uint64_t now, uint64_t idle, uint64_t stall, struct pump_end *end);
 
+/* pump_adopt - the legs came into a loop again, or the flows were set by hand: tell the legs anew
+ * what is wanted of them. */
+void pump_adopt(struct pump *pump);
+
 /* pump_stop - give buffers back. The legs are not touched. */
 void pump_stop(struct pump *pump);
 

@@ -72,6 +72,16 @@ struct pipe *pipes_take(struct pipes *pipes)
     return pipe;
 }
 
+struct pipe *pipes_adopt(struct pipes *pipes, const int fd[2], size_t held)
+{
+    struct pipe *pipe = calloc(1, sizeof(*pipe));
+    if (!pipe)
+        return NULL;
+    *pipe = (struct pipe){.fd = {fd[0], fd[1]}, .held = held};
+    pipes->out++;
+    return pipe;
+}
+
 void pipes_give(struct pipes *pipes, struct pipe *pipe)
 {
     if (!pipe)

@@ -33,6 +33,10 @@ void pipes_done(struct pipes *pipes);
 struct pipe *pipes_take(struct pipes *pipes);
 void pipes_give(struct pipes *pipes, struct pipe *pipe);
 
+/* pipes_adopt - a pipe of another process that holds @held bytes; taken, as by pipes_take().
+ * Descriptors are its own from now on. NULL without memory: they stay the caller's. */
+struct pipe *pipes_adopt(struct pipes *pipes, const int fd[2], size_t held);
+
 /* splice_in - up to @most bytes of @from into the empty @pipe. splice_out - what @pipe holds into
  * @to. Return as leg_splice_in() and leg_splice_out(). */
 ssize_t splice_in(struct leg *from, struct pipe *pipe, size_t most);

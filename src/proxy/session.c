@@ -196,18 +196,22 @@ static void resume(struct wheel_entry *entry)
     account_for(session, before, over, &end);
 }
 
-void session_greeted(struct session *session, unsigned side)
+void session_run(struct session *session)
 {
     struct worker *home = session->home;
-    session->greeted |= 1u << side;
-    if (session->greeted != 3)
-        return;
     rate_share_init(&session->share, &home->rates, account_bucket(session->account[0]),
                     account_bucket(session->account[1]), &home->proxy->bucket);
     pump_start(&session->pump, session->conn[0]->leg, session->conn[1]->leg, &home->pool,
                session->raw ? &home->pipes : NULL, worker_now(home));
     pump_limit(&session->pump, &session->share);
     session->held.wake = resume;
+}
+
+void session_greeted(struct session *session, unsigned side)
+{
+    session->greeted |= 1u << side;
+    if (session->greeted == 3)
+        session_run(session);
 }
 
 void session_event(struct session *session, unsigned side, unsigned events)

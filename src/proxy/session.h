@@ -13,6 +13,9 @@ void session_arrived(struct session *session, unsigned side);
 /* session_greeted - JOINED has left for @side. Bytes flow once it has for both. */
 void session_greeted(struct session *session, unsigned side);
 
+/* session_run - start the pump of a greeted session. */
+void session_run(struct session *session);
+
 /* session_event - events of the leg of @side, after its greeting. */
 void session_event(struct session *session, unsigned side, unsigned events);
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "proxy/conn.h"
+#include "proxy/handing.h"
 #include "proxy/hash.h"
 #include "proxy/reconfig.h"
 
@@ -284,6 +285,7 @@ void worker_drain(struct worker *worker)
     struct letter *letter, *next;
     struct letter *mail = take_mail(worker);
     take_settings(worker);
+    handing_settle(worker);
     DL_FOREACH_SAFE (mail, letter, next) {
         deliver(worker, letter);
         letter_free(letter);
@@ -403,6 +405,7 @@ void worker_stop(struct worker *worker)
     for (unsigned i = 0; i < LIST_STRANGERS; i++)
         stop_list(worker->strangers[i]);
     stop_list(worker->known);
+    stop_list(worker->away);
     for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
         guest->stop(guest);
     reap(worker);
@@ -414,7 +417,7 @@ bool worker_idle(const struct worker *worker)
         if (worker->strangers[i])
             return false;
     }
-    return !worker->known;
+    return !worker->known && !worker->away;
 }
 
 /* The console's own places are for it to fill. */

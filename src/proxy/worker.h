@@ -62,6 +62,7 @@ struct worker {
     struct worker_env env;
     struct conn *strangers[LIST_STRANGERS]; /* not authenticated */
     struct conn *known;                     /* the others */
+    struct conn *away;   /* of sessions that are being handed to another process */
     struct conn *closed; /* in one of the lists above still; freed at the end of the turn */
     struct worker_guest *guests;
     struct pool pool;
@@ -72,6 +73,7 @@ struct worker {
     struct rate_table rates;        /* the same of what follows from it */
     unsigned settings_epoch;        /* which one it is */
     atomic_uint load;               /* legs whose session is or will be here; any thread */
+    unsigned recalls;               /* as proxy->recalls when it last looked */
     struct wheel held;              /* sessions that wait for their share of a rate */
     uint64_t due;                   /* of the first of them; WHEEL_NEVER */
     pthread_mutex_t lock;           /* of the mailbox */

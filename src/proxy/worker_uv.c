@@ -72,10 +72,13 @@ static void stop(struct worker_uv *shell)
 static void on_mail(uv_async_t *async)
 {
     struct worker_uv *shell = async->data;
-    if (atomic_load(&shell->stop))
+    if (atomic_load(&shell->stop)) {
         stop(shell);
-    else
-        worker_drain(&shell->worker);
+        return;
+    }
+    worker_drain(&shell->worker);
+    if (atomic_load(&shell->worker.proxy->moved))
+        admit_close(&shell->admit); /* the new process has the same sockets */
 }
 
 int worker_uv_init(struct worker_uv *shell, struct proxy *proxy)

@@ -44,6 +44,7 @@
 #define HOLD_FLAPPING   (60 * CLOCK_SEC)
 #define HOLD_DENIED     (60 * CLOCK_SEC)
 #define HOLD_SUPERSEDED (10 * CLOCK_SEC)
+#define HOLD_MOVED      (200 * CLOCK_MS) /* a new process listens there already */
 #define HOLD_DRAINING   (60 * CLOCK_SEC)
 #define AWAY_MAX        (3600 * CLOCK_SEC) /* longer no proxy keeps us away by DRAIN */
 #define PING_EVERY      (25 * CLOCK_SEC)
@@ -406,6 +407,7 @@ static void on_status(struct link *link, const struct frame *frame)
                     : reason == CLOSE_DENIED     ? HOLD_DENIED
                     : reason == CLOSE_DRAINING   ? (link->leave_at ? link->away : HOLD_DRAINING)
                     : reason == CLOSE_SUPERSEDED ? HOLD_SUPERSEDED
+                    : reason == CLOSE_MOVED      ? HOLD_MOVED
                                                  : 0;
     link_lost(link, hail_error((uint32_t)reason), text, hold);
 }

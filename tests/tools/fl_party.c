@@ -19,6 +19,11 @@
  * for 300 ms -> number of bytes taken close LEG [reset]
  *   race WARM MS FROM TO [FROM TO …]   send on all pairs as fast as they take it, for WARM ms
  * uncounted, then MS ms -> microseconds that it took, bytes of each pair
+ *   drain LEG BYTES                  take what fill sent from the other side, and compare
+ *   raw LEG                          say RAW; HELLO's TRICK "raw" offers to
+ *   twin A B                         the two legs of a session, for load
+ *   load MS                          data both ways on all twins for so long, all of it compared ->
+ * ok BYTES | what went wrong, and where
  */
 #include <gnutls/gnutls.h>
 #include <stdio.h>
@@ -38,7 +43,7 @@
 #include "wire/close_reason.h"
 
 #define THINGS  64
-#define LEGS    512
+#define LEGS    1024
 #define WORDS   300
 #define WAIT_MS 3000
 
@@ -426,7 +431,9 @@ static void spoil(fl_Hello *hello, const char *trick)
         const gnutls_datum_t *der = identity_cert(find_id(trick + 12)->identity);
         hello->certificate.size = (pb_size_t)der->size;
         memcpy(hello->certificate.bytes, der->data, der->size);
-    } else if (!strcmp(trick, "noise"))
+    } else if (!strcmp(trick, "raw"))
+        hello->caps |= HELLO_CAP_RAW;
+    else if (!strcmp(trick, "noise"))
         memset(hello->certificate.bytes, 0x55, hello->certificate.size);
 }
 
@@ -708,6 +715,102 @@ static void cmd_fill(char **word, int count)
     printf("%llu\n", (unsigned long long)sent);
 }
 
+/* Take a pattern of @bytes that fill has sent. */
+static void cmd_drain(char **word, int count)
+{
+    struct party_leg *party = find_leg(word[1]);
+    uint64_t total = strtoull(word[2], NULL, 10), got = 0;
+    int rc;
+    while ((rc = take(party, &got)) == -EAGAIN && got < total) {
+        party->events = 0;
+        leg_want(party->leg, LEG_READABLE);
+        if (!await(party, LEG_READABLE | LEG_FAILED, WAIT_MS))
+            break;
+    }
+    if (got == total)
+        puts("ok");
+    else
+        printf("failed %s got %llu\n", error_name(rc), (unsigned long long)got);
+}
+
+static void cmd_raw(char **word, int count)
+{
+    int rc = leg_send_raw(find_leg(word[1])->leg);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    puts(rc ? error_name(rc) : "ok");
+}
+
+/* One direction of a session under load. */
+struct stream {
+    struct party_leg *from, *to;
+    uint64_t sent, got;
+};
+
+#define WINDOW (256 * 1024) /* sent and not yet got, at most */
+
+static struct stream streams[LEGS];
+static size_t stream_count;
+
+static void cmd_twin(char **word, int count)
+{
+    struct party_leg *a = find_leg(word[1]), *b = find_leg(word[2]);
+    streams[stream_count++] = (struct stream){.from = a, .to = b};
+    streams[stream_count++] = (struct stream){.from = b, .to = a};
+    puts("ok");
+}
+
+/* Move what can be moved; with @ending only what was sent before. Returns 0, 1 when it has come to
+ * its end, or what went wrong. */
+static int stream_turn(struct stream *stream, bool ending)
+{
+    int rc = ending ? 0 : offer(stream->from->leg, &stream->sent, stream->got + WINDOW);
+    if (rc && rc != -EAGAIN)
+        return rc;
+    rc = take(stream->to, &stream->got);
+    if (rc != -EAGAIN)
+        return rc ? rc : -FL_EBUG;
+    return ending && stream->got == stream->sent;
+}
+
+static int streams_turn(bool ending, size_t *ret_done, size_t *ret_bad)
+{
+    *ret_done = 0;
+    for (size_t i = 0; i < stream_count; i++) {
+        int rc = stream_turn(&streams[i], ending);
+        *ret_bad = i;
+        if (rc < 0)
+            return rc;
+        *ret_done += rc == 1;
+        leg_want(streams[i].to->leg, LEG_READABLE | (ending ? 0 : LEG_WRITABLE));
+    }
+    return 0;
+}
+
+static void cmd_load(char **word, int count)
+{
+    uint64_t end = clock_now() + (uint64_t)atoi(word[1]) * CLOCK_MS, late = end + 20 * CLOCK_SEC;
+    uint64_t total = 0;
+    size_t done = 0, bad = 0;
+    bool tick;
+    int rc;
+
+    timer.data = &tick;
+    uv_timer_start(&timer, on_timer, 10, 10);
+    do {
+        uv_run(&loop, UV_RUN_ONCE);
+        rc = streams_turn(clock_now() >= end, &done, &bad);
+    } while (rc == 0 && done < stream_count && clock_now() < late);
+    uv_timer_stop(&timer);
+    for (size_t i = 0; i < stream_count; i++)
+        total += streams[i].got;
+    if (rc == 0 && done == stream_count)
+        printf("ok %llu\n", (unsigned long long)total);
+    else
+        printf("failed %s at %s, sent %llu got %llu, done %zu of %zu\n", error_name(rc),
+               streams[bad].from->name, (unsigned long long)streams[bad].sent,
+               (unsigned long long)streams[bad].got, done, stream_count);
+}
+
 static void cmd_close(char **word, int count)
 {
     for (size_t i = 0; i < LEGS; i++) {
@@ -749,6 +852,10 @@ static const struct {
     {"flow", 4, cmd_flow},
     {"fill", 3, cmd_fill},
     {"race", 5, cmd_race},
+    {"drain", 3, cmd_drain},
+    {"raw", 2, cmd_raw},
+    {"twin", 3, cmd_twin},
+    {"load", 2, cmd_load},
     {"close", 2, cmd_close},
 };
 

@@ -22,7 +22,13 @@ class Party:
         self.names = 0
 
     def __call__(self, line, timeout=60):
+        self.say(line)
+        return self.answer(line, timeout)
+
+    def say(self, line):
         self.process.stdin.write(line.encode() + b"\n")
+
+    def answer(self, line, timeout=60):
         answer = b""
         while not answer.endswith(b"\n"):
             ready, _, _ = select.select([self.process.stdout], [], [], timeout * fairlead.SLOW)
@@ -83,7 +89,7 @@ class Rig:
         if who:
             self.party(f"hello {leg} {who} {trick}".strip())
             answer = self.party(f"recv {leg}")
-            if not trick:
+            if not trick or trick == "raw":
                 assert answer.startswith("HELLO_ACK"), answer
                 self.boot = answer.split(" boot ")[1]
         return leg
@@ -113,8 +119,8 @@ class Rig:
         assert answer[:2] == ["REJECT", "9"], answer
         return answer[2]
 
-    def join(self, who, place):
-        leg = self.dial(who)
+    def join(self, who, place, trick=""):
+        leg = self.dial(who, trick)
         self.party(f"join {leg} {place[0]} {place[1]}")
         return leg
 
@@ -124,6 +130,18 @@ class Rig:
         a, b = self.join(names[0], first), self.join(names[1], second)
         assert self.party(f"recv {a}").startswith("JOINED caller")
         assert self.party(f"recv {b}").startswith("JOINED callee")
+        return a, b
+
+    def raw_session(self, caller, callee, names=("alice", "bob")):
+        """A session that is raw both ways."""
+        first, second = self.offer(caller, callee, names[1])
+        a, b = self.join(names[0], first, "raw"), self.join(names[1], second, "raw")
+        assert self.party(f"recv {a}").startswith("JOINED caller")
+        assert self.party(f"recv {b}").startswith("JOINED callee")
+        for leg, other in ((a, b), (b, a)):
+            assert self.party(f"raw {leg}") == "ok"
+            got = self.party(f"recv {other}")
+            assert got == "RAW", got
         return a, b
 
     # --- what the proxy counts

@@ -1,0 +1,217 @@
+#include "proxy/upgrade.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "leg/leg_tcp.h"
+#include "proxy/handover_link.h"
+#include "proxy/notify.h"
+
+#define LOOK_MS   250
+#define LEAST_SEC 1 /* to stay after a hand-over: some are in the middle of their handshake */
+
+/* ---- sockets ---- */
+
+static int open_handover(struct upgrade *upgrade, char *message, size_t cap)
+{
+    const char *path = upgrade->config->handover;
+    if (!path)
+        return 0;
+    int fd = handover_link_listen(path);
+    if (fd >= 0) {
+        upgrade->fd = fd;
+        return 0;
+    }
+    (void)snprintf(message, cap, "\"handover\": %s: %s", path,
+                   fd == -EADDRINUSE ? "a proxy runs there already; --take-over takes its place"
+                                     : error_text(fd));
+    return fd;
+}
+
+static int begin_taking(struct upgrade *upgrade, char *message, size_t cap)
+{
+    if (!upgrade->config->handover) {
+        (void)snprintf(message, cap, "--take-over needs \"handover\" in the file");
+        return -FL_ECONFIG;
+    }
+    upgrade->taking = true;
+    int rc =
+        takeover_begin(&upgrade->takeover, upgrade->config->handover, &upgrade->came, message, cap);
+    upgrade->fd = sockets_take(&upgrade->came, SOCKETS_HANDOVER);
+    return rc;
+}
+
+int upgrade_begin(struct upgrade *upgrade, const struct proxy_config *config, bool take_over,
+                  char *message, size_t cap)
+{
+    *upgrade = (struct upgrade){.config = config, .fd = -1};
+    if (take_over)
+        return begin_taking(upgrade, message, cap);
+    int rc = sockets_activated(&upgrade->came, &config->listen, message, cap);
+    return rc ? rc : open_handover(upgrade, message, cap);
+}
+
+static int note(struct upgrade *upgrade, const struct worker_uv *shell, const char *name)
+{
+    return sockets_add(&upgrade->given, name, admit_fd(&shell->admit, shell->admit.count - 1));
+}
+
+/* Nothing came for @address: new sockets, one for each worker. */
+static int open_new(struct upgrade *upgrade, struct worker_uv *shells, unsigned count,
+                    const char *address, const char *name)
+{
+    uint16_t port = 0;
+    int rc = admit_port(&shells[0].loop, address, &port);
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        rc = admit_listen(&shells[i].admit, address, port);
+        if (rc == 0)
+            rc = note(upgrade, &shells[i], name);
+    }
+    return rc;
+}
+
+/* Every socket that came is polled by somebody, or what waits in its queue would wait forever. */
+static int open_came(struct upgrade *upgrade, struct worker_uv *shells, unsigned count,
+                     const char *name)
+{
+    int rc = 0, fd;
+    for (unsigned i = 0; rc == 0 && (fd = sockets_take(&upgrade->came, name)) >= 0; i++) {
+        rc = admit_take(&shells[i % count].admit, fd);
+        if (rc == 0)
+            rc = note(upgrade, &shells[i % count], name);
+    }
+    return rc;
+}
+
+/* Fewer came than there are workers: the others poll the same ones. More could only be bound with
+ * the right to do so, which a proxy behind systemd's sockets has not. */
+static int share(struct worker_uv *shells, unsigned have, unsigned count)
+{
+    int rc = 0;
+    for (unsigned i = have; rc == 0 && i < count; i++) {
+        const struct admit *from = &shells[i % have].admit;
+        int fd = fcntl(admit_fd(from, from->count - 1), F_DUPFD_CLOEXEC, 0);
+        rc = fd < 0 ? -errno : admit_take(&shells[i].admit, fd);
+    }
+    return rc;
+}
+
+int upgrade_open(struct upgrade *upgrade, struct worker_uv *shells, unsigned count,
+                 const char *address)
+{
+    char name[SOCKETS_NAME];
+    unsigned have = sockets_count(&upgrade->came, sockets_name(SOCKETS_LISTEN, address, name));
+    if (have == 0)
+        return open_new(upgrade, shells, count, address, name);
+    int rc = open_came(upgrade, shells, count, name);
+    return rc ? rc : share(shells, have, count);
+}
+
+/* ---- taking over ---- */
+
+struct taking {
+    struct proxy *proxy;
+    struct worker_uv *shells;
+    unsigned count, next;
+};
+
+static int take_session(void *ctx, const struct session_image *image)
+{
+    struct taking *taking = ctx;
+    struct worker_uv *shell = &taking->shells[taking->next++ % taking->count];
+    struct leg *legs[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct leg_handed handed;
+        session_image_leg(image, i, &handed);
+        int rc = leg_tcp_adopt(&shell->loop, &handed, NULL, NULL, &legs[i]);
+        if (rc)
+            return rc;
+    }
+    return session_adopt(&shell->worker, image, legs);
+}
+
+static int take_denied(void *ctx, const struct fl_id *ids, size_t count)
+{
+    const struct taking *taking = ctx;
+    return trust_deny(taking->proxy->trust, ids, count);
+}
+
+int upgrade_take(struct upgrade *upgrade, struct proxy *proxy, struct worker_uv *shells,
+                 unsigned count, char *message, size_t cap)
+{
+    static const struct takeover_ops ops = {take_session, take_denied};
+    struct taking taking = {.proxy = proxy, .shells = shells, .count = count};
+
+    sockets_close(&upgrade->came); /* of addresses that are no more in the file */
+    if (!upgrade->taking)
+        return 0;
+    int rc = takeover_finish(&upgrade->takeover, &ops, &taking, message, cap);
+    if (rc == 0)
+        log_info("taken over", LF_U64("sessions", upgrade->takeover.sessions));
+    return rc;
+}
+
+/* ---- handing over ---- */
+
+/* Sessions that have TLS state end here, at their own time or ours. */
+static void on_leave(uv_timer_t *timer)
+{
+    struct upgrade *upgrade = timer->data;
+    struct proxy *proxy = upgrade->proxy;
+    uint64_t since = clock_since(clock_now(), upgrade->moved_at) / CLOCK_SEC;
+    size_t sessions = pair_live(proxy->pair);
+    bool late = since >= (uint64_t)upgrade->config->handover_seconds;
+
+    if (since < LEAST_SEC || (!late && (sessions > 0 || registry_count(proxy->registry) > 0)))
+        return;
+    log_info("leaving to the new process", LF_U64("cut_sessions", sessions),
+             LF_U64("seconds", since));
+    (void)uv_timer_stop(timer);
+    upgrade->over(upgrade->ctx);
+}
+
+static void on_moved(void *ctx, pid_t pid, unsigned sessions)
+{
+    struct upgrade *upgrade = ctx;
+    char text[64];
+
+    (void)snprintf(text, sizeof(text), "MAINPID=%ld", (long)pid);
+    notify_send(text); /* systemd takes this from the main process alone, which we still are */
+    upgrade->moved_at = clock_now();
+    (void)uv_timer_start(&upgrade->leave, on_leave, LOOK_MS, LOOK_MS);
+}
+
+int upgrade_serve(struct upgrade *upgrade, struct proxy *proxy, uv_loop_t *loop, upgrade_over *over,
+                  void *ctx)
+{
+    if (upgrade->fd < 0)
+        return 0;
+    upgrade->proxy = proxy;
+    upgrade->over = over;
+    upgrade->ctx = ctx;
+    (void)uv_timer_init(loop, &upgrade->leave);
+    upgrade->leave.data = upgrade;
+    return handover_start(&upgrade->handover, loop, proxy, take_fd(upgrade->fd), &upgrade->given,
+                          on_moved, upgrade);
+}
+
+void upgrade_stop(struct upgrade *upgrade)
+{
+    if (upgrade->proxy)
+        handover_stop(&upgrade->handover);
+}
+
+void upgrade_done(struct upgrade *upgrade)
+{
+    sockets_forget(&upgrade->given);
+    sockets_close(&upgrade->came);
+    if (upgrade->fd >= 0)
+        (void)close(upgrade->fd);
+}
