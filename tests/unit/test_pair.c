@@ -193,7 +193,7 @@ static void room_for_the_console(void **state)
                                : pair_connect(pair, &alice, &console, NOW, &offer),
                          CLOSE_DONE);
     assert_int_equal(pair_connect(pair, &console, &alice, NOW, &offer), CLOSE_FULL);
-    pair_free(pair);
+    pair_done(pair);
 }
 
 static void half_is_the_conns_to_end(void **state)
