@@ -179,6 +179,24 @@ def configs():
             put(target, name, text)
 
 
+def handovers():
+    """Datagrams between two processes of one proxy; the first byte says how many descriptors came along."""
+    side = field(1, PARTY) + field(2, 1) + field(3, 5) + field(4, 10) + field(5, 20)
+
+    def session(*flows):
+        return field(1, ID) + field(2, 7) + field(3, 9) + b"".join(field(4, side + field(6, flow)) for flow in flows)
+    for name, fds, message in [
+        ("hello", 0, frame(1, field(1, 1) + field(2, b"fairlead 0.1.0"))), ("welcome", 0, frame(2, field(1, 1) + field(3, 2))),
+        ("refused", 0, frame(3, field(1, 2) + field(2, b"another version"))), ("socket", 1, frame(4, field(1, b"listen :1080"))),
+        ("socket-without", 0, frame(4, field(1, b"listen :1080"))), ("prepared", 0, frame(5, field(1, 3))), ("commit", 0, frame(10)),
+        ("session", 2, frame(6, session(b"", field(4, 100)))), ("session-piped", 4, frame(6, session(field(9, 4096), b""))),
+        ("session-held", 2, frame(6, session(field(8, 16000), b""))), ("session-both", 4, frame(6, session(field(8, 1) + field(9, 1), b""))),
+        ("session-ended", 2, frame(6, session(field(2, 1), b""))), ("session-one-side", 2, frame(6, session(b""))),
+        ("session-three-sides", 2, frame(6, session(b"", b"", b""))), ("held", 0, frame(7, b"\1" + b"x" * 50)), ("endless", 0, frame(1, ENDLESS)),
+    ]:
+        put("handover", name, bytes([fds]) + message)
+
+
 def proxies():
     """Steps of fuzz_proxy.c: operation | slot << 3, then its operands."""
     def step(op, slot, *operands):
@@ -261,6 +279,7 @@ if __name__ == "__main__":
     http_heads()
     messages()
     configs()
+    handovers()
     proxies()
     identities()
     syncthing()
