@@ -65,6 +65,7 @@ def test_kill_all_at_once(homes):
         program.kill()
     for program in victims(homes).values():
         program.restart()
+    homes.hq.ready()
     job.wait(timeout=90)
     assert trees.differences(source, target) == []
     assert trees.leftovers(target) == []
