@@ -233,7 +233,9 @@ class Console(Program):
         if self.netns:
             order = json.dumps([method, url, self.token, self.ca, body])
             done = subprocess.run([*self.prefix(), sys.executable, __file__], input=order, capture_output=True, text=True,
-                                  check=True, timeout=30)
+                                  check=False, timeout=60)
+            if done.returncode:  # the namespace is there, so it is the console that did not answer
+                raise ConnectionError(f"{method} {url}: {done.stderr.strip()[-300:]}")
             status, answer = json.loads(done.stdout)
         else:
             status, answer = _request(method, url, self.token, self.ca, body)
