@@ -102,17 +102,25 @@ static int bind_host(const char *host, uint16_t port, bool shared)
     return fd == -EADDRNOTAVAIL ? -FL_ENOTFOUND : fd;
 }
 
-static void bound_name(struct listener *listener)
+static uint16_t bound_name(int fd, char text[static LEG_ADDRESS_MAX])
 {
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof(address);
 
-    (void)getsockname(listener->fd, (struct sockaddr *)&address, &len);
-    (void)address_text((struct sockaddr *)&address, listener->address);
-    if (address.ss_family == AF_INET6)
-        listener->port = ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-    else
-        listener->port = ntohs(((struct sockaddr_in *)&address)->sin_port);
+    (void)getsockname(fd, (struct sockaddr *)&address, &len);
+    (void)address_text((struct sockaddr *)&address, text);
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)&address)->sin_port);
+}
+
+int listener_bind(const char *host, bool shared, uint16_t *port)
+{
+    char text[LEG_ADDRESS_MAX];
+    int fd = *host ? bind_host(host, *port, shared) : bind_any(*port, shared);
+
+    if (fd >= 0)
+        *port = bound_name(fd, text);
+    return fd;
 }
 
 /* ---- accepting ---- */
@@ -195,7 +203,7 @@ int listener_take(uv_loop_t *loop, int fd, listener_accept *accept, void *ctx,
     listener->accept = accept;
     listener->ctx = ctx;
     listener->fd = fd;
-    bound_name(listener);
+    listener->port = bound_name(fd, listener->address);
     ret = uv_poll_init(loop, &listener->poll, listener->fd);
     if (ret < 0)
         goto fail_poll;
@@ -217,7 +225,7 @@ fail_memory:
 int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
                  listener_accept *accept, void *ctx, struct listener **ret_listener)
 {
-    int fd = *host ? bind_host(host, port, shared) : bind_any(port, shared);
+    int fd = listener_bind(host, shared, &port);
 
     return fd < 0 ? fd : listener_take(loop, fd, accept, ctx, ret_listener);
 }

@@ -20,6 +20,10 @@ typedef void listener_accept(void *ctx, int fd, const char *peer);
 int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
                  listener_accept *accept, void *ctx, struct listener **ret_listener);
 
+/* listener_bind - the first half of it: a listening socket, or such a negative code. *port is set
+ * to the one bound. */
+int listener_bind(const char *host, bool shared, uint16_t *port);
+
 /* listener_take - the same on @fd, a listening socket that somebody else has bound: the listener's
  * from now on, closed on failure too. It is made non-blocking. */
 int listener_take(uv_loop_t *loop, int fd, listener_accept *accept, void *ctx,

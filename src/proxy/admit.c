@@ -88,48 +88,9 @@ static bool on_full(void *ctx)
     return worker_evict_stranger(admit->worker);
 }
 
-static int open_one(uv_loop_t *loop, const char *address, uint16_t port, bool shared,
-                    struct admit *admit, struct listener **ret_listener)
-{
-    char host[HOST_MAX];
-    uint16_t written;
-    int rc = config_split_address(address, host, sizeof(host), &written);
-    if (rc)
-        return rc;
-    return listener_new(loop, host, written ? written : port, shared, on_accept, admit,
-                        ret_listener);
-}
-
 void admit_init(struct admit *admit, struct worker *worker, uv_loop_t *loop)
 {
     *admit = (struct admit){.worker = worker, .loop = loop};
-}
-
-int admit_port(uv_loop_t *loop, const char *address, uint16_t *ret_port)
-{
-    struct listener *probe;
-    int rc = open_one(loop, address, 0, false, NULL, &probe);
-    if (rc)
-        return rc;
-    *ret_port = listener_port(probe);
-    listener_close(probe);
-    return 0;
-}
-
-/* What opening one more has led to. */
-static int opened(struct admit *admit, int rc)
-{
-    if (rc == 0)
-        listener_on_full(admit->listener[admit->count++], on_full);
-    return rc;
-}
-
-int admit_listen(struct admit *admit, const char *address, uint16_t port)
-{
-    if (admit->count >= ADMIT_LISTENERS)
-        return -FL_EFULL;
-    int rc = open_one(admit->loop, address, port, true, admit, &admit->listener[admit->count]);
-    return opened(admit, rc);
 }
 
 int admit_take(struct admit *admit, int fd)
@@ -139,17 +100,14 @@ int admit_take(struct admit *admit, int fd)
         return -FL_EFULL;
     }
     int rc = listener_take(admit->loop, fd, on_accept, admit, &admit->listener[admit->count]);
-    return opened(admit, rc);
+    if (rc == 0)
+        listener_on_full(admit->listener[admit->count++], on_full);
+    return rc;
 }
 
 const char *admit_address(const struct admit *admit, unsigned i)
 {
     return listener_address(admit->listener[i]);
-}
-
-int admit_fd(const struct admit *admit, unsigned i)
-{
-    return listener_fd(admit->listener[i]);
 }
 
 void admit_close(struct admit *admit)

@@ -26,19 +26,12 @@ struct admit {
 /* admit_init - a door that is still closed. */
 void admit_init(struct admit *admit, struct worker *worker, uv_loop_t *loop);
 
-/* admit_port - bind @address once, not shared, to see that it is free (workers share theirs by
- * SO_REUSEPORT, which would let a second proxy in as well) and to learn the port where it is 0.
- * Returns 0 or a negative code. */
-int admit_port(uv_loop_t *loop, const char *address, uint16_t *ret_port);
-
-/* admit_listen - listen on @address with @port. admit_take - on @fd, which somebody else has bound;
- * it is ours from now on, closed on failure too. Return 0 or a negative code. */
-int admit_listen(struct admit *admit, const char *address, uint16_t port);
+/* admit_take - accept on @fd, which is ours from now on, closed on failure too. Returns 0 or a
+ * negative code. */
 int admit_take(struct admit *admit, int fd);
 
-/* admit_address - of listener number @i, as bound. admit_fd - its socket. */
+/* admit_address - of listener number @i, as bound. */
 const char *admit_address(const struct admit *admit, unsigned i);
-int admit_fd(const struct admit *admit, unsigned i);
 
 /* admit_place - a place for the connection @fd that has just been accepted. Returns CLOSE_DONE and
  * the place, to be given back by door_leave(); or why there is none, and then close @fd. */

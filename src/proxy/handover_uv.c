@@ -289,7 +289,8 @@ static void on_collected(uv_async_t *async)
 
 static uint64_t leaving_time(struct proxy *proxy)
 {
-    uint64_t time = registry_count(proxy->registry) * CLOCK_SEC / LEGS_A_SECOND;
+    uint64_t legs = registry_count(proxy->registry) + atomic_load(&proxy->devices);
+    uint64_t time = legs * CLOCK_SEC / LEGS_A_SECOND;
     return time > LEAVING_MAX ? LEAVING_MAX : time;
 }
 

@@ -157,23 +157,33 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
-int http_plain_open(uv_loop_t *loop, const char *address, http_plain_handler *handler, void *ctx,
-                    struct http_plain **ret_plain)
+/* Nobody is let in from elsewhere by leaving out a word. */
+static int listen_at(struct http_plain *plain, uv_loop_t *loop, const char *address)
 {
-    struct http_plain *plain = calloc(1, sizeof(*plain));
     char host[HOST_MAX];
     uint16_t port;
+    int rc = config_split_address(address, host, sizeof(host), &port);
+    return rc ? rc
+              : listener_new(loop, *host ? host : "127.0.0.1", port, false, on_accept, plain,
+                             &plain->listener);
+}
 
-    if (!plain)
+int http_plain_open(uv_loop_t *loop, const char *address, int fd, http_plain_handler *handler,
+                    void *ctx, struct http_plain **ret_plain)
+{
+    struct http_plain *plain = calloc(1, sizeof(*plain));
+
+    if (!plain) {
+        if (fd >= 0)
+            (void)close(fd);
         return -ENOMEM;
+    }
     plain->handler = handler;
     plain->ctx = ctx;
     for (unsigned i = 0; i < HTTP_PLAIN_MOST; i++)
         plain->call[i].plain = plain;
-    int rc = config_split_address(address, host, sizeof(host), &port);
-    if (rc == 0) /* nobody is let in from elsewhere by leaving out a word */
-        rc = listener_new(loop, *host ? host : "127.0.0.1", port, false, on_accept, plain,
-                          &plain->listener);
+    int rc = fd < 0 ? listen_at(plain, loop, address)
+                    : listener_take(loop, fd, on_accept, plain, &plain->listener);
     if (rc) {
         free(plain);
         return rc;
@@ -188,6 +198,11 @@ int http_plain_open(uv_loop_t *loop, const char *address, http_plain_handler *ha
 const char *http_plain_address(const struct http_plain *plain)
 {
     return listener_address(plain->listener);
+}
+
+int http_plain_fd(const struct http_plain *plain)
+{
+    return listener_fd(plain->listener);
 }
 
 static void free_plain(uv_handle_t *timer)

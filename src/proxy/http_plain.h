@@ -18,12 +18,16 @@ struct http_plain;
 typedef char *http_plain_handler(void *ctx, const struct http_head *head,
                                  struct http_answer *answer);
 
-/* http_plain_open - listen on @address (HOST:PORT). Returns 0, or listener_new()'s codes. */
-int http_plain_open(uv_loop_t *loop, const char *address, http_plain_handler *handler, void *ctx,
-                    struct http_plain **ret_plain);
+/* http_plain_open - listen on @fd, which is bound there and the listener's from now on, or if it is
+ * -1 on @address (HOST:PORT). Returns 0, or listener_new()'s codes. */
+int http_plain_open(uv_loop_t *loop, const char *address, int fd, http_plain_handler *handler,
+                    void *ctx, struct http_plain **ret_plain);
 
 /* http_plain_address - as bound. */
 const char *http_plain_address(const struct http_plain *plain);
+
+/* http_plain_fd - the listening socket, which stays its own. */
+int http_plain_fd(const struct http_plain *plain);
 
 /* http_plain_close - at once; freed in the loop's next turns. NULL is fine. */
 void http_plain_close(struct http_plain *plain);

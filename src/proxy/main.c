@@ -286,9 +286,15 @@ static int listen_failed(const char *address, int rc)
 static int open_syncthing(struct server *server)
 {
     const char *failed = "";
-    int rc =
-        st_server_open(server->syncthing, &server->proxy, server->shell, server->count, &failed);
+    int rc = st_server_open(server->syncthing, &server->proxy, server->shell, server->count,
+                            &server->upgrade, &failed);
     return rc ? listen_failed(failed, rc) : 0;
+}
+
+static int take_door(void *ctx, unsigned i, int fd)
+{
+    struct server *server = ctx;
+    return admit_take(&server->shell[i].admit, fd);
 }
 
 static int make_workers(struct server *server, const struct proxy_config *config)
@@ -306,10 +312,11 @@ static int make_workers(struct server *server, const struct proxy_config *config
         admit_init(&shell->admit, &shell->worker, &shell->loop);
     }
     for (unsigned i = 0; i < config->listen.count; i++) {
-        int rc =
-            upgrade_open(&server->upgrade, server->shell, server->count, config->listen.item[i]);
+        const char *address = config->listen.item[i];
+        int rc = upgrade_open(&server->upgrade, SOCKETS_LISTEN, address, server->count, take_door,
+                              server);
         if (rc)
-            return listen_failed(config->listen.item[i], rc);
+            return listen_failed(address, rc);
     }
     return open_syncthing(server);
 }
@@ -370,14 +377,15 @@ static int start_loader(struct server *server, const struct proxy_config *config
 
 static int open_watch(struct server *server, const struct proxy_config *config)
 {
-    if (!config->metrics)
+    const char *address = config->metrics;
+    if (!address)
         return 0;
-    int rc = watch_open(&server->watch, &server->proxy, &server->loop, config->metrics);
+    int rc = watch_open(&server->watch, &server->proxy, &server->loop, address,
+                        upgrade_came(&server->upgrade, SOCKETS_METRICS, address));
     if (rc)
-        fprintf(stderr, PROGRAM ": cannot listen on %s: %s\n", config->metrics, error_text(rc));
-    else
-        log_info("metrics", LF_STR("address", watch_address(&server->watch)));
-    return rc;
+        return listen_failed(address, rc);
+    log_info("metrics", LF_STR("address", watch_address(&server->watch)));
+    return upgrade_give(&server->upgrade, SOCKETS_METRICS, address, watch_fd(&server->watch));
 }
 
 static void stop_workers(struct server *server)
@@ -419,8 +427,16 @@ static void up(struct server *server)
     background_ready();
 }
 
+/* The new process answers there now. */
+static void moved(void *ctx)
+{
+    struct server *server = ctx;
+    watch_close(&server->watch);
+}
+
 static int serve(struct server *server, const struct proxy_config *config)
 {
+    static const struct upgrade_ops ops = {moved, stop};
     struct proxy_settings settings;
     proxy_config_settings(config, &settings);
     uint32_t descriptors = raise_descriptors(&settings.limits);
@@ -442,7 +458,7 @@ static int serve(struct server *server, const struct proxy_config *config)
     if (rc == 0)
         rc = open_watch(server, config);
     if (rc == 0)
-        rc = upgrade_serve(&server->upgrade, &server->proxy, &server->loop, stop, server);
+        rc = upgrade_serve(&server->upgrade, &server->proxy, &server->loop, &ops, server);
     if (rc == 0)
         rc = start_loader(server, config);
     if (rc == 0) {

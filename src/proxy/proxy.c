@@ -18,6 +18,7 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
     *proxy = (struct proxy){.settings = *settings, .statm = -1};
     atomic_init(&proxy->settings_epoch, 0);
     atomic_init(&proxy->moved, false);
+    atomic_init(&proxy->devices, 0);
     atomic_init(&proxy->recalls, 0);
     atomic_init(&proxy->leaving, 0);
     if (gnutls_rnd(GNUTLS_RND_NONCE, proxy->boot, sizeof(proxy->boot)) < 0)

@@ -11,7 +11,10 @@
 
 #define SOCKETS_NAME     160 /* with NUL */
 #define SOCKETS_MAX      4096
-#define SOCKETS_LISTEN   "listen"   /* kind: for endpoints */
+#define SOCKETS_LISTEN   "listen" /* kind: for endpoints */
+#define SOCKETS_METRICS  "metrics"
+#define SOCKETS_DEVICES  "syncthing" /* for Syncthing devices */
+#define SOCKETS_STATUS   "syncthing.status"
 #define SOCKETS_HANDOVER "handover" /* the unix socket on which the next process asks */
 
 struct socket_item {

@@ -10,9 +10,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "leg/leg_tcp.h"
+#include "leg/listener.h"
 #include "proxy/handover_link.h"
 #include "proxy/notify.h"
 
+#define HOST_MAX  256
 #define LOOK_MS   250
 #define LEAST_SEC 1 /* to stay after a hand-over: some are in the middle of their handshake */
 
@@ -57,60 +59,80 @@ int upgrade_begin(struct upgrade *upgrade, const struct proxy_config *config, bo
     return rc ? rc : open_handover(upgrade, message, cap);
 }
 
-static int note(struct upgrade *upgrade, const struct worker_uv *shell, const char *name)
+/* @port: 0 in, unless the address has one. */
+static int bind_at(const char *address, bool shared, uint16_t *port)
 {
-    return sockets_add(&upgrade->given, name, admit_fd(&shell->admit, shell->admit.count - 1));
+    char host[HOST_MAX];
+    uint16_t written;
+    int rc = config_split_address(address, host, sizeof(host), &written);
+    if (rc)
+        return rc;
+    *port = written ? written : *port;
+    return listener_bind(host, shared, port);
 }
 
-/* Nothing came for @address: new sockets, one for each worker. */
-static int open_new(struct upgrade *upgrade, struct worker_uv *shells, unsigned count,
-                    const char *address, const char *name)
+/* Worker @i listens on @fd, which the next process gets. */
+static int use(struct upgrade *upgrade, const char *name, unsigned i, int fd, upgrade_taker *take,
+               void *ctx)
+{
+    int rc = take(ctx, i, fd);
+    return rc ? rc : sockets_add(&upgrade->given, name, fd);
+}
+
+/* Nothing came: new sockets, one for each worker. Workers share an address by SO_REUSEPORT, which
+ * would let a second proxy in as well; so it is bound once alone, to see that it is free, and to
+ * learn the port where that is 0. */
+static int open_new(struct upgrade *upgrade, const char *address, const char *name, unsigned count,
+                    upgrade_taker *take, void *ctx)
 {
     uint16_t port = 0;
-    int rc = admit_port(&shells[0].loop, address, &port);
+    int fd = bind_at(address, false, &port), rc = 0;
+    if (fd < 0)
+        return fd;
+    (void)close(fd);
     for (unsigned i = 0; rc == 0 && i < count; i++) {
-        rc = admit_listen(&shells[i].admit, address, port);
-        if (rc == 0)
-            rc = note(upgrade, &shells[i], name);
+        fd = bind_at(address, true, &port);
+        rc = fd < 0 ? fd : use(upgrade, name, i, fd, take, ctx);
     }
     return rc;
 }
 
-/* Every socket that came is polled by somebody, or what waits in its queue would wait forever. */
-static int open_came(struct upgrade *upgrade, struct worker_uv *shells, unsigned count,
-                     const char *name)
+/* Every socket that came is polled by somebody, or what waits in its queue would wait forever. Were
+ * they fewer than workers, the others poll the same ones: more could only be bound with the right
+ * to do so, which a proxy behind systemd's sockets has not. */
+static int open_came(struct upgrade *upgrade, const char *name, unsigned count, upgrade_taker *take,
+                     void *ctx)
 {
+    unsigned first = upgrade->given.count, have = 0;
     int rc = 0, fd;
-    for (unsigned i = 0; rc == 0 && (fd = sockets_take(&upgrade->came, name)) >= 0; i++) {
-        rc = admit_take(&shells[i % count].admit, fd);
-        if (rc == 0)
-            rc = note(upgrade, &shells[i % count], name);
-    }
-    return rc;
-}
-
-/* Fewer came than there are workers: the others poll the same ones. More could only be bound with
- * the right to do so, which a proxy behind systemd's sockets has not. */
-static int share(struct worker_uv *shells, unsigned have, unsigned count)
-{
-    int rc = 0;
+    while (rc == 0 && (fd = sockets_take(&upgrade->came, name)) >= 0)
+        rc = use(upgrade, name, have++ % count, fd, take, ctx);
     for (unsigned i = have; rc == 0 && i < count; i++) {
-        const struct admit *from = &shells[i % have].admit;
-        int fd = fcntl(admit_fd(from, from->count - 1), F_DUPFD_CLOEXEC, 0);
-        rc = fd < 0 ? -errno : admit_take(&shells[i].admit, fd);
+        fd = fcntl(upgrade->given.items[first + i % have].fd, F_DUPFD_CLOEXEC, 0);
+        rc = fd < 0 ? -errno : take(ctx, i, fd);
     }
     return rc;
 }
 
-int upgrade_open(struct upgrade *upgrade, struct worker_uv *shells, unsigned count,
-                 const char *address)
+int upgrade_open(struct upgrade *upgrade, const char *kind, const char *address, unsigned count,
+                 upgrade_taker *take, void *ctx)
 {
     char name[SOCKETS_NAME];
-    unsigned have = sockets_count(&upgrade->came, sockets_name(SOCKETS_LISTEN, address, name));
-    if (have == 0)
-        return open_new(upgrade, shells, count, address, name);
-    int rc = open_came(upgrade, shells, count, name);
-    return rc ? rc : share(shells, have, count);
+    if (sockets_count(&upgrade->came, sockets_name(kind, address, name)) == 0)
+        return open_new(upgrade, address, name, count, take, ctx);
+    return open_came(upgrade, name, count, take, ctx);
+}
+
+int upgrade_came(struct upgrade *upgrade, const char *kind, const char *address)
+{
+    char name[SOCKETS_NAME];
+    return sockets_take(&upgrade->came, sockets_name(kind, address, name));
+}
+
+int upgrade_give(struct upgrade *upgrade, const char *kind, const char *address, int fd)
+{
+    char name[SOCKETS_NAME];
+    return sockets_add(&upgrade->given, sockets_name(kind, address, name), fd);
 }
 
 /* ---- taking over ---- */
@@ -169,12 +191,13 @@ static void on_leave(uv_timer_t *timer)
     size_t sessions = pair_live(proxy->pair);
     bool late = since >= (uint64_t)upgrade->config->handover_seconds;
 
-    if (since < LEAST_SEC || (!late && (sessions > 0 || registry_count(proxy->registry) > 0)))
+    if (since < LEAST_SEC || (!late && (sessions > 0 || registry_count(proxy->registry) > 0 ||
+                                        atomic_load(&proxy->devices) > 0)))
         return;
     log_info("leaving to the new process", LF_U64("cut_sessions", sessions),
              LF_U64("seconds", since));
     (void)uv_timer_stop(timer);
-    upgrade->over(upgrade->ctx);
+    upgrade->ops->over(upgrade->ctx);
 }
 
 static void on_moved(void *ctx, pid_t pid, unsigned sessions)
@@ -185,16 +208,17 @@ static void on_moved(void *ctx, pid_t pid, unsigned sessions)
     (void)snprintf(text, sizeof(text), "MAINPID=%ld", (long)pid);
     notify_send(text); /* systemd takes this from the main process alone, which we still are */
     upgrade->moved_at = clock_now();
+    upgrade->ops->moved(upgrade->ctx);
     (void)uv_timer_start(&upgrade->leave, on_leave, LOOK_MS, LOOK_MS);
 }
 
-int upgrade_serve(struct upgrade *upgrade, struct proxy *proxy, uv_loop_t *loop, upgrade_over *over,
-                  void *ctx)
+int upgrade_serve(struct upgrade *upgrade, struct proxy *proxy, uv_loop_t *loop,
+                  const struct upgrade_ops *ops, void *ctx)
 {
     if (upgrade->fd < 0)
         return 0;
     upgrade->proxy = proxy;
-    upgrade->over = over;
+    upgrade->ops = ops;
     upgrade->ctx = ctx;
     (void)uv_timer_init(loop, &upgrade->leave);
     upgrade->leave.data = upgrade;

@@ -140,13 +140,14 @@ static void on_rate(uv_timer_t *timer)
     watch->at = now;
 }
 
-int watch_open(struct watch *watch, struct proxy *proxy, uv_loop_t *loop, const char *address)
+int watch_open(struct watch *watch, struct proxy *proxy, uv_loop_t *loop, const char *address,
+               int fd)
 {
     struct rlimit files = {0};
     int rc;
 
     *watch = (struct watch){.proxy = proxy, .at = clock_now(), .descriptors = -1};
-    rc = http_plain_open(loop, address, on_get, watch, &watch->plain);
+    rc = http_plain_open(loop, address, fd, on_get, watch, &watch->plain);
     if (rc)
         return rc;
     watch->descriptors = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -160,6 +161,11 @@ int watch_open(struct watch *watch, struct proxy *proxy, uv_loop_t *loop, const 
 const char *watch_address(const struct watch *watch)
 {
     return http_plain_address(watch->plain);
+}
+
+int watch_fd(const struct watch *watch)
+{
+    return http_plain_fd(watch->plain);
 }
 
 void watch_close(struct watch *watch)

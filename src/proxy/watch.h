@@ -19,9 +19,16 @@ struct watch {
     uint64_t rate;    /* bytes a second */
 };
 
-/* watch_open - before the sandbox. Returns 0, or a negative code when @address cannot be bound. */
-int watch_open(struct watch *watch, struct proxy *proxy, uv_loop_t *loop, const char *address);
+/* watch_open - before the sandbox; @fd as http_plain_open() has it. Returns 0, or a negative code
+ * when @address cannot be bound. */
+int watch_open(struct watch *watch, struct proxy *proxy, uv_loop_t *loop, const char *address,
+               int fd);
+
+/* watch_close - once is enough. */
 void watch_close(struct watch *watch);
+
+/* watch_fd - the listening socket, which stays its own. */
+int watch_fd(const struct watch *watch);
 
 /* watch_address - as bound. */
 const char *watch_address(const struct watch *watch);

@@ -171,7 +171,7 @@ static void bench_close(struct bench *bench)
     rig_run(&bench->rig, CLOCK_SEC);
     assert_int_equal(st_registry_count(bench->relay.registry), 0);
     assert_int_equal(st_pair_live(bench->relay.pair), 0);
-    assert_int_equal(atomic_load(&bench->relay.secured), 0);
+    assert_int_equal(atomic_load(&bench->rig.proxy.devices), 0);
     for (unsigned i = 0; i < RIG_WORKERS; i++) {
         assert_null(bench->part[i].strangers);
         assert_null(bench->part[i].known);

@@ -106,14 +106,16 @@ static void answer_challenger(struct st_conn *conn, bool alive)
 }
 
 /* Not to be called any more. Its sessions end as well: a device that has lost its connection will
- * come again, and the sooner its peers know, the sooner they call (strelaysrv does the same). */
-static void unregister(struct st_conn *conn)
+ * come again, and the sooner its peers know, the sooner they call (strelaysrv does the same). But
+ * for one that we have sent to a new process: it is well. */
+static void unregister(struct st_conn *conn, enum close_reason reason)
 {
     if (conn->state != ST_JOINED)
         return;
     st_registry_remove(conn->part->relay->registry, &conn->device, conn->ref);
     answer_challenger(conn, false);
-    st_relay_kill(conn->part->relay, &conn->device);
+    if (reason != CLOSE_MOVED)
+        st_relay_kill(conn->part->relay, &conn->device);
 }
 
 static void message_drop(struct st_conn *conn)
@@ -140,7 +142,7 @@ static void retire(struct st_conn *conn, enum st_conn_state state)
     release_refs(conn);
     door_leave(part->worker->proxy->door, &conn->place);
     if (conn->secured)
-        atomic_fetch_sub(&part->relay->secured, 1);
+        atomic_fetch_sub(&part->worker->proxy->devices, 1);
     conn->closed = part->closed;
     part->closed = conn;
     move(conn, state);
@@ -155,7 +157,7 @@ void st_conn_close(struct st_conn *conn, enum close_reason reason)
     else
         log_end(conn, reason);
     counters_end(&worker_of(conn)->counters, reason);
-    unregister(conn);
+    unregister(conn, reason);
     if (conn->session) {
         atomic_fetch_sub_explicit(&conn->session->home->worker->load, 1, memory_order_relaxed);
         st_pair_leave(conn->part->relay->pair, conn->session, conn->side);
@@ -237,7 +239,7 @@ static bool send_invitation(struct st_conn *conn, const struct st_invitation *pl
 static void hang_up(struct st_conn *conn, enum close_reason reason)
 {
     log_end(conn, reason);
-    unregister(conn);
+    unregister(conn, reason);
     conn->reason = reason;
     conn->got = 0;
     st_link_finish(conn->link);
@@ -625,7 +627,7 @@ static void drain(struct st_conn *conn)
 
 static void secured(struct st_conn *conn)
 {
-    atomic_fetch_add(&conn->part->relay->secured, 1);
+    atomic_fetch_add(&worker_of(conn)->proxy->devices, 1);
     conn->secured = true;
     if (st_link_device(conn->link, &conn->device)) {
         st_conn_close(conn, CLOSE_CERTIFICATE);
@@ -673,10 +675,31 @@ static void keep_alive(struct st_conn *conn, uint64_t now)
     }
 }
 
+/* A new process has taken over. Registered devices go at a moment of their own each, so that their
+ * handshakes there do not all come at once; others have nothing here that could still be of use,
+ * and dial again. Returns whether it has gone. */
+static bool moves(struct st_conn *conn, uint64_t now)
+{
+    struct worker *worker = worker_of(conn);
+    uint64_t within = atomic_load(&worker->proxy->leaving);
+
+    if (!atomic_load(&worker->proxy->moved) || st_conn_is_over(conn) || conn->state == ST_HANGUP)
+        return false;
+    if (conn->moves_at == 0)
+        conn->moves_at =
+            now + (conn->state == ST_JOINED && within ? worker_random(worker) % within : 0);
+    if (now < conn->moves_at)
+        return false;
+    st_conn_close(conn, CLOSE_MOVED);
+    return true;
+}
+
 void st_conn_tick(struct st_conn *conn, uint64_t now)
 {
     uint64_t limit = conn_defs[conn->state].timeout_ms * CLOCK_MS;
 
+    if (moves(conn, now))
+        return;
     if (conn->state == ST_JOINED)
         keep_alive(conn, now);
     if (limit == 0 || clock_since(now, conn->since) < limit)

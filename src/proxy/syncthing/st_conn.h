@@ -62,6 +62,7 @@ struct st_conn {
     struct door_place place;     /* held until it is known */
     uint64_t heard;              /* JOINED: when the last message came */
     uint64_t next_ping;          /* JOINED */
+    uint64_t moves_at;           /* JOINED, when a new process has taken over: when it goes there */
     struct st_device device;     /* from ASK on */
     bool secured;                /* counted in the relay's number of such */
     uint8_t got;                 /* bytes of @header */

@@ -152,25 +152,37 @@ void st_page_tick(struct st_page *page, uint64_t now)
     }
 }
 
-int st_page_new(uv_loop_t *loop, const char *address, const char *path, st_page_make *make,
-                void *ctx, struct st_page **ret_page)
+static int listen_at(struct st_page *page, const char *address)
 {
     char host[HOST_MAX];
     uint16_t port;
     int rc = config_split_address(address, host, sizeof(host), &port);
-    if (rc)
-        return rc;
+    return rc ? rc : listener_new(page->loop, host, port, false, on_accept, page, &page->listener);
+}
+
+int st_page_new(uv_loop_t *loop, const char *address, int fd, const char *path, st_page_make *make,
+                void *ctx, struct st_page **ret_page)
+{
     struct st_page *page = calloc(1, sizeof(*page));
-    if (!page)
+    if (!page) {
+        if (fd >= 0)
+            (void)close(fd);
         return -ENOMEM;
+    }
     *page = (struct st_page){.loop = loop, .path = path, .make = make, .ctx = ctx};
-    rc = listener_new(loop, host, port, false, on_accept, page, &page->listener);
+    int rc = fd < 0 ? listen_at(page, address)
+                    : listener_take(loop, fd, on_accept, page, &page->listener);
     if (rc) {
         free(page);
         return rc;
     }
     *ret_page = page;
     return 0;
+}
+
+int st_page_fd(const struct st_page *page)
+{
+    return listener_fd(page->listener);
 }
 
 const char *st_page_address(const struct st_page *page)

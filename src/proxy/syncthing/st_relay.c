@@ -363,7 +363,6 @@ int st_relay_init(struct st_relay *relay, struct proxy *proxy,
     int rc = make_tables(relay, options);
     if (rc)
         return rc;
-    atomic_init(&relay->secured, 0);
     pthread_rwlock_init(&relay->allow_lock, NULL);
     return 0;
 }

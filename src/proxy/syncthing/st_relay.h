@@ -42,7 +42,6 @@ struct st_relay {
     uint16_t port;
     pthread_rwlock_t allow_lock;
     struct st_allow allow; /* under the lock */
-    atomic_uint secured;   /* connections in TLS */
     struct st_worker *part[PROXY_WORKERS_MAX];
     unsigned count; /* of parts */
 };

@@ -15,9 +15,8 @@
 #include "proxy/syncthing/st_page.h"
 #include "proxy/syncthing/st_status.h"
 
-#define LISTEN_MAX 16
-#define HOST_MAX   256
-#define URI_MAX    512
+#define HOST_MAX 256
+#define URI_MAX  512
 
 struct gate;
 
@@ -34,7 +33,7 @@ struct gate {
     struct st_server *server;
     struct st_worker part;
     uv_loop_t *loop;
-    struct port port[LISTEN_MAX];
+    struct port port[ADMIT_LISTENERS];
     unsigned count; /* open */
 };
 
@@ -174,18 +173,23 @@ static void on_accept(void *ctx, int fd, const char *peer)
         log_warn("connection not taken", LF_STR("peer", peer), LF_ERR(rc));
 }
 
-static void gate_close(struct gate *gate)
+/* The page belongs to the first gate. */
+static void close_doors(struct gate *gate)
 {
     for (unsigned i = 0; i < gate->count; i++)
         listener_close(gate->port[i].listener);
     gate->count = 0;
+    if (gate == gate->server->gate)
+        st_page_close(take_ptr(gate->server->page));
 }
 
-/* The page belongs to the first gate. */
+/* A new process has the same sockets. Who waits in their queues is served by it. */
 static void on_tick(struct worker_guest *guest, uint64_t now)
 {
     struct gate *gate = container_of(guest, struct gate, guest);
     struct st_server *server = gate->server;
+    if (gate->count > 0 && atomic_load(&gate->part.worker->proxy->moved))
+        close_doors(gate);
     if (gate != server->gate || !server->page)
         return;
     st_rates_sample(&server->rates, st_relay_bytes(&server->relay), now);
@@ -203,10 +207,7 @@ static bool on_evict(struct worker_guest *guest)
 
 static void on_stop(struct worker_guest *guest)
 {
-    struct gate *gate = container_of(guest, struct gate, guest);
-    gate_close(gate);
-    if (gate == gate->server->gate)
-        st_page_close(take_ptr(gate->server->page));
+    close_doors(container_of(guest, struct gate, guest));
 }
 
 /* --- the status page ----------------------------------------------------------------------- */
@@ -220,7 +221,7 @@ static char *make_status(void *ctx)
         .uptime = clock_since(worker_now(worker), worker->proxy->started) / CLOCK_SEC,
         .pending = st_pair_pending(server->relay.pair),
         .sessions = st_pair_live(server->relay.pair),
-        .connections = atomic_load(&server->relay.secured),
+        .connections = atomic_load(&worker->proxy->devices),
         .bytes = st_relay_bytes(&server->relay),
         .workers = server->count,
         .session_rate = worker->settings.rates.session,
@@ -229,50 +230,35 @@ static char *make_status(void *ctx)
     return st_status_json(&numbers, &server->rates);
 }
 
-static int open_status(struct st_server *server, const char **ret_failed)
+static int open_status(struct st_server *server, struct upgrade *upgrade, const char **ret_failed)
 {
     const char *address = server->config->syncthing.status;
     if (!address)
         return 0;
     *ret_failed = address;
     server->started = clock_wall();
-    return st_page_new(server->gate[0].loop, address, "/status", make_status, server,
-                       &server->page);
+    int rc =
+        st_page_new(server->gate[0].loop, address, upgrade_came(upgrade, SOCKETS_STATUS, address),
+                    "/status", make_status, server, &server->page);
+    return rc ? rc : upgrade_give(upgrade, SOCKETS_STATUS, address, st_page_fd(server->page));
 }
 
 /* --- listening ----------------------------------------------------------------------------- */
 
-static int listen_at(uv_loop_t *loop, const char *address, uint16_t number, bool shared,
-                     struct port *port)
+static int take_door(void *ctx, unsigned i, int fd)
 {
-    char host[HOST_MAX];
-    uint16_t written;
-    int rc = config_split_address(address, host, sizeof(host), &written);
-    return rc ? rc
-              : listener_new(loop, host, written ? written : number, shared, on_accept, port,
-                             &port->listener);
-}
-
-/* Bound once, not shared, to see that it is free, and to learn the port where it is 0; see
- * admit_ports(). */
-static int probe(uv_loop_t *loop, const char *address, uint16_t *ret_number)
-{
-    struct port port = {0};
-    int rc = listen_at(loop, address, 0, false, &port);
-    if (rc)
-        return rc;
-    *ret_number = listener_port(port.listener);
-    listener_close(port.listener);
-    return 0;
-}
-
-static int gate_open(struct gate *gate, const char *address, uint16_t number)
-{
+    struct st_server *server = ctx;
+    struct gate *gate = &server->gate[i];
     struct port *port = &gate->port[gate->count];
-    port->gate = gate;
-    int rc = listen_at(gate->loop, address, number, true, port);
+
+    if (gate->count >= ADMIT_LISTENERS) {
+        (void)close(fd);
+        return -FL_EFULL;
+    }
+    int rc = listener_take(gate->loop, fd, on_accept, port, &port->listener);
     if (rc)
         return rc;
+    port->gate = gate;
     port->number = listener_port(port->listener);
     gate->count++;
     return 0;
@@ -292,7 +278,7 @@ static void make_gates(struct st_server *server, struct worker_uv *shells)
 }
 
 int st_server_open(struct st_server *server, struct proxy *proxy, struct worker_uv *shells,
-                   unsigned count, const char **ret_failed)
+                   unsigned count, struct upgrade *upgrade, const char **ret_failed)
 {
     if (!server)
         return 0;
@@ -306,14 +292,11 @@ int st_server_open(struct st_server *server, struct proxy *proxy, struct worker_
         return -ENOMEM;
     server->count = count;
     make_gates(server, shells);
-    for (unsigned i = 0; rc == 0 && i < listen->count && i < LISTEN_MAX; i++) {
-        uint16_t number = 0;
+    for (size_t i = 0; rc == 0 && i < listen->count; i++) {
         *ret_failed = listen->item[i];
-        rc = probe(&shells[0].loop, listen->item[i], &number);
-        for (unsigned k = 0; rc == 0 && k < count; k++)
-            rc = gate_open(&server->gate[k], listen->item[i], number);
+        rc = upgrade_open(upgrade, SOCKETS_DEVICES, listen->item[i], count, take_door, server);
     }
-    return rc ? rc : open_status(server, ret_failed);
+    return rc ? rc : open_status(server, upgrade, ret_failed);
 }
 
 void st_server_announce(const struct st_server *server)
@@ -324,8 +307,12 @@ void st_server_announce(const struct st_server *server)
     const struct gate *gate = &server->gate[0];
     const char *announce = server->config->syncthing.announce;
     (void)st_device_text(&server->tls.device, id);
+    const char *last = ""; /* a worker may have several sockets of one address */
     for (unsigned i = 0; i < gate->count; i++) {
         const char *bound = listener_address(gate->port[i].listener);
+        if (strcmp(bound, last) == 0)
+            continue;
+        last = bound;
         (void)snprintf(uri, sizeof(uri), "relay://%s/?id=%s", announce ? announce : bound, id);
         log_info("serving Syncthing devices", LF_STR("address", bound), LF_STR("uri", uri),
                  LF_STR("allowed", server->options.allow_any ? "any" : "by id"),

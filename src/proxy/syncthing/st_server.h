@@ -5,6 +5,7 @@
 
 #include "proxy/proxy_config.h"
 #include "proxy/syncthing/st_relay.h"
+#include "proxy/upgrade.h"
 #include "proxy/worker_uv.h"
 
 struct st_server;
@@ -14,11 +15,11 @@ struct st_server;
 int st_server_new(const struct proxy_config *config, const char *path,
                   struct st_server **ret_server, char *message, size_t cap);
 
-/* st_server_open - listen, on each of the @count workers, which do not run yet. Returns 0, or a
- * negative code and in *ret_failed the address; st_server_free() in any case. NULL: nothing to do.
- */
+/* st_server_open - listen, on each of the @count workers, which do not run yet; on sockets that
+ * @upgrade has, else on new ones. Returns 0, or a negative code and in *ret_failed the address;
+ * st_server_free() in any case. NULL: nothing to do. */
 int st_server_open(struct st_server *server, struct proxy *proxy, struct worker_uv *shells,
-                   unsigned count, const char **ret_failed);
+                   unsigned count, struct upgrade *upgrade, const char **ret_failed);
 
 /* st_server_announce - log where devices find the relay: its URI. NULL is fine. */
 void st_server_announce(const struct st_server *server);

@@ -1,15 +1,18 @@
 """A new process takes the place of a running one: what it gets, what stays, and what happens when one of them fails."""
 
 import os
+import json
 import re
 import signal
 import socket
 import struct
 import subprocess
 import time
+import urllib.request
 
 import fairlead
 import pytest
+import relay_v1 as v1
 from party import Rig
 
 pytestmark = [pytest.mark.tsan, pytest.mark.asan]
@@ -161,6 +164,53 @@ def test_what_stays_has_an_end(world):
         assert rig.party(f"recv {a} 8000").startswith("ABORT shutdown")
         rig.ends_well(old)
         old.wait_log('"cut_sessions":1')
+    finally:
+        rig.close()
+
+
+def status_of(port, path="/status"):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+        return json.load(answer)
+
+
+def listens(process, port):
+    """Does @process?"""
+    found = subprocess.run(["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=True).stdout
+    return f"pid={process.pid}," in found
+
+
+def test_listeners_of_metrics_and_devices(world):
+    """They go too, again and again: the same ports, answered by the new process, which registers the devices; a device's session stays and ends by itself."""
+    rig = Upgraded(world, workers=2, metrics="127.0.0.1:0",
+                   syncthing={"listen": "127.0.0.1:0", "status": "127.0.0.1:0", "allow": ["any"]}).start()
+    ann, ben = (v1.Device(world.folder, name) for name in ("ann", "ben"))
+    try:
+        ports = [int(rig.proxy.wait_log(pattern).group(1)) for pattern in (
+            r'"metrics".*"address":"127\.0\.0\.1:(\d+)"', r'"status of the Syncthing relay".*"address":"127\.0\.0\.1:(\d+)"',
+            r'"serving Syncthing devices".*"address":"127\.0\.0\.1:(\d+)"')]
+        watch, status, devices = ports
+        waiting = v1.joined(devices, ben)
+        a, b = v1.session(devices, ann, waiting, ben)
+        for workers in (3, 1, 2):
+            assert len(re.findall("serving Syncthing devices", rig.proxy.log())) == 1
+            old = rig.upgrade(workers=workers)
+            assert waiting.ended()  # told by the end of its connection, and dials again
+            waiting = v1.joined(devices, ben)
+            assert old.running()  # the session is there
+            a.send(b"still here")
+            assert b.exact(10) == b"still here"
+            fairlead.until("the old one to listen nowhere", lambda: not any(listens(old, port) for port in ports))
+            assert all(listens(rig.proxy, port) for port in ports)
+            assert status_of(status)["numActiveSessions"] == status_of(watch)["sessions"] == 0
+            c, d = v1.session(devices, ann, waiting, ben)
+            a.close()
+            assert b.ended()
+            b.close()
+            rig.ends_well(old)
+            c.send(b"the new one's")
+            assert d.exact(13) == b"the new one's"
+            a, b = c, d
+        assert status_of(watch)["sessions"] == 1
     finally:
         rig.close()
 
