@@ -109,6 +109,19 @@ static void every_act_is_refused(void **state)
     }
 }
 
+/* The process that reads files: the same, but for reading. */
+static void the_reader_reads_and_no_more(void **state)
+{
+    skip_without_sandbox();
+    for (size_t i = 0; i < prove_count; i++) {
+        const struct prove_act *act = &prove_acts[i];
+        int want = act->reads ? PROVE_DONE : IN(act->name, soft) ? EPERM : PROVE_KILLED;
+        int result = prove_try(act, PROVE_ALL | PROVE_READER);
+        if (result != want)
+            fail_msg("%s: %d instead of %d", act->name, result, want);
+    }
+}
+
 static void landlock_alone_refuses_paths_and_tcp(void **state)
 {
     unsigned seen = 0;
@@ -334,6 +347,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(acts_are_acts),
         cmocka_unit_test(every_act_is_refused),
+        cmocka_unit_test(the_reader_reads_and_no_more),
         cmocka_unit_test(landlock_alone_refuses_paths_and_tcp),
         cmocka_unit_test(a_proxy_can_work),
         cmocka_unit_test(unlisted_calls_are_counted),

@@ -32,21 +32,34 @@ def threads(pid):
     return [dict(re.findall(r"^(\w+):\s*(.*)$", path.read_text(), re.M)) for path in pathlib.Path(f"/proc/{pid}/task").glob("*/status")]
 
 
+def table(text):
+    """Rows by act, and the sum below them."""
+    head, *rows, last = text.splitlines()
+    assert head.split() == ["act", "refused", "by", "result"], text  # and no line about what is missing
+    return {row[:38].strip(): row[38:].split() for row in rows}, last
+
+
 def test_prove():
     done = prove()
     if UNSUPPORTED in done.stderr:
         assert done.returncode == 1 and done.stdout == ""
         return
     assert done.returncode == 0, done.stdout
-    head, *rows, last = done.stdout.splitlines()
-    assert head.split() == ["act", "refused", "by", "result"], done.stdout  # and no line about what is missing
-    rows = {row[:38].strip(): row[38:].split() for row in rows}
+    proxy, loader = done.stdout.split("\n\n")
+    rows, last = table(proxy)
     assert last == f"{len(rows)} of {len(rows)} refused"
     for act in ("connect", "bind", "listen", "make a TCP socket", "open a file for writing", "unlink", "execve", "fork", "ptrace"):
         assert rows[act][-1] == "killed", act
     for act in ("connect", "bind", "open a file for writing", "open /etc/passwd for reading", "execve"):
         assert rows[act][:2] == ["seccomp,", "Landlock"], act
     assert rows["open /etc/passwd for reading"][-1] == "EPERM"
+    # and the process that reads the file again: that, and nothing else
+    title, text = loader.split("\n", 1)
+    assert "SIGHUP" in title
+    may = {"open /etc/passwd for reading", "list a folder"}
+    for act, result in table(text)[0].items():
+        assert result == ["nobody", "DONE"] if act in may else result[-1] in ("killed", "EPERM") and result[0] != "nobody", (act, result)
+    assert table(text)[1] == f"{len(rows) - len(may)} of {len(rows) - len(may)} refused; {len(may)} let through, since it reads"
 
 
 def test_prove_with_a_file(rig):
