@@ -28,6 +28,7 @@
 #include "identity/tls.h"
 #include "leg/leg_tcp.h"
 #include "tunnel/hail.h"
+#include "wire/close_reason.h"
 
 #define AT_ONCE  32 /* handshakes in progress: the relay's work is measured, not its queue */
 #define SECONDS  86400
@@ -92,7 +93,8 @@ static void set_up(const char *dir, const char *port)
         json, sizeof(json),
         "{\"listen\": [\"127.0.0.1:%s\"], \"identity\": \"proxy.pem\", \"ca\": \"ca.pem\",\n"
         " \"tls_certificate\": \"web.pem\", \"log\": {\"level\": \"warn\"},\n"
-        " \"limits\": {\"idle_seconds\": 0, \"sessions_per_agent\": 20000}}\n",
+        " \"limits\": {\"idle_seconds\": 0, \"sessions_per_agent\": 20000, \"legs_agent\": "
+        "20000}}\n",
         port);
     save(dir, "proxy.json", json, "");
 }
@@ -161,6 +163,16 @@ static void say(struct leg *leg, uint8_t type, const pb_msgdesc_t *fields, const
     check(frame_name(type), hail_message(leg, type, fields, src));
 }
 
+/* A frame that nobody asked for; when it is a STATUS, what it says. */
+static noreturn void die_of(const struct frame *frame)
+{
+    fl_Status status;
+
+    if (frame->type == FRAME_STATUS && message_decode(fl_Status_fields, frame, &status) == 0)
+        die(close_reason_text(status.code), 0);
+    die(frame_name(frame->type), 0);
+}
+
 /* ---- registered endpoints ---- */
 
 struct endpoint {
@@ -194,7 +206,7 @@ static void on_control_frame(struct endpoint *endpoint, const struct frame *fram
         break;
     default:
         if (!endpoint->on_frame)
-            die(frame_name(frame->type), 0);
+            die_of(frame);
         endpoint->on_frame(endpoint, frame);
     }
 }
@@ -285,7 +297,7 @@ static void on_data_frame(struct data_leg *data, const struct frame *frame)
         take_data(data);
         break;
     default:
-        die(frame_name(frame->type), 0);
+        die_of(frame);
     }
 }
 
@@ -336,7 +348,7 @@ static void on_session_frame(struct endpoint *endpoint, const struct frame *fram
         open_data(endpoint, invite.session, invite.key);
         break;
     default:
-        die(frame_name(frame->type), 0);
+        die_of(frame);
     }
 }
 
