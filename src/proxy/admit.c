@@ -1,5 +1,6 @@
 #include "proxy/admit.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,6 +33,27 @@ static bool is_among_last(const struct proxy *proxy, int fd, uint32_t kept)
     return proxy->descriptors > 0 && (uint32_t)fd + kept >= proxy->descriptors;
 }
 
+/* The same connection under the lowest number that is free. */
+static void renumber(int *fd)
+{
+    int lower = fcntl(*fd, F_DUPFD_CLOEXEC, 0);
+    if (lower < 0)
+        return;
+    (void)close(*fd);
+    *fd = lower;
+}
+
+/* Strangers who hold nearly all descriptors make room, as they do when they hold all places; else
+ * silence alone would keep everybody out. */
+static void make_room(struct worker *worker, int *fd, uint32_t kept)
+{
+    for (unsigned i = 0; i < TRIES && is_among_last(worker->proxy, *fd, kept); i++) {
+        if (!worker_evict_stranger(worker))
+            return;
+        renumber(fd);
+    }
+}
+
 static void peer_from(int fd, struct door_from *ret_from)
 {
     struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
@@ -40,20 +62,24 @@ static void peer_from(int fd, struct door_from *ret_from)
     door_from((struct sockaddr *)&address, ret_from);
 }
 
-enum close_reason admit_place(struct worker *worker, int fd, struct door_place *ret_place)
+enum close_reason admit_place(struct worker *worker, int *fd, struct door_place *ret_place)
 {
     struct proxy *proxy = worker->proxy;
     uint32_t kept = proxy_descriptors_kept(proxy);
     struct door_from from;
 
-    peer_from(fd, &from);
+    *ret_place = (struct door_place){.taken = false};
+    if (!pool_cushion())
+        return CLOSE_LOCAL;
+    peer_from(*fd, &from);
     enum door_answer answer = door_enter(proxy->door, &from, ret_place);
     for (unsigned i = 0; answer == DOOR_FULL && i < TRIES && worker_evict_stranger(worker); i++)
         answer = door_enter(proxy->door, &from, ret_place);
     if (answer != DOOR_IN)
         return answer == DOOR_CROWDED ? CLOSE_CROWDED : CLOSE_FULL;
-    ret_place->narrow = is_among_last(proxy, fd, kept);
-    if (ret_place->console || (!worker_is_late(worker) && !is_among_last(proxy, fd, kept / 2)))
+    make_room(worker, fd, kept);
+    ret_place->narrow = is_among_last(proxy, *fd, kept);
+    if (ret_place->console || (!worker_is_late(worker) && !is_among_last(proxy, *fd, kept / 2)))
         return CLOSE_DONE;
     door_leave(proxy->door, ret_place);
     return CLOSE_FULL;
@@ -66,7 +92,7 @@ static void on_accept(void *ctx, int fd, const char *peer)
     struct door_place place;
     struct leg *leg;
 
-    enum close_reason reason = admit_place(worker, fd, &place);
+    enum close_reason reason = admit_place(worker, &fd, &place);
     if (reason != CLOSE_DONE) {
         turn_away(worker, fd, reason);
         return;

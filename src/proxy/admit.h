@@ -33,9 +33,10 @@ int admit_take(struct admit *admit, int fd);
 /* admit_address - of listener number @i, as bound. */
 const char *admit_address(const struct admit *admit, unsigned i);
 
-/* admit_place - a place for the connection @fd that has just been accepted. Returns CLOSE_DONE and
- * the place, to be given back by door_leave(); or why there is none, and then close @fd. */
-enum close_reason admit_place(struct worker *worker, int fd, struct door_place *ret_place);
+/* admit_place - a place for the connection @fd that has just been accepted, for which strangers may
+ * have to go; then it may get a lower number. Returns CLOSE_DONE and the place, to be given back by
+ * door_leave(); or why there is none, and then close @fd. */
+enum close_reason admit_place(struct worker *worker, int *fd, struct door_place *ret_place);
 
 /* admit_close - take nobody any more. */
 void admit_close(struct admit *admit);

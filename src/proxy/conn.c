@@ -204,11 +204,11 @@ static void log_end(const struct conn *conn, enum close_reason reason, uint64_t 
 
 /* A stranger's end is orderly, as at any web server: close_notify and FIN once there is TLS, a FIN
  * before. But each such leg lives on for a while, uncounted, so in a flood the rest are reset; and
- * so is who has to make room. */
+ * so is who has to make room, or has met no memory. */
 static bool is_orderly(struct conn *conn, enum close_reason reason)
 {
-    return is_stranger(conn) && reason != CLOSE_FULL && reason != CLOSE_CROWDED &&
-           worker_may_linger(conn->worker);
+    bool no_room = reason == CLOSE_FULL || reason == CLOSE_CROWDED || reason == CLOSE_LOCAL;
+    return is_stranger(conn) && !no_room && worker_may_linger(conn->worker);
 }
 
 void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *abort)
@@ -494,7 +494,9 @@ void conn_serve(struct conn *conn, uint64_t now)
     if (!conn->served)
         conn->served = now ? now : 1;
     list_move(conn, &conn->worker->strangers[LIST_ANSWERED]);
-    if (conn->state == CONN_HANDSHAKE) {
+    if (conn->state == CONN_HANDSHAKE && !pool_cushion()) {
+        conn_close(conn, CLOSE_LOCAL);
+    } else if (conn->state == CONN_HANDSHAKE) {
         leg_proceed(conn->leg);
     } else if (conn->state == CONN_HELLO) {
         read_frames(conn);

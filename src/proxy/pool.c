@@ -1,10 +1,12 @@
 #include "proxy/pool.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "leg/leg.h"
 
-#define POOL_KEEP 64 /* buffers kept for the next burst, about 1 MiB a worker */
+#define POOL_KEEP    64        /* buffers kept for the next burst, about 1 MiB a worker */
+#define POOL_CUSHION (1 << 20) /* a session has two buffers, a handshake takes some 50 KB */
 
 struct pool_buffer {
     struct pool_buffer *next;
@@ -53,4 +55,16 @@ void pool_give(struct pool *pool, uint8_t *buffer)
     entry->next = pool->free;
     pool->free = entry;
     pool->kept++;
+}
+
+/* Asked of the kernel, whose limit it is: malloc may have as much, but in pieces. No page of it is
+ * touched, so it costs two system calls, far less than a handshake. */
+bool pool_cushion(void)
+{
+    void *block =
+        mmap(NULL, POOL_CUSHION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED)
+        return false;
+    (void)munmap(block, POOL_CUSHION);
+    return true;
 }

@@ -3,6 +3,7 @@
 #ifndef FL_PROXY_POOL_H
 #define FL_PROXY_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,5 +22,9 @@ void pool_done(struct pool *pool);
  */
 uint8_t *pool_take(struct pool *pool);
 void pool_give(struct pool *pool, uint8_t *buffer);
+
+/* pool_cushion - is there memory beyond what strangers may take? Asked before anything is done for
+ * one, so that the last of it is left to sessions and to those who have proved who they are. */
+bool pool_cushion(void);
 
 #endif

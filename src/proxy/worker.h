@@ -83,6 +83,7 @@ struct worker {
     uint64_t linger_until;          /* of worker_may_linger(): how far its allowance is used */
     uint64_t tick_due;              /* when worker_tick() should be called next; 0 before */
     uint64_t next_sweep;            /* of registry and keys; first worker only */
+    uint32_t crowd;                 /* most strangers since memory was given back; worker 0 */
     uint8_t in[LEG_BUFFER];         /* one control frame being read */
     uint8_t out[FRAME_MAX];         /* one control frame being made */
 };

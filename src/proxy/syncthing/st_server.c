@@ -157,7 +157,7 @@ static void on_accept(void *ctx, int fd, const char *peer)
     struct door_place place;
     struct st_link *link;
 
-    enum close_reason reason = admit_place(worker, fd, &place);
+    enum close_reason reason = admit_place(worker, &fd, &place);
     if (reason != CLOSE_DONE) {
         counters_add(&worker->counters, COUNTER_ACCEPTED, 1);
         counters_end(&worker->counters, reason);
