@@ -71,9 +71,12 @@ class Rig:
     def write(self, config=None):
         self.path.write_text(json.dumps(config or self.config))
 
+    def program(self):
+        return [fairlead.program("fairlead-proxy"), "--config", self.path]
+
     def start(self):
         self.write()
-        self.proxy = fairlead.Program(self.world, "proxy", [fairlead.program("fairlead-proxy"), "--config", self.path]).start()
+        self.proxy = fairlead.Program(self.world, "proxy", self.program()).start()
         self.port = int(self.proxy.wait_log(r'"listening".*"address":"127\.0\.0\.1:(\d+)"').group(1))
         return self
 
@@ -87,12 +90,16 @@ class Rig:
         leg = self.party.name()
         assert self.party(f"dial {leg} 127.0.0.1 {self.port}") == "ok"
         if who:
-            self.party(f"hello {leg} {who} {trick}".strip())
-            answer = self.party(f"recv {leg}")
-            if not trick or trick == "raw":
-                assert answer.startswith("HELLO_ACK"), answer
-                self.boot = answer.split(" boot ")[1]
+            self.prove(leg, who, trick)
         return leg
+
+    def prove(self, leg, who, trick=""):
+        """Say HELLO, and await its answer."""
+        self.party(f"hello {leg} {who} {trick}".strip())
+        answer = self.party(f"recv {leg}")
+        if not trick or trick == "raw":
+            assert answer.startswith("HELLO_ACK"), answer
+            self.boot = answer.split(" boot ")[1]
 
     def register(self, who):
         leg = self.dial(who)
