@@ -49,6 +49,7 @@ int cmd_job_stop(struct cli *cli);
 int cmd_job_remove(struct cli *cli);
 int cmd_job_wait(struct cli *cli);
 int cmd_event_list(struct cli *cli);
+int cmd_backup(struct cli *cli);
 int cmd_status(struct cli *cli);
 
 /* cli_fail - "fairlead: …" on stderr. Returns @status. Foreign text in it must be escaped. */

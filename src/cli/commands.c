@@ -145,6 +145,13 @@ const struct command commands[] = {
     {"event list", NULL, event_options, cmd_event_list, "Print what happened",
      "Example:\n"
      "  fairlead event list --follow\n"},
+    {"backup", "FILE", NULL, cmd_backup, "Save all that the console knows in one file",
+     "It is made while the console works, and replaces FILE once it is whole. It holds the "
+     "authority's\n"
+     "keys (encrypted if the console has a passphrase): who has it can be the console.\n\n"
+     "Example:\n"
+     "  fairlead backup /srv/backup/console.backup\n"
+     "  fairlead-console --state /var/lib/fairlead-console --restore console.backup\n"},
     {"user list", NULL, NULL, NULL, "", NULL},
     {"user add", NULL, NULL, NULL, "", NULL},
     {"status", NULL, NULL, cmd_status, "Show the console and how much is connected", NULL},

@@ -16,6 +16,7 @@
 #define ANSWER_MAX     (64u * 1024 * 1024) /* of one answer */
 #define CONNECT_MS     10000L
 #define CALL_MS        60000L
+#define SAVE_STALL_S   600L /* a large store takes its time before the first byte */
 #define ERROR_LINE_MAX 1024
 
 struct http {
@@ -27,6 +28,8 @@ struct http {
     char error[ERROR_LINE_MAX];   /* ours */
     char *answer;                 /* of the running call */
     size_t len;                   /* of @answer */
+    FILE *file;                   /* where the answer goes instead, if it is no error; or NULL */
+    uint64_t saved;               /* bytes in it */
 };
 
 char *http_part(const char *text)
@@ -70,7 +73,13 @@ static size_t keep_answer(char *data, size_t one, size_t count, void *user)
     struct http *http = user;
     size_t more = one * count;
     char *grown;
+    long status = 0;
 
+    (void)curl_easy_getinfo(http->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (http->file && status == 200) {
+        http->saved += more;
+        return fwrite(data, 1, more, http->file);
+    }
     if (more > ANSWER_MAX - http->len)
         return 0; /* makes libcurl give up */
     grown = realloc(http->answer, http->len + more + 1);
@@ -297,6 +306,24 @@ static void set_body(struct http *http, const char *method, const char *text)
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
     }
     (void)curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+}
+
+enum http_result http_save(struct http *http, const char *path, FILE *file, uint64_t *ret_len)
+{
+    json_t *answer = NULL;
+
+    http->file = file;
+    http->saved = 0;
+    (void)curl_easy_setopt(http->curl, CURLOPT_TIMEOUT_MS, 0L);
+    (void)curl_easy_setopt(http->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    (void)curl_easy_setopt(http->curl, CURLOPT_LOW_SPEED_TIME, SAVE_STALL_S);
+    enum http_result result = http_call(http, "GET", path, NULL, &answer);
+    (void)curl_easy_setopt(http->curl, CURLOPT_TIMEOUT_MS, CALL_MS);
+    (void)curl_easy_setopt(http->curl, CURLOPT_LOW_SPEED_TIME, 0L);
+    http->file = NULL;
+    json_decref(answer);
+    *ret_len = http->saved;
+    return result;
 }
 
 enum http_result http_call(struct http *http, const char *method, const char *path,

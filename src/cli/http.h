@@ -5,6 +5,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 
 #define HTTP_DEFAULT_CONSOLE "https://127.0.0.1:8443"
 
@@ -34,6 +36,11 @@ void http_free(struct http *http);
  * (a new reference; JSON null when it is empty); else http_error() has one line to show. */
 enum http_result http_call(struct http *http, const char *method, const char *path,
                            const json_t *body, json_t **ret_answer);
+
+/* http_save - GET "/api/v1" @path, however long it takes as long as it moves, into @file. On
+ * HTTP_OK *ret_len is the number of bytes; else as http_call(), and what @file holds is of no use.
+ */
+enum http_result http_save(struct http *http, const char *path, FILE *file, uint64_t *ret_len);
 
 /* http_error - why the last call failed, with what to do about it. Already escaped. */
 const char *http_error(const struct http *http);

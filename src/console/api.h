@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "console/auth.h"
+#include "console/backup.h"
 #include "console/console_config.h"
 #include "console/http.h"
 #include "console/live.h"
@@ -35,6 +36,7 @@ struct api {
     struct users *users;
     struct sessions *sessions;
     struct live *live;
+    struct backup *backup;
     const struct console_config *config;
     uint16_t agents_port;
     uint64_t started; /* clock_now() */
@@ -87,7 +89,8 @@ struct api_route {
     void (*handle)(struct api_call *call);
     const struct api_field *fields; /* of the body; NULL: none is taken */
     const char *summary;
-    const char *answer; /* schema of the answer's body; NULL: none is told */
+    const char *answer; /* schema of the answer's body, or "=TYPE" when it is no JSON; NULL: none is
+                           told */
 };
 
 extern const struct api_route api_routes[];

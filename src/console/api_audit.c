@@ -130,6 +130,23 @@ static void record(struct api_call *call, const struct api_route *route, const j
                   LF_ERR(rc));
 }
 
+void audit_note(struct api_call *call, const char *action)
+{
+    char peer[64];
+    struct store_audit entry = {.time = clock_wall(),
+                                .user = call->who.name,
+                                .peer = api_remote(call, peer, sizeof(peer)),
+                                .action = action,
+                                .subject = call->request->path,
+                                .before = "null",
+                                .after = "null"};
+    int rc = store_audit_add(call->api->store, &entry);
+
+    if (rc)
+        log_error("audit entry not stored", LF_STR("action", action), LF_STR("user", entry.user),
+                  LF_ERR(rc));
+}
+
 /* matches - does If-Match, if there is one, name @state as it is now? */
 static bool matches(struct api_call *call, const json_t *state)
 {

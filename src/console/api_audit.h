@@ -12,4 +12,7 @@ void audit_tag(struct api_call *call);
  * log who did what when it was done. */
 void audit_change(struct api_call *call, const struct api_route *route);
 
+/* audit_note - log that who asks did @action ("GET …"), though nothing changed by it. */
+void audit_note(struct api_call *call, const char *action);
+
 #endif

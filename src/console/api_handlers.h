@@ -54,4 +54,6 @@ void api_add_token(struct api_call *call);
 void api_remove_token(struct api_call *call);
 void api_list_audit(struct api_call *call);
 
+void api_backup(struct api_call *call);
+
 #endif

@@ -203,6 +203,21 @@ void http_reply_header(struct http_reply *reply, const char *name, const char *v
     snprintf(reply->header[reply->headers++].value, HTTP_HEADER_VALUE, "%s", value);
 }
 
+void http_reply_file(struct http_reply *reply, int fd, uint64_t len)
+{
+    reply->file = fd;
+    reply->has_file = true;
+    reply->len = len;
+}
+
+static void drop_body(struct http_reply *reply)
+{
+    if (reply->has_file)
+        (void)close(reply->file);
+    reply->has_file = false;
+    free(take_ptr(reply->body));
+}
+
 static struct MHD_Response *make_response(struct http_reply *reply)
 {
     static char empty[1];
@@ -210,6 +225,8 @@ static struct MHD_Response *make_response(struct http_reply *reply)
     if (reply->stream)
         return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_stream_read,
                                                  reply->stream, on_stream_free);
+    if (reply->has_file)
+        return MHD_create_response_from_fd64(reply->len, reply->file);
     if (reply->fixed) /* the library only reads it */
         return MHD_create_response_from_buffer(reply->len, (void *)reply->fixed,
                                                MHD_RESPMEM_PERSISTENT);
@@ -244,10 +261,11 @@ static enum MHD_Result answer(struct MHD_Connection *connection, struct http_rep
     if (!response) {
         if (reply->stream)
             on_stream_free(reply->stream);
-        free(reply->body);
+        drop_body(reply);
         return MHD_NO;
     }
     reply->body = NULL;
+    reply->has_file = false;
     add_headers(response, reply);
     enum MHD_Result rc = MHD_queue_response(connection, reply->status, response);
     MHD_destroy_response(response);
@@ -290,7 +308,7 @@ static void later_free(struct http_later *later)
 {
     if (!later->ready)
         later->on_gone(later->ctx);
-    free(later->reply.body);
+    drop_body(&later->reply);
     DL_DELETE(later->http->laters, later);
     free(later);
 }

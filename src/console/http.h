@@ -44,8 +44,10 @@ struct http_reply {
     const char *type;           /* constant */
     char *body;                 /* owned, goes with the reply; or NULL */
     const void *fixed;          /* constant, instead of @body; or NULL */
-    size_t len;                 /* of either */
+    size_t len;                 /* of either, or of the file */
     struct http_stream *stream; /* instead of both: the body comes bit by bit */
+    int file;                   /* set by http_reply_file() */
+    bool has_file;
     unsigned headers;
     struct {
         const char *name; /* constant */
@@ -56,6 +58,9 @@ struct http_reply {
 /* http_reply_header - one more header of the reply; instead of the usual Cache-Control when it is
  * that. @name is constant, @value copied. What is too long or too much is left out. */
 void http_reply_header(struct http_reply *reply, const char *name, const char *value);
+
+/* http_reply_file - the body is the @len bytes of @fd, which goes with the reply. */
+void http_reply_file(struct http_reply *reply, int fd, uint64_t len);
 
 /* http_stream_new - an endless body for @reply. @on_end is called when the reader is gone, once;
  * the stream is dead then. NULL without memory, or when there are too many. */

@@ -19,7 +19,7 @@
 #define STATUS_USAGE  2
 
 struct options {
-    const char *state, *ui, *agents, *config, *log_level, *log_format;
+    const char *state, *ui, *agents, *config, *log_level, *log_format, *restore;
 };
 
 struct console {
@@ -33,20 +33,17 @@ struct console {
     struct users *users;
     struct sessions *sessions;
     struct live *live;
+    struct backup *backup;
     struct http *http;
     struct api api;
 };
 
 static const struct option long_options[] = {
-    {"state", required_argument, NULL, 's'},
-    {"ui", required_argument, NULL, 'u'},
-    {"agents", required_argument, NULL, 'a'},
-    {"config", required_argument, NULL, 'c'},
-    {"log-level", required_argument, NULL, 'l'},
-    {"log-format", required_argument, NULL, 'f'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},
-    {NULL, 0, NULL, 0},
+    {"state", required_argument, NULL, 's'},      {"ui", required_argument, NULL, 'u'},
+    {"agents", required_argument, NULL, 'a'},     {"config", required_argument, NULL, 'c'},
+    {"restore", required_argument, NULL, 'r'},    {"log-level", required_argument, NULL, 'l'},
+    {"log-format", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},          {NULL, 0, NULL, 0},
 };
 
 static void print_help(void)
@@ -59,9 +56,18 @@ static void print_help(void)
         "  --ui ADDR:PORT       HTTPS for the API (:8443); port 0: any, see addresses.json in DIR\n"
         "  --agents ADDR:PORT   direct connections of agents (:8444)\n"
         "  --config FILE        JSON with the keys below; flags win over it\n"
+        "  --restore FILE       make DIR, which must have no state yet, hold what a backup holds, "
+        "and "
+        "end;\n"
+        "                       a new administrator's token is in admin.token\n"
         "  --log-level LEVEL    debug, info, warn or error\n"
         "  --log-format FORMAT  text or json\n"
-        "  --help, --version\n\nKeys of the configuration file:\n");
+        "  --help, --version\n\nEnvironment:\n"
+        "  FAIRLEAD_PASSPHRASE      keys and secrets in DIR are encrypted with it; asked for at "
+        "each start\n"
+        "                           from the first one on that had it\n"
+        "  FAIRLEAD_NEW_PASSPHRASE  another one from now on; empty: none any more\n\nKeys of the "
+        "configuration file:\n");
     config_help(console_config_keys, 2);
 }
 
@@ -95,7 +101,8 @@ static int parse(int argc, char **argv, struct options *options)
     for (int c; (c = getopt_long(argc, argv, ":", long_options, NULL)) != -1;) {
         const char **const slots[] = {
             ['s'] = &options->state,  ['u'] = &options->ui,        ['a'] = &options->agents,
-            ['c'] = &options->config, ['l'] = &options->log_level, ['f'] = &options->log_format};
+            ['c'] = &options->config, ['l'] = &options->log_level, ['f'] = &options->log_format,
+            ['r'] = &options->restore};
 
         if (c == 'h') {
             print_help();
@@ -168,6 +175,26 @@ static int failed(const char *format, const char *a, const char *b)
     return STATUS_FAILED;
 }
 
+/* take_secret - the variable's value as a copy; it is wiped where it was, since other processes of
+ * this user can read the environment. NULL when it is not set. */
+static char *take_secret(const char *name)
+{
+    char *value = getenv(name);
+    char *copy = value ? strdup(value) : NULL;
+
+    if (value)
+        gnutls_memset(value, 0, strlen(value));
+    (void)unsetenv(name);
+    return copy;
+}
+
+static void wipe(char *text)
+{
+    if (text)
+        gnutls_memset(text, 0, strlen(text));
+    free(text);
+}
+
 static int open_state(struct console *console, const char *dir)
 {
     char message[SETUP_MESSAGE_MAX], ui[256], public_host[300] = "";
@@ -181,8 +208,24 @@ static int open_state(struct console *console, const char *dir)
         (void)config_split_address(public_host, host, sizeof(host), &port);
         snprintf(public_host, sizeof(public_host), "%s", host);
     }
-    if (setup_open(dir, ui, public_host, &console->setup, message))
+    char *passphrase = take_secret("FAIRLEAD_PASSPHRASE");
+    char *fresh = take_secret("FAIRLEAD_NEW_PASSPHRASE");
+    const struct setup_secrets secrets = {passphrase && passphrase[0] ? passphrase : NULL, fresh};
+    int rc = setup_open(dir, ui, public_host, &secrets, &console->setup, message);
+    wipe(passphrase);
+    wipe(fresh);
+    return rc ? failed("%s%s", message, "") : 0;
+}
+
+static int restore(const struct options *options)
+{
+    char message[SETUP_MESSAGE_MAX];
+
+    if (setup_restore(options->state, options->restore, message))
         return failed("%s%s", message, "");
+    printf(
+        "%s holds what was in %s; start the console on it. The token in %s/admin.token is new.\n",
+        options->state, options->restore, options->state);
     return 0;
 }
 
@@ -249,6 +292,8 @@ static int start(struct console *console, const struct options *options)
     if (!rc)
         rc = live_new(&console->loop, setup->store, &console->live);
     if (!rc)
+        rc = backup_new(&console->loop, setup, &console->backup);
+    if (!rc)
         rc = runs_new(&console->loop, setup->store, &console->runs);
     if (!rc)
         rc = fleet_new(&console->loop, setup, &runs_fleet_ops, console->runs, &console->fleet);
@@ -263,6 +308,7 @@ static int start(struct console *console, const struct options *options)
                                 .users = console->users,
                                 .sessions = console->sessions,
                                 .live = console->live,
+                                .backup = console->backup,
                                 .config = &console->config,
                                 .started = clock_now()};
     status = start_agents(console);
@@ -280,6 +326,8 @@ static void stop(struct console *console)
     console->http = NULL;
     live_close(console->live);
     console->live = NULL;
+    backup_close(console->backup);
+    console->backup = NULL;
     if (console->runs)
         runs_close(console->runs);
     console->runs = NULL;
@@ -340,7 +388,7 @@ int main(int argc, char **argv)
     if (!status && tls_global_init())
         status = failed("the TLS library is too old or does not work%s%s", "", "");
     if (!status)
-        status = run(&console, &options);
+        status = options.restore ? restore(&options) : run(&console, &options);
     console_config_done(&console.config);
     return status;
 }

@@ -200,7 +200,11 @@ static json_t *make_responses(const struct api_route *route)
                                 "application/problem+json", "schema", reference("Problem"));
     json_t *good = json_pack("{s:s}", "description", route->summary);
 
-    if (route->answer)
+    if (route->answer && route->answer[0] == '=')
+        (void)json_object_set_new(
+            good, "content",
+            json_pack("{s:{s:{s:s}}}", route->answer + 1, "schema", "type", "string"));
+    else if (route->answer)
         (void)json_object_set_new(
             good, "content",
             json_pack("{s:{s:o}}", "application/json", "schema", reference(route->answer)));

@@ -15,12 +15,15 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "console/auth.h"
+#include "console/store_backup.h"
+#include "console/store_secrets.h"
 #include "console/users.h"
 
 #define WEB_DAYS       397
 #define WEB_RENEW_DAYS 30
 #define WEB_NAMES_MAX  8
 #define DAY            INT64_C(86400)
+#define DATABASE       "console.db"
 
 static int complain(char *message, int code, const char *path, const char *what)
 {
@@ -125,7 +128,7 @@ static int make_authority(struct store *store)
     int rc = authority_create(&key, &cert);
 
     if (!rc)
-        rc = store_put(store, "authority.key", key);
+        rc = store_secret_put(store, "authority.key", key);
     return rc ? rc : store_put(store, "authority.cert", cert);
 }
 
@@ -139,19 +142,19 @@ static int make_identity(struct store *store, const struct authority *authority)
         rc = authority_issue_key(authority, key, PARTY_CONSOLE, AUTHORITY_LONG_DAYS * DAY, &cert,
                                  &id);
     if (!rc)
-        rc = store_put(store, "console.key", key);
+        rc = store_secret_put(store, "console.key", key);
     return rc ? rc : store_put(store, "console.cert", cert);
 }
 
 static int load_authority(struct setup *setup)
 {
     _cleanup_free_ char *key = NULL;
-    int rc = store_get(setup->store, "authority.key", &key);
+    int rc = store_secret_get(setup->store, "authority.key", &key);
 
     if (rc == -FL_ENOTFOUND) {
         rc = make_authority(setup->store);
         if (!rc)
-            rc = store_get(setup->store, "authority.key", &key);
+            rc = store_secret_get(setup->store, "authority.key", &key);
     }
     if (!rc)
         rc = store_get(setup->store, "authority.cert", &setup->ca_pem);
@@ -161,12 +164,12 @@ static int load_authority(struct setup *setup)
 static int load_identity(struct setup *setup)
 {
     _cleanup_free_ char *key = NULL, *cert = NULL;
-    int rc = store_get(setup->store, "console.key", &key);
+    int rc = store_secret_get(setup->store, "console.key", &key);
 
     if (rc == -FL_ENOTFOUND) {
         rc = make_identity(setup->store, setup->authority);
         if (!rc)
-            rc = store_get(setup->store, "console.key", &key);
+            rc = store_secret_get(setup->store, "console.key", &key);
     }
     if (!rc)
         rc = store_get(setup->store, "console.cert", &cert);
@@ -206,7 +209,7 @@ static int make_web(struct setup *setup, const char *const *names, size_t count,
 
     snprintf(until, sizeof(until), "%lld", (long long)(clock_wall() + WEB_DAYS * DAY));
     if (!rc)
-        rc = store_put(setup->store, "web.pem", setup->web_pem);
+        rc = store_secret_put(setup->store, "web.pem", setup->web_pem);
     if (!rc)
         rc = store_put(setup->store, "web.names", wanted);
     return rc ? rc : store_put(setup->store, "web.until", until);
@@ -224,7 +227,7 @@ static int load_web(struct setup *setup, const char *ui_host, const char *public
     if (store_get(setup->store, "web.names", &held) == 0 &&
         store_get(setup->store, "web.until", &until) == 0 && !strcmp(held, wanted) &&
         clock_wall() + WEB_RENEW_DAYS * DAY < strtoll(until, NULL, 10))
-        return store_get(setup->store, "web.pem", &setup->web_pem);
+        return store_secret_get(setup->store, "web.pem", &setup->web_pem);
     return make_web(setup, names, count, wanted);
 }
 
@@ -333,32 +336,136 @@ static int load_in_one_go(struct setup *setup, const char *ui_host, const char *
     return rc ? complain(message, rc, setup->dir, step) : 0;
 }
 
-int setup_open(const char *dir, const char *ui_host, const char *public_host,
-               struct setup *ret_setup, char *message)
+/* take_dir - the directory is there and ours. */
+static int take_dir(struct setup *setup, const char *dir, char *message)
 {
-    struct setup setup = {.dir = strdup(dir), .lock_fd = -1};
-    char path[PATH_MAX];
-    int rc = setup.dir ? 0 : -ENOMEM;
-
     message[0] = 0;
+    *setup = (struct setup){.dir = strdup(dir), .lock_fd = -1};
+    if (!setup->dir)
+        return complain(message, -ENOMEM, dir, "cannot use it as state directory");
+    int rc = make_dir(dir, message);
+    return rc ? rc : take_lock(setup, message);
+}
+
+static int database_path(const char *dir, const char *name, char path[static PATH_MAX],
+                         char *message)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX)
+        return 0;
+    return complain(message, -ENAMETOOLONG, dir, "cannot use it as state directory");
+}
+
+static int unlock(struct setup *setup, const struct setup_secrets *secrets, char *message)
+{
+    static const struct setup_secrets none;
+    char why[SETUP_MESSAGE_MAX - 264];
+
+    secrets = secrets ? secrets : &none;
+    int rc = store_unlock(setup->store, secrets->passphrase, secrets->fresh, why, sizeof(why));
+    if (rc)
+        snprintf(message, SETUP_MESSAGE_MAX, "%.256s: %s", setup->dir, why);
+    return rc;
+}
+
+int setup_open(const char *dir, const char *ui_host, const char *public_host,
+               const struct setup_secrets *secrets, struct setup *ret_setup, char *message)
+{
+    struct setup setup;
+    char path[PATH_MAX];
+    int rc = take_dir(&setup, dir, message);
+
     if (!rc)
-        rc = make_dir(dir, message);
-    if (!rc)
-        rc = take_lock(&setup, message);
-    if (!rc && snprintf(path, sizeof(path), "%s/console.db", dir) >= (int)sizeof(path))
-        rc = complain(message, -ENAMETOOLONG, dir, "cannot use it as state directory");
+        rc = database_path(dir, DATABASE, path, message);
     if (!rc)
         rc = store_open(path, &setup.store, message, SETUP_MESSAGE_MAX);
     if (!rc)
+        rc = unlock(&setup, secrets, message);
+    if (!rc)
         rc = load_in_one_go(&setup, ui_host, public_host, message);
     if (rc) {
-        if (!message[0])
-            (void)complain(message, rc, dir, "cannot use it as state directory");
         setup_done(&setup);
         return rc;
     }
     *ret_setup = setup;
     return 0;
+}
+
+/* ---- putting a backup back ---- */
+
+/* copy_file - all of @from to the new file @to, on the disk. */
+static int copy_file(const char *from, const char *to)
+{
+    static char block[64 * 1024];
+    _cleanup_close_ int in = open(from, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (in < 0)
+        return -errno;
+    (void)unlink(to);
+    _cleanup_close_ int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (out < 0)
+        return -errno;
+    while ((n = read(in, block, sizeof(block))) > 0)
+        for (ssize_t at = 0, done; at < n; at += done)
+            if ((done = write(out, block + at, (size_t)(n - at))) < 0)
+                return -errno;
+    return n < 0 || fsync(out) ? -errno : 0;
+}
+
+/* The newcomer's token: whoever puts a backup back holds all keys of it anyway. */
+static int add_token(struct setup *setup)
+{
+    struct store_api_token token = {
+        .name = "admin (restored)", .role = ROLE_ADMIN, .created = clock_wall()};
+    char text[AUTH_TOKEN_TEXT];
+    int rc = auth_make_token(text, token.hash);
+
+    if (!rc)
+        rc = write_secret(setup, "admin.token", text);
+    gnutls_memset(text, 0, sizeof(text));
+    return rc ? rc : store_api_token_add(setup->store, &token);
+}
+
+/* put_back - into the file @path, which becomes @final when all is well. */
+static int put_back(struct setup *setup, const char *file, const char *path, const char *final,
+                    char *message)
+{
+    int rc = copy_file(file, path);
+
+    if (rc)
+        return complain(message, rc, file, "cannot be copied");
+    if ((rc = store_check_backup(path, message, SETUP_MESSAGE_MAX)) ||
+        (rc = store_open(path, &setup->store, message, SETUP_MESSAGE_MAX)))
+        return rc;
+    if ((rc = add_token(setup)))
+        return complain(message, rc, setup->dir, "admin.token");
+    store_close(take_ptr(setup->store)); /* its log goes into the file */
+    return rename(path, final) ? complain(message, -errno, final, "cannot be put there") : 0;
+}
+
+int setup_restore(const char *dir, const char *file, char *message)
+{
+    char path[PATH_MAX], final[PATH_MAX];
+    struct setup setup;
+    int rc = store_check_backup(file, message, SETUP_MESSAGE_MAX);
+
+    if (rc)
+        return rc;
+    rc = take_dir(&setup, dir, message);
+    if (!rc)
+        rc = database_path(dir, ".restore.new", path, message);
+    if (!rc)
+        rc = database_path(dir, DATABASE, final, message);
+    if (!rc && access(final, F_OK) == 0) {
+        snprintf(message, SETUP_MESSAGE_MAX,
+                 "%.256s: there is a console's state already: move it away, or use another --state",
+                 dir);
+        rc = -EEXIST;
+    }
+    if (!rc && (rc = put_back(&setup, file, path, final, message)))
+        (void)unlink(path);
+    setup_done(&setup);
+    return rc;
 }
 
 void setup_done(struct setup *setup)

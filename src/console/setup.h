@@ -18,14 +18,24 @@ struct setup {
     char *web_pem;               /* owned: key and certificate of the HTTPS listener */
 };
 
+/* How secrets are kept: see store_unlock(). */
+struct setup_secrets {
+    const char *passphrase, *fresh; /* each may be NULL */
+};
+
 /* setup_open - take @dir (made if missing), open or make everything in it. @ui_host: address of the
  * HTTPS listener, @public_host: name under which others reach the console, each may be empty; both
- * go into the web certificate, which is made again when they change or it is about to expire. On
- * failure: a negative code, @message (SETUP_MESSAGE_MAX) says what and what to do; nothing is left
- * open. */
+ * go into the web certificate, which is made again when they change or it is about to expire.
+ * @secrets may be NULL. On failure: a negative code, @message (SETUP_MESSAGE_MAX) says what and
+ * what to do; nothing is left open. */
 int setup_open(const char *dir, const char *ui_host, const char *public_host,
-               struct setup *ret_setup, char *message);
+               const struct setup_secrets *secrets, struct setup *ret_setup, char *message);
 void setup_done(struct setup *setup);
+
+/* setup_restore - make @dir, which must have no database yet, hold what the backup @file holds,
+ * with a new token for an administrator in admin.token: those of the backup may be lost. On failure
+ * as setup_open(), and @dir has no database. */
+int setup_restore(const char *dir, const char *file, char *message);
 
 /* setup_write - write @text to @name in the state directory, atomically, with @mode. Returns 0 or
  * an errno. */

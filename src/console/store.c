@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "console/store_sql.h"
+#include "console/vault.h"
 
 #define EVENTS_KEPT  100000
 #define EVENTS_CHECK 256 /* events between two looks for old ones */
@@ -217,6 +218,7 @@ static const char *const sql[S_COUNT] = {
 struct store {
     sqlite3 *db;
     sqlite3_stmt *stmt[S_COUNT]; /* prepared at first use */
+    struct vault *vault;         /* owned; NULL: secrets are in clear */
     unsigned depth;              /* of nested transactions */
     bool undone;                 /* the outermost was rolled back inside */
     char error[256];
@@ -340,6 +342,17 @@ int store_fail(struct store *store)
     return fail(store);
 }
 
+const struct vault *store_vault(const struct store *store)
+{
+    return store->vault;
+}
+
+void store_take_vault(struct store *store, struct vault *vault)
+{
+    vault_free(store->vault);
+    store->vault = vault;
+}
+
 int store_bind(sqlite3_stmt *stmt, const char *types, ...)
 {
     va_list ap;
@@ -440,6 +453,11 @@ int store_version(struct store *store)
     return version;
 }
 
+int store_schema(void)
+{
+    return (int)ARRAY_SIZE(migrations);
+}
+
 static int migrate_step(struct store *store, int from)
 {
     char pragma[64];
@@ -463,13 +481,13 @@ static int migrate(struct store *store)
 
     if (version < 0)
         return -FL_ESTORE;
-    if (version > (int)ARRAY_SIZE(migrations)) {
+    if (version > store_schema()) {
         snprintf(store->error, sizeof(store->error),
                  "made by a newer version (schema %d, this program knows %d): upgrade this program",
-                 version, (int)ARRAY_SIZE(migrations));
+                 version, store_schema());
         return -FL_EVERSION;
     }
-    for (int rc; version < (int)ARRAY_SIZE(migrations); version++)
+    for (int rc; version < store_schema(); version++)
         if ((rc = migrate_step(store, version)))
             return rc;
     return 0;
@@ -548,6 +566,7 @@ void store_close(struct store *store)
     for (size_t i = 0; i < S_COUNT; i++)
         sqlite3_finalize(store->stmt[i]);
     sqlite3_close(store->db);
+    vault_free(store->vault);
     free(store);
 }
 
@@ -914,9 +933,15 @@ int store_jobs(struct store *store, void (*each)(void *ctx, const struct store_j
 
 static int flow_add(struct store *store, const struct store_flow *flow, int64_t position)
 {
+    uint8_t token[STORE_SEALED_MAX];
+    size_t len = store_seal(store, "flow", flow->id.b, sizeof(flow->id.b), flow->token,
+                            sizeof(flow->token), token);
+
+    if (len == 0)
+        return -FL_EKEY;
     return WRITE(store, S_FLOW_ADD, "ddiddtttbiit", &flow->id, &flow->run, position, &flow->source,
-                 &flow->target, flow->source_path, flow->target_path, flow->subfolder, flow->token,
-                 sizeof(flow->token), (int64_t)flow->generation, (int64_t)flow->state, flow->text);
+                 &flow->target, flow->source_path, flow->target_path, flow->subfolder, token, len,
+                 (int64_t)flow->generation, (int64_t)flow->state, flow->text);
 }
 
 static int run_number(struct store *store, struct store_run *r)
@@ -1053,8 +1078,10 @@ static void counters_row(sqlite3_stmt *stmt, int i, struct store_counters *c)
     c->list_complete = sqlite3_column_int(stmt, i + (int)ARRAY_SIZE(field)) != 0;
 }
 
-static int flow_row(sqlite3_stmt *stmt, struct store_flow *flow)
+static int flow_row(struct store *store, sqlite3_stmt *stmt, struct store_flow *flow)
 {
+    uint8_t token[STORE_SEALED_MAX];
+
     memset(flow, 0, sizeof(*flow));
     column_id(stmt, 0, &flow->id);
     column_id(stmt, 1, &flow->run);
@@ -1063,8 +1090,10 @@ static int flow_row(sqlite3_stmt *stmt, struct store_flow *flow)
     flow->source_path = strdup(column_text(stmt, 4));
     flow->target_path = strdup(column_text(stmt, 5));
     COLUMN_COPY(flow->subfolder, stmt, 6);
-    if (sqlite3_column_bytes(stmt, 7) == sizeof(flow->token))
-        memcpy(flow->token, sqlite3_column_blob(stmt, 7), sizeof(flow->token));
+    if (store_unseal(store, "flow", flow->id.b, sizeof(flow->id.b), sqlite3_column_blob(stmt, 7),
+                     (size_t)sqlite3_column_bytes(stmt, 7), token) != sizeof(flow->token))
+        return -FL_EKEY;
+    memcpy(flow->token, token, sizeof(flow->token));
     flow->generation = (uint64_t)sqlite3_column_int64(stmt, 8);
     flow->state = sqlite3_column_int(stmt, 9);
     counters_row(stmt, 10, &flow->counters);
@@ -1082,7 +1111,7 @@ int store_flows(struct store *store, const struct fl_id *r,
     while (!rc && (rc = next(store, stmt)) == 1) {
         struct store_flow flow;
 
-        rc = flow_row(stmt, &flow);
+        rc = flow_row(store, stmt, &flow);
         if (!rc)
             each(ctx, &flow);
         else

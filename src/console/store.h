@@ -172,6 +172,7 @@ int store_open(const char *path, struct store **ret_store, char *message, size_t
 void store_close(struct store *store); /* NULL is fine */
 const char *store_error(struct store *store);
 int store_version(struct store *store); /* of the schema */
+int store_schema(void);                 /* the latest that this program knows */
 
 int store_begin(struct store *store);
 int store_commit(

@@ -17,4 +17,20 @@ int store_bind(sqlite3_stmt *stmt, const char *types, ...);
 
 const char *store_text(sqlite3_stmt *stmt, int column); /* "" for NULL */
 
+struct vault;
+
+/* The vault that secrets are sealed with, or NULL. store_take_vault - @vault is it from now on, and
+ * owned; the former one is freed. */
+const struct vault *store_vault(const struct store *store);
+void store_take_vault(struct store *store, struct vault *vault);
+
+#define STORE_SEALED_MAX 512
+
+/* store_seal, store_unseal - a short secret of a row, on its way in and out. @kind and @key name
+ * the row. Return the length in @ret; 0: it cannot be done, or @len is 0. */
+size_t store_seal(struct store *store, const char *kind, const void *key, size_t key_len,
+                  const void *data, size_t len, uint8_t ret[static STORE_SEALED_MAX]);
+size_t store_unseal(struct store *store, const char *kind, const void *key, size_t key_len,
+                    const void *data, size_t len, uint8_t ret[static STORE_SEALED_MAX]);
+
 #endif

@@ -58,7 +58,22 @@ static size_t blob(sqlite3_stmt *stmt, int column, void *dst, size_t cap)
 
 #define USER_COLUMNS "name, role, hash, must_change, disabled, totp, totp_step, created, last_login"
 
-static void read_user(sqlite3_stmt *stmt, struct store_user *user)
+/* read_totp - a secret that does not open must not look like none. */
+static int read_totp(struct store *store, sqlite3_stmt *stmt, struct store_user *user)
+{
+    size_t stored = (size_t)sqlite3_column_bytes(stmt, 5);
+    uint8_t totp[STORE_SEALED_MAX];
+    size_t len = store_unseal(store, "totp", user->name, strlen(user->name),
+                              sqlite3_column_blob(stmt, 5), stored, totp);
+
+    if ((stored && !len) || len > sizeof(user->totp))
+        return -FL_EKEY;
+    memcpy(user->totp, totp, len);
+    user->totp_len = len;
+    return 0;
+}
+
+static int read_user(struct store *store, sqlite3_stmt *stmt, struct store_user *user)
 {
     memset(user, 0, sizeof(*user));
     snprintf(user->name, sizeof(user->name), "%s", store_text(stmt, 0));
@@ -66,20 +81,25 @@ static void read_user(sqlite3_stmt *stmt, struct store_user *user)
     snprintf(user->hash, sizeof(user->hash), "%s", store_text(stmt, 2));
     user->must_change = sqlite3_column_int(stmt, 3) != 0;
     user->disabled = sqlite3_column_int(stmt, 4) != 0;
-    user->totp_len = blob(stmt, 5, user->totp, sizeof(user->totp));
     user->totp_step = sqlite3_column_int64(stmt, 6);
     user->created = sqlite3_column_int64(stmt, 7);
     user->last_login = sqlite3_column_int64(stmt, 8);
+    return read_totp(store, stmt, user);
 }
 
 int store_user_put(struct store *store, const struct store_user *user)
 {
+    uint8_t totp[STORE_SEALED_MAX];
+    size_t len =
+        store_seal(store, "totp", user->name, strlen(user->name), user->totp, user->totp_len, totp);
+
+    if (user->totp_len && !len)
+        return -FL_EKEY;
     sqlite3_stmt *stmt = make(store, "INSERT OR REPLACE INTO users(" USER_COLUMNS
                                      ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)");
-
     (void)BOUND(stmt, "titiibiii", user->name, (int64_t)user->role, user->hash,
-                (int64_t)user->must_change, (int64_t)user->disabled, user->totp, user->totp_len,
-                user->totp_step, user->created, user->last_login);
+                (int64_t)user->must_change, (int64_t)user->disabled, totp, len, user->totp_step,
+                user->created, user->last_login);
     return finish(store, stmt);
 }
 
@@ -90,7 +110,7 @@ int store_user_get(struct store *store, const char *name, struct store_user *ret
     (void)BOUND(stmt, "t", name);
     int rc = step(store, stmt);
     if (rc == 1)
-        read_user(stmt, ret_user);
+        rc = read_user(store, stmt, ret_user) ? -FL_EKEY : 1;
     sqlite3_finalize(stmt);
     return rc == 1 ? 0 : rc == 0 ? -FL_ENOTFOUND : rc;
 }
@@ -110,10 +130,8 @@ int store_users(struct store *store, void (*each)(void *ctx, const struct store_
     struct store_user user;
     int rc;
 
-    while ((rc = step(store, stmt)) == 1) {
-        read_user(stmt, &user);
+    while ((rc = step(store, stmt)) == 1 && (rc = read_user(store, stmt, &user)) == 0)
         each(ctx, &user);
-    }
     sqlite3_finalize(stmt);
     return rc;
 }

@@ -201,12 +201,12 @@ class Rest(Failure):
 class Console(Program):
     """fairlead-console, with REST and the CLI."""
 
-    def __init__(self, world, name="console", host="127.0.0.1", ui_port=None, agents_port=None, netns=None, extra=()):
-        self.state = world.folder / name
+    def __init__(self, world, name="console", host="127.0.0.1", ui_port=None, agents_port=None, netns=None, extra=(), env=None, state=None):
+        self.state = pathlib.Path(state) if state else world.folder / name
         self.ui = f"{host}:{ui_port or free_port()}"
         self.agents = f"{host}:{agents_port or free_port()}"
         super().__init__(world, name, [program("fairlead-console"), "--state", self.state, "--ui", self.ui,
-                                       "--agents", self.agents, *extra], netns)
+                                       "--agents", self.agents, *extra], netns, env)
 
     def ready(self):
         def answers():

@@ -243,7 +243,7 @@ static int set_up(void **state)
     assert_int_equal(uv_loop_init(&f->loop), 0);
     uv_timer_init(&f->loop, &f->timer);
     uv_timer_start(&f->timer, on_timer, 20, 20);
-    assert_int_equal(setup_open(f->dir, "127.0.0.1", "", &f->setup, message), 0);
+    assert_int_equal(setup_open(f->dir, "127.0.0.1", "", NULL, &f->setup, message), 0);
     make_agent(f, &f->agent[0], "a");
     make_agent(f, &f->agent[1], "b");
     start_console(f);

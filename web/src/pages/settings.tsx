@@ -162,6 +162,16 @@ function Tokens() {
   );
 }
 
+function Backup() {
+  return (
+    <Card title="Backup">
+      <p>All that this console knows in one file: keys, proxies, agents, jobs, users, history. Whoever has it can be this console.</p>
+      <p><a class="button" href="/api/v1/backup" download>Save a backup</a></p>
+      <p class="hint">From scripts: <code>fairlead backup FILE</code>. Back again: <code>fairlead-console --restore FILE --state DIR</code></p>
+    </Card>
+  );
+}
+
 export function Settings() {
   const s = status.value;
   const [motion, setMotion] = useState(true);
@@ -183,7 +193,7 @@ export function Settings() {
         <Card title="Your password"><PasswordForm /></Card>
         <Card title="Second factor"><Totp /></Card>
       </div>
-      {may("administer") && <><Users /><Tokens /></>}
+      {may("administer") && <><Users /><Tokens /><Backup /></>}
     </>
   );
 }
