@@ -125,24 +125,34 @@ static void on_leg(void *ctx, struct leg *leg, unsigned events)
         send_some(call);
 }
 
-static void on_accept(void *ctx, int fd, const char *peer)
+/* A free place; if there is none, that of the oldest: so the silent cannot keep others out. */
+static struct call *make_place(struct http_plain *plain)
 {
-    struct http_plain *plain = ctx;
+    struct call *oldest = &plain->call[0];
 
     for (unsigned i = 0; i < HTTP_PLAIN_MOST; i++) {
         struct call *call = &plain->call[i];
-        if (call->leg)
-            continue;
-        if (leg_tcp_accept(plain->timer.loop, fd, LEG_TCP_PLAIN, NULL, on_leg, call, &call->leg)) {
-            call->leg = NULL;
-            return;
-        }
-        call->since = clock_now();
-        http_head_init(&call->head);
-        leg_want(call->leg, LEG_READABLE);
+        if (!call->leg)
+            return call;
+        if (call->since < oldest->since)
+            oldest = call;
+    }
+    hang_up(oldest, LEG_RESET);
+    return oldest;
+}
+
+static void on_accept(void *ctx, int fd, const char *peer)
+{
+    struct http_plain *plain = ctx;
+    struct call *call = make_place(plain);
+
+    if (leg_tcp_accept(plain->timer.loop, fd, LEG_TCP_PLAIN, NULL, on_leg, call, &call->leg)) {
+        call->leg = NULL;
         return;
     }
-    (void)close(fd);
+    call->since = clock_now();
+    http_head_init(&call->head);
+    leg_want(call->leg, LEG_READABLE);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -157,33 +167,36 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
-/* Nobody is let in from elsewhere by leaving out a word. */
-static int listen_at(struct http_plain *plain, uv_loop_t *loop, const char *address)
+static int listen_at(struct http_plain *plain, uv_loop_t *loop,
+                     const struct http_plain_place *place)
 {
     char host[HOST_MAX];
     uint16_t port;
-    int rc = config_split_address(address, host, sizeof(host), &port);
+    int rc;
+
+    if (place->fd >= 0)
+        return listener_take(loop, place->fd, on_accept, plain, &plain->listener);
+    rc = config_split_address(place->address, host, sizeof(host), &port);
     return rc ? rc
-              : listener_new(loop, *host ? host : "127.0.0.1", port, false, on_accept, plain,
+              : listener_new(loop, *host ? host : place->no_host, port, false, on_accept, plain,
                              &plain->listener);
 }
 
-int http_plain_open(uv_loop_t *loop, const char *address, int fd, http_plain_handler *handler,
-                    void *ctx, struct http_plain **ret_plain)
+int http_plain_open(uv_loop_t *loop, const struct http_plain_place *place,
+                    http_plain_handler *handler, void *ctx, struct http_plain **ret_plain)
 {
     struct http_plain *plain = calloc(1, sizeof(*plain));
 
     if (!plain) {
-        if (fd >= 0)
-            (void)close(fd);
+        if (place->fd >= 0)
+            (void)close(place->fd);
         return -ENOMEM;
     }
     plain->handler = handler;
     plain->ctx = ctx;
     for (unsigned i = 0; i < HTTP_PLAIN_MOST; i++)
         plain->call[i].plain = plain;
-    int rc = fd < 0 ? listen_at(plain, loop, address)
-                    : listener_take(loop, fd, on_accept, plain, &plain->listener);
+    int rc = listen_at(plain, loop, place);
     if (rc) {
         free(plain);
         return rc;

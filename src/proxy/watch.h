@@ -19,7 +19,7 @@ struct watch {
     uint64_t rate;    /* bytes a second */
 };
 
-/* watch_open - before the sandbox; @fd as http_plain_open() has it. Returns 0, or a negative code
+/* watch_open - before the sandbox; @fd as in struct http_plain_place. Returns 0, or a negative code
  * when @address cannot be bound. */
 int watch_open(struct watch *watch, struct proxy *proxy, uv_loop_t *loop, const char *address,
                int fd);

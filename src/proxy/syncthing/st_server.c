@@ -11,8 +11,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "leg/listener.h"
+#include "proxy/http_plain.h"
 #include "proxy/syncthing/st_link_tcp.h"
-#include "proxy/syncthing/st_page.h"
 #include "proxy/syncthing/st_status.h"
 
 #define HOST_MAX 256
@@ -46,7 +46,7 @@ struct st_server {
     bool running;      /* @relay is set up */
     struct gate *gate; /* [count], owned */
     unsigned count;
-    struct st_page *page; /* of the first worker, or NULL */
+    struct http_plain *page; /* of the first worker, or NULL */
     struct st_rates rates;
     int64_t started; /* seconds since 1970 */
 };
@@ -180,7 +180,7 @@ static void close_doors(struct gate *gate)
         listener_close(gate->port[i].listener);
     gate->count = 0;
     if (gate == gate->server->gate)
-        st_page_close(take_ptr(gate->server->page));
+        http_plain_close(take_ptr(gate->server->page));
 }
 
 /* A new process has the same sockets. Who waits in their queues is served by it. */
@@ -190,10 +190,8 @@ static void on_tick(struct worker_guest *guest, uint64_t now)
     struct st_server *server = gate->server;
     if (gate->count > 0 && atomic_load(&gate->part.worker->proxy->moved))
         close_doors(gate);
-    if (gate != server->gate || !server->page)
-        return;
-    st_rates_sample(&server->rates, st_relay_bytes(&server->relay), now);
-    st_page_tick(server->page, now);
+    if (gate == server->gate && server->page)
+        st_rates_sample(&server->rates, st_relay_bytes(&server->relay), now);
 }
 
 static void on_reap(struct worker_guest *guest)
@@ -212,9 +210,8 @@ static void on_stop(struct worker_guest *guest)
 
 /* --- the status page ----------------------------------------------------------------------- */
 
-static char *make_status(void *ctx)
+static char *make_status(const struct st_server *server)
 {
-    struct st_server *server = ctx;
     const struct worker *worker = server->gate[0].part.worker;
     struct st_numbers numbers = {
         .started = server->started,
@@ -230,6 +227,21 @@ static char *make_status(void *ctx)
     return st_status_json(&numbers, &server->rates);
 }
 
+/* As strelaysrv has it: pages elsewhere may read it. */
+static char *on_get(void *ctx, const struct http_head *head, struct http_answer *answer)
+{
+    if (!http_head_is(head, "/status"))
+        return NULL;
+    char *text = make_status(ctx);
+    *answer = (struct http_answer){.status = text ? 200 : 503,
+                                   .type = "application/json",
+                                   .body = text ? text : "",
+                                   .len = text ? strlen(text) : 0,
+                                   .fields = "Access-Control-Allow-Origin: *\r\n",
+                                   .bodiless = answer->bodiless};
+    return text;
+}
+
 static int open_status(struct st_server *server, struct upgrade *upgrade, const char **ret_failed)
 {
     const char *address = server->config->syncthing.status;
@@ -237,10 +249,9 @@ static int open_status(struct st_server *server, struct upgrade *upgrade, const 
         return 0;
     *ret_failed = address;
     server->started = clock_wall();
-    int rc =
-        st_page_new(server->gate[0].loop, address, upgrade_came(upgrade, SOCKETS_STATUS, address),
-                    "/status", make_status, server, &server->page);
-    return rc ? rc : upgrade_give(upgrade, SOCKETS_STATUS, address, st_page_fd(server->page));
+    struct http_plain_place place = {address, "", upgrade_came(upgrade, SOCKETS_STATUS, address)};
+    int rc = http_plain_open(server->gate[0].loop, &place, on_get, server, &server->page);
+    return rc ? rc : upgrade_give(upgrade, SOCKETS_STATUS, address, http_plain_fd(server->page));
 }
 
 /* --- listening ----------------------------------------------------------------------------- */
@@ -320,7 +331,8 @@ void st_server_announce(const struct st_server *server)
                  LF_STR("token", server->options.token ? "required" : "none"));
     }
     if (server->page)
-        log_info("status of the Syncthing relay", LF_STR("address", st_page_address(server->page)));
+        log_info("status of the Syncthing relay",
+                 LF_STR("address", http_plain_address(server->page)));
     if (!server->options.allow_any && server->options.allow_count == 0)
         log_warn("no Syncthing device may use the relay: \"syncthing.allow\" is empty");
 }
