@@ -156,7 +156,7 @@ static void offer(struct conn *conn, uint64_t request, struct conn_ref *callee,
     fl_Offer offer = fl_Offer_init_zero;
 
     memcpy(invite.session, made->session.b, FL_ID_BYTES);
-    memcpy(invite.key, made->key[1], PAIR_KEY_BYTES);
+    memcpy(invite.key, made->key[1], KEY_BYTES);
     invite.has_from = true;
     party_to_wire(&conn->party, &invite.from);
     invite.expires = PAIR_KEY_SECONDS;
@@ -166,7 +166,7 @@ static void offer(struct conn *conn, uint64_t request, struct conn_ref *callee,
     }
     offer.request = request;
     memcpy(offer.session, made->session.b, FL_ID_BYTES);
-    memcpy(offer.key, made->key[0], PAIR_KEY_BYTES);
+    memcpy(offer.key, made->key[0], KEY_BYTES);
     offer.expires = PAIR_KEY_SECONDS;
     conn_send_message(conn, FRAME_OFFER, fl_Offer_fields, &offer);
 }

@@ -1,8 +1,6 @@
 #include "proxy/pair.h"
 
 #include <errno.h>
-#include <gnutls/crypto.h>
-#include <gnutls/gnutls.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +10,8 @@
 #include "base/state.h"
 
 struct pair {
-    pthread_mutex_t lock;      /* all below */
-    uint8_t secret[32];        /* of this start, for the keyed hash */
-    struct pair_key *keys;     /* alive */
+    pthread_mutex_t lock; /* all below */
+    struct keys keys;
     struct session *pending;   /* OFFERED and HALF, oldest first */
     struct accounts *accounts; /* guards itself */
     uint32_t count, live;      /* sessions: all, joined by both */
@@ -42,9 +39,10 @@ int pair_new(uint32_t sessions, struct accounts *accounts, struct pair **ret_pai
     struct pair *pair = calloc(1, sizeof(*pair));
     if (!pair)
         return -ENOMEM;
-    if (gnutls_rnd(GNUTLS_RND_KEY, pair->secret, sizeof(pair->secret)) < 0) {
+    int rc = keys_init(&pair->keys);
+    if (rc) {
         free(pair);
-        return -FL_EKEY;
+        return rc;
     }
     pthread_mutex_init(&pair->lock, NULL);
     pair->max = sessions;
@@ -65,35 +63,6 @@ enum close_reason pair_allowed(const struct party *caller, const struct party *c
     unsigned role = (unsigned)caller->role;
     unsigned allowed = role < sizeof(callees_of) / sizeof(callees_of[0]) ? callees_of[role] : 0;
     return allowed >> (unsigned)callee->role & 1 ? CLOSE_DONE : CLOSE_REFUSED;
-}
-
-static int hash_key(const struct pair *pair, const uint8_t key[static PAIR_KEY_BYTES],
-                    uint8_t hash[static 32])
-{
-    int rc = gnutls_hmac_fast(GNUTLS_MAC_SHA256, pair->secret, sizeof(pair->secret), key,
-                              PAIR_KEY_BYTES, hash);
-    return rc < 0 ? -FL_EKEY : 0;
-}
-
-static void key_kill(struct pair *pair, struct pair_key *key)
-{
-    if (!key->hh.tbl)
-        return;
-    HASH_DEL(pair->keys, key);
-    key->hh.tbl = NULL;
-}
-
-/* A fresh key for one side. Returns 0 or a negative code. */
-static int key_make(struct pair *pair, struct session *session, unsigned side,
-                    uint8_t ret_key[static PAIR_KEY_BYTES])
-{
-    struct pair_key *key = &session->key[side];
-    key->session = session;
-    if (gnutls_rnd(GNUTLS_RND_KEY, ret_key, PAIR_KEY_BYTES) < 0 ||
-        hash_key(pair, ret_key, key->hash))
-        return -FL_EKEY;
-    HASH_ADD(hh, pair->keys, hash, sizeof(key->hash), key);
-    return key->hh.tbl ? 0 : -ENOMEM;
 }
 
 static void close_accounts(struct pair *pair, struct account *const account[2])
@@ -122,8 +91,8 @@ static void session_drop(struct pair *pair, struct session *session)
         pair->live--;
     else
         DL_DELETE(pair->pending, session);
-    key_kill(pair, &session->key[0]);
-    key_kill(pair, &session->key[1]);
+    key_kill(&pair->keys, &session->key[0]);
+    key_kill(&pair->keys, &session->key[1]);
     close_accounts(pair, session->account);
     pair->count--;
     state_move(&session_table, &session->state, SESSION_OVER);
@@ -164,8 +133,8 @@ static enum close_reason connect_locked(struct pair *pair, const struct party *c
     DL_APPEND(pair->pending, session);
     pair->count++;
     ret_offer->session = session->id;
-    if (key_make(pair, session, 0, ret_offer->key[0]) ||
-        key_make(pair, session, 1, ret_offer->key[1])) {
+    if (key_make(&pair->keys, &session->key[0], session, 0, ret_offer->key[0]) ||
+        key_make(&pair->keys, &session->key[1], session, 1, ret_offer->key[1])) {
         session_drop(pair, session);
         return CLOSE_LOCAL;
     }
@@ -180,18 +149,6 @@ enum close_reason pair_connect(struct pair *pair, const struct party *caller,
     enum close_reason reason = connect_locked(pair, caller, callee, now, ret_offer);
     pthread_mutex_unlock(&pair->lock);
     return reason;
-}
-
-/* The table is searched by a keyed hash, so its timing tells nothing about keys; the whole hash is
- * then compared in constant time. */
-static struct pair_key *key_find(struct pair *pair, const uint8_t key[static PAIR_KEY_BYTES])
-{
-    uint8_t hash[32];
-    struct pair_key *found;
-    if (hash_key(pair, key, hash))
-        return NULL;
-    HASH_FIND(hh, pair->keys, hash, sizeof(hash), found);
-    return found && gnutls_memcmp(found->hash, hash, sizeof(hash)) == 0 ? found : NULL;
 }
 
 static void session_join(struct pair *pair, struct session *session, unsigned side,
@@ -210,26 +167,23 @@ static void session_join(struct pair *pair, struct session *session, unsigned si
 }
 
 static enum close_reason join_locked(struct pair *pair, const struct party *party,
-                                     const struct fl_id *id,
-                                     const uint8_t key[static PAIR_KEY_BYTES], uint64_t now,
-                                     struct pair_place *ret_place)
+                                     const struct fl_id *id, const uint8_t key[static KEY_BYTES],
+                                     uint64_t now, struct pair_place *ret_place)
 {
-    struct pair_key *found = key_find(pair, key);
+    struct key *found = key_take(&pair->keys, key);
     if (!found)
         return CLOSE_KEY_UNKNOWN;
     struct session *session = found->session;
-    unsigned side = found == &session->key[0] ? 0 : 1;
-    key_kill(pair, found);
     if (now >= session->expires || !id_equal(&session->id, id))
         return CLOSE_KEY_UNKNOWN;
-    if (!party_equal(&session->party[side], party))
+    if (!party_equal(&session->party[found->side], party))
         return CLOSE_KEY_OWNER;
-    *ret_place = (struct pair_place){session, side};
+    *ret_place = (struct pair_place){session, found->side};
     return CLOSE_DONE;
 }
 
 enum close_reason pair_join(struct pair *pair, const struct party *party, const struct fl_id *id,
-                            const uint8_t key[static PAIR_KEY_BYTES], struct conn *conn,
+                            const uint8_t key[static KEY_BYTES], struct conn *conn,
                             struct worker *home, uint64_t now, struct pair_place *ret_place)
 {
     pthread_mutex_lock(&pair->lock);
@@ -342,7 +296,7 @@ void pair_free(struct pair *pair)
         return;
     DL_FOREACH_SAFE (pair->pending, session, next)
         session_drop(pair, session);
-    gnutls_memset(pair->secret, 0, sizeof(pair->secret));
+    keys_done(&pair->keys);
     pthread_mutex_destroy(&pair->lock);
     free(pair);
 }

@@ -5,8 +5,7 @@
  *   OFFERED --first JOIN--> HALF --second JOIN--> LIVE --> OVER
  *      '------ keys too late, conn lost -----------------'
  *
- * A key is 32 random bytes, good for 30 s, for one JOIN, for one identity and one session. Only its
- * keyed hash is kept.
+ * A key (keys.h) is good for 30 s, for one JOIN, for one identity and one session.
  */
 #ifndef FL_PROXY_PAIR_H
 #define FL_PROXY_PAIR_H
@@ -16,11 +15,10 @@
 
 #include "identity/party.h"
 #include "proxy/account.h"
-#include "proxy/hash.h"
+#include "proxy/keys.h"
 #include "proxy/pump.h"
 #include "proxy/wheel.h"
 
-#define PAIR_KEY_BYTES   32
 #define PAIR_KEY_SECONDS 30
 
 /* Sessions beyond the limit of @max that only the console may have. */
@@ -30,19 +28,12 @@ enum session_state { SESSION_OFFERED, SESSION_HALF, SESSION_LIVE, SESSION_OVER }
 
 struct session;
 
-/* The right to join one side of a session. */
-struct pair_key {
-    uint8_t hash[32]; /* HMAC of the key; what the table is searched by */
-    struct session *session;
-    UT_hash_handle hh; /* hh.tbl is NULL once the key is dead */
-};
-
 struct session {
     struct fl_id id;
     struct party party[2];       /* 0: caller, 1: callee */
     struct account *account[2];  /* of the same; NULL for the console */
     unsigned state;              /* enum session_state; under the pair's lock until LIVE */
-    struct pair_key key[2];      /* by side */
+    struct key key[2];           /* by side */
     struct conn *conn[2];        /* who joined; NULL before and after */
     struct worker *home;         /* on whose thread it lives, chosen when the first joins */
     uint64_t expires;            /* of the keys */
@@ -60,7 +51,7 @@ struct session {
 /* What CONNECT makes. */
 struct pair_offer {
     struct fl_id session;
-    uint8_t key[2][PAIR_KEY_BYTES]; /* of the caller, of the callee */
+    uint8_t key[2][KEY_BYTES]; /* of the caller, of the callee */
 };
 
 struct pair;
@@ -93,7 +84,7 @@ struct pair_place {
  * dead. @home: where the session shall live, if this is the first to join. Returns CLOSE_DONE,
  * KEY_UNKNOWN or KEY_OWNER; *ret_place is set only on success. */
 enum close_reason pair_join(struct pair *pair, const struct party *party,
-                            const struct fl_id *session, const uint8_t key[static PAIR_KEY_BYTES],
+                            const struct fl_id *session, const uint8_t key[static KEY_BYTES],
                             struct conn *conn, struct worker *home, uint64_t now,
                             struct pair_place *ret_place);
 

@@ -68,7 +68,7 @@ static void both_join(void **state)
     struct pair_offer offer;
     struct pair_place a, b;
     assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
-    assert_memory_not_equal(offer.key[0], offer.key[1], PAIR_KEY_BYTES);
+    assert_memory_not_equal(offer.key[0], offer.key[1], KEY_BYTES);
     assert_int_equal(join(pair, &bob, &offer, 1, NOW, &b), CLOSE_DONE);
     assert_int_equal(b.side, 1);
     assert_int_equal(pair_live(pair), 0);

@@ -263,16 +263,16 @@ static void expect_response(struct client *client, enum st_code code)
 
 /* The key of the invitation that is there. */
 static void expect_invitation(struct client *client, uint8_t from, bool server,
-                              uint8_t ret_key[static ST_KEY_BYTES])
+                              uint8_t ret_key[static KEY_BYTES])
 {
     struct st_invitation want = {.port = 22067, .server = server};
     uint8_t message[ST_MESSAGE_MAX];
     struct st_device sender = device(from);
 
     assert_true(client->out_len >= ST_HEADER + 36 + 36);
-    memcpy(ret_key, client->out + ST_HEADER + 36 + 4, ST_KEY_BYTES);
+    memcpy(ret_key, client->out + ST_HEADER + 36 + 4, KEY_BYTES);
     memcpy(want.from, &sender, sizeof(want.from));
-    memcpy(want.key, ret_key, ST_KEY_BYTES);
+    memcpy(want.key, ret_key, KEY_BYTES);
     expect(client, message, st_put_invitation(message, &want));
 }
 
@@ -285,7 +285,7 @@ static struct client *joined(struct bench *bench, unsigned worker, uint8_t which
 }
 
 static void call(struct bench *bench, struct client *waiting, uint8_t from, uint8_t to,
-                 uint8_t key[static 2][ST_KEY_BYTES])
+                 uint8_t key[static 2][KEY_BYTES])
 {
     struct client *caller = client_tls(bench, 0, from);
     struct st_device target = device(to);
@@ -302,13 +302,13 @@ static void call(struct bench *bench, struct client *waiting, uint8_t from, uint
 static struct client *enter(struct bench *bench, unsigned worker, const uint8_t *key)
 {
     struct client *client = client_open(bench, worker);
-    client_message(client, ST_JOIN_SESSION, key, ST_KEY_BYTES);
+    client_message(client, ST_JOIN_SESSION, key, KEY_BYTES);
     return client;
 }
 
 static void session(struct bench *bench, struct client *waiting, struct client *ret_side[static 2])
 {
-    uint8_t key[2][ST_KEY_BYTES];
+    uint8_t key[2][KEY_BYTES];
     call(bench, waiting, 1, 2, key);
     for (unsigned i = 0; i < 2; i++) {
         ret_side[i] = enter(bench, i, key[i]); /* on two workers: the second one moves */
@@ -409,7 +409,7 @@ static void session_on_two_workers(void **state)
 static void sessions_are_spread(void **state)
 {
     struct client *side[2][2];
-    uint8_t key[2][ST_KEY_BYTES];
+    uint8_t key[2][KEY_BYTES];
     bench_open(&bench, NULL);
     struct client *waiting = joined(&bench, 0, 2);
     for (unsigned i = 0; i < 2; i++) {
@@ -447,7 +447,7 @@ static void half_close_and_end(void **state)
 
 static void keys_die_after_use_and_with_time(void **state)
 {
-    uint8_t key[2][ST_KEY_BYTES];
+    uint8_t key[2][KEY_BYTES];
     bench_open(&bench, NULL);
     struct client *waiting = joined(&bench, 0, 2);
     call(&bench, waiting, 1, 2, key);
@@ -476,13 +476,13 @@ static void keys_die_after_use_and_with_time(void **state)
 /* The first side leaves while the second is on its way to it. */
 static void partner_gone(void **state)
 {
-    uint8_t key[2][ST_KEY_BYTES];
+    uint8_t key[2][KEY_BYTES];
     bench_open(&bench, NULL);
     call(&bench, joined(&bench, 0, 2), 1, 2, key);
     struct client *first = enter(&bench, 0, key[0]);
     struct client *second = client_open(&bench, 1);
     uint8_t message[64] = {0x9e, 0x79, 0xbc, 0x40, 0, 0, 0, 3, 0, 0, 0, 36, 0, 0, 0, 32};
-    memcpy(message + 16, key[1], ST_KEY_BYTES);
+    memcpy(message + 16, key[1], KEY_BYTES);
     memcpy(second->in, message, 48);
     second->in_len = 48;
     second->link.handler(second->link.ctx, &second->link, ST_LINK_READABLE); /* no turn after it */
@@ -532,7 +532,7 @@ static void sign_of_life_keeps_the_place(void **state)
 
 static void corpse_is_replaced(void **state)
 {
-    uint8_t key[2][ST_KEY_BYTES];
+    uint8_t key[2][KEY_BYTES];
     bench_open(&bench, NULL);
     struct client *old = joined(&bench, 0, 1);
     struct client *rival = client_tls(&bench, 1, 1);

@@ -405,7 +405,7 @@ static enum close_reason invite_both(struct st_conn *conn, struct conn_ref *call
 {
     struct st_relay *relay = conn->part->relay;
     struct st_invitation to[2] = {{.server = 0}, {.server = 1}};
-    uint8_t key[2][ST_KEY_BYTES];
+    uint8_t key[2][KEY_BYTES];
     enum close_reason reason =
         st_pair_connect(relay->pair, &conn->device, device,
                         worker_of(conn)->settings.limits.sessions_per_agent, conn_now(conn), key);
@@ -415,7 +415,7 @@ static enum close_reason invite_both(struct st_conn *conn, struct conn_ref *call
     memcpy(to[0].from, device, sizeof(to[0].from));
     memcpy(to[1].from, &conn->device, sizeof(to[1].from));
     for (unsigned i = 0; i < 2; i++)
-        memcpy(to[i].key, key[i], ST_KEY_BYTES);
+        memcpy(to[i].key, key[i], KEY_BYTES);
     st_post_invitation(callee, &to[1]);
     if (send_invitation(conn, &to[0]))
         hang_up(conn, CLOSE_DONE);
@@ -488,7 +488,7 @@ static void take_join_session(struct st_conn *conn, size_t len)
     struct st_place place;
     if (st_get_opaque(conn->payload, len, &key)) {
         st_conn_close(conn, CLOSE_FRAME);
-    } else if (key.len != ST_KEY_BYTES ||
+    } else if (key.len != KEY_BYTES ||
                st_pair_join(conn->part->relay->pair, key.data, conn, st_relay_lightest(conn->part),
                             conn_now(conn), &place) != CLOSE_DONE) {
         refuse(conn, ST_NOT_FOUND, NULL, CLOSE_KEY_UNKNOWN);

@@ -1,8 +1,6 @@
 #include "proxy/syncthing/st_pair.h"
 
 #include <errno.h>
-#include <gnutls/crypto.h>
-#include <gnutls/gnutls.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +17,9 @@ struct quota {
 };
 
 struct st_pair {
-    pthread_mutex_t lock;       /* all below */
-    struct pair *shared;        /* counts sessions of all kinds */
-    uint8_t secret[32];         /* of this start, for the keyed hash */
-    struct st_key *keys;        /* alive */
+    pthread_mutex_t lock; /* all below */
+    struct pair *shared;  /* counts sessions of all kinds */
+    struct keys keys;
     struct st_session *pending; /* OFFERED and HALF, oldest first */
     struct quota *quotas;
     size_t waiting, live; /* sessions */
@@ -42,54 +39,15 @@ int st_pair_new(struct pair *shared, struct st_pair **ret_pair)
     struct st_pair *pair = calloc(1, sizeof(*pair));
     if (!pair)
         return -ENOMEM;
-    if (gnutls_rnd(GNUTLS_RND_KEY, pair->secret, sizeof(pair->secret)) < 0) {
+    int rc = keys_init(&pair->keys);
+    if (rc) {
         free(pair);
-        return -FL_EKEY;
+        return rc;
     }
     pthread_mutex_init(&pair->lock, NULL);
     pair->shared = shared;
     *ret_pair = pair;
     return 0;
-}
-
-/* --- keys ---------------------------------------------------------------------------------- */
-
-static int hash_key(const struct st_pair *pair, const uint8_t key[static ST_KEY_BYTES],
-                    uint8_t hash[static 32])
-{
-    int rc = gnutls_hmac_fast(GNUTLS_MAC_SHA256, pair->secret, sizeof(pair->secret), key,
-                              ST_KEY_BYTES, hash);
-    return rc < 0 ? -FL_EKEY : 0;
-}
-
-static void key_kill(struct st_pair *pair, struct st_key *key)
-{
-    if (!key->hh.tbl)
-        return;
-    HASH_DEL(pair->keys, key);
-    key->hh.tbl = NULL;
-}
-
-static int key_make(struct st_pair *pair, struct st_session *session, unsigned side,
-                    uint8_t ret_key[static ST_KEY_BYTES])
-{
-    struct st_key *key = &session->key[side];
-    key->session = session;
-    if (gnutls_rnd(GNUTLS_RND_KEY, ret_key, ST_KEY_BYTES) < 0 || hash_key(pair, ret_key, key->hash))
-        return -FL_EKEY;
-    HASH_ADD(hh, pair->keys, hash, sizeof(key->hash), key);
-    return key->hh.tbl ? 0 : -ENOMEM;
-}
-
-/* By keyed hash, so that the table's timing tells nothing about keys; see pair.c. */
-static struct st_key *key_find(struct st_pair *pair, const uint8_t key[static ST_KEY_BYTES])
-{
-    uint8_t hash[32];
-    struct st_key *found;
-    if (hash_key(pair, key, hash))
-        return NULL;
-    HASH_FIND(hh, pair->keys, hash, sizeof(hash), found);
-    return found && gnutls_memcmp(found->hash, hash, sizeof(hash)) == 0 ? found : NULL;
 }
 
 /* --- quotas -------------------------------------------------------------------------------- */
@@ -158,8 +116,8 @@ static void session_drop(struct st_pair *pair, struct st_session *session)
         DL_DELETE(pair->pending, session);
         pair->waiting--;
     }
-    key_kill(pair, &session->key[0]);
-    key_kill(pair, &session->key[1]);
+    key_kill(&pair->keys, &session->key[0]);
+    key_kill(&pair->keys, &session->key[1]);
     quota_give(pair, &session->device[0]);
     quota_give(pair, &session->device[1]);
     (void)pair_lend(pair->shared, -1, live ? -1 : 0);
@@ -181,7 +139,7 @@ static enum close_reason take_place(struct st_pair *pair, const struct st_device
 
 static enum close_reason connect_locked(struct st_pair *pair, const struct st_device *caller,
                                         const struct st_device *callee, uint32_t per_device,
-                                        uint64_t now, uint8_t ret_key[static 2][ST_KEY_BYTES])
+                                        uint64_t now, uint8_t ret_key[static 2][KEY_BYTES])
 {
     struct st_session *session = calloc(1, sizeof(*session));
     enum close_reason reason = session ? take_place(pair, caller, callee, per_device) : CLOSE_LOCAL;
@@ -194,7 +152,8 @@ static enum close_reason connect_locked(struct st_pair *pair, const struct st_de
     session->expires = now + ST_KEY_SECONDS * CLOCK_SEC;
     DL_APPEND(pair->pending, session);
     pair->waiting++;
-    if (key_make(pair, session, 0, ret_key[0]) || key_make(pair, session, 1, ret_key[1])) {
+    if (key_make(&pair->keys, &session->key[0], session, 0, ret_key[0]) ||
+        key_make(&pair->keys, &session->key[1], session, 1, ret_key[1])) {
         session_drop(pair, session);
         return CLOSE_LOCAL;
     }
@@ -203,7 +162,7 @@ static enum close_reason connect_locked(struct st_pair *pair, const struct st_de
 
 enum close_reason st_pair_connect(struct st_pair *pair, const struct st_device *caller,
                                   const struct st_device *callee, uint32_t per_device, uint64_t now,
-                                  uint8_t ret_key[static 2][ST_KEY_BYTES])
+                                  uint8_t ret_key[static 2][KEY_BYTES])
 {
     pthread_mutex_lock(&pair->lock);
     enum close_reason reason = connect_locked(pair, caller, callee, per_device, now, ret_key);
@@ -228,22 +187,20 @@ static void session_join(struct st_pair *pair, struct st_session *session, unsig
     state_move(&session_table, &session->state, SESSION_LIVE);
 }
 
-static enum close_reason join_locked(struct st_pair *pair, const uint8_t key[static ST_KEY_BYTES],
+static enum close_reason join_locked(struct st_pair *pair, const uint8_t key[static KEY_BYTES],
                                      uint64_t now, struct st_place *ret_place)
 {
-    struct st_key *found = key_find(pair, key);
+    struct key *found = key_take(&pair->keys, key);
     if (!found)
         return CLOSE_KEY_UNKNOWN;
     struct st_session *session = found->session;
-    unsigned side = found == &session->key[0] ? 0 : 1;
-    key_kill(pair, found);
     if (now >= session->expires)
         return CLOSE_KEY_UNKNOWN;
-    *ret_place = (struct st_place){session, side};
+    *ret_place = (struct st_place){session, found->side};
     return CLOSE_DONE;
 }
 
-enum close_reason st_pair_join(struct st_pair *pair, const uint8_t key[static ST_KEY_BYTES],
+enum close_reason st_pair_join(struct st_pair *pair, const uint8_t key[static KEY_BYTES],
                                struct st_conn *conn, struct st_worker *home, uint64_t now,
                                struct st_place *ret_place)
 {
@@ -311,7 +268,7 @@ void st_pair_free(struct st_pair *pair)
         return;
     DL_FOREACH_SAFE (pair->pending, session, next)
         session_drop(pair, session);
-    gnutls_memset(pair->secret, 0, sizeof(pair->secret));
+    keys_done(&pair->keys);
     pthread_mutex_destroy(&pair->lock);
     free(pair);
 }

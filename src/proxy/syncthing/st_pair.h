@@ -13,28 +13,21 @@
 
 #include <stddef.h>
 
-#include "proxy/hash.h"
+#include "proxy/keys.h"
 #include "proxy/pair.h"
 #include "proxy/pump.h"
 #include "proxy/syncthing/st_device.h"
 
-#define ST_KEY_BYTES   32
 #define ST_KEY_SECONDS 60
 
 struct st_session;
 struct st_conn;
 struct st_worker;
 
-struct st_key {
-    uint8_t hash[32]; /* HMAC of the key; what the table is searched by */
-    struct st_session *session;
-    UT_hash_handle hh; /* hh.tbl is NULL once the key is dead */
-};
-
 struct st_session {
     struct st_device device[2]; /* 0: caller, 1: callee */
     unsigned state;             /* enum session_state; under the pair's lock until LIVE */
-    struct st_key key[2];       /* by side */
+    struct key key[2];          /* by side */
     struct st_conn *conn[2];    /* who joined, until the session has their legs */
     struct st_worker *home;     /* on whose thread it lives, chosen when the first joins */
     unsigned here;              /* set of sides (bits) that have come to @home; its thread only */
@@ -58,7 +51,7 @@ void st_pair_free(struct st_pair *pair); /* offers go with it; live ones must ha
  * either side. Returns CLOSE_DONE, FULL or LOCAL. */
 enum close_reason st_pair_connect(struct st_pair *pair, const struct st_device *caller,
                                   const struct st_device *callee, uint32_t per_device, uint64_t now,
-                                  uint8_t ret_key[static 2][ST_KEY_BYTES]);
+                                  uint8_t ret_key[static 2][KEY_BYTES]);
 
 struct st_place {
     struct st_session *session;
@@ -67,7 +60,7 @@ struct st_place {
 
 /* st_pair_join - @conn shows @key, which is dead afterwards. The first to join has the session live
  * at @home. Returns CLOSE_DONE or KEY_UNKNOWN; *ret_place is set only on success. */
-enum close_reason st_pair_join(struct st_pair *pair, const uint8_t key[static ST_KEY_BYTES],
+enum close_reason st_pair_join(struct st_pair *pair, const uint8_t key[static KEY_BYTES],
                                struct st_conn *conn, struct st_worker *home, uint64_t now,
                                struct st_place *ret_place);
 
