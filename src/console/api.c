@@ -64,7 +64,19 @@ static const struct api_field job_fields[] = {
 
 static void get_health(struct api_call *call)
 {
-    api_answer(call, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
+    if (store_version(call->api->store) < 0)
+        api_problem(call, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, "the database cannot be read");
+    else
+        api_answer(call, MHD_HTTP_OK, json_pack("{s:s}", "status", "ok"));
+}
+
+static void get_metrics(struct api_call *call)
+{
+    call->text = metrics_text(call->api);
+    call->status = MHD_HTTP_OK;
+    call->type = "text/plain; version=0.0.4; charset=utf-8";
+    if (!call->text)
+        api_problem(call, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, "%s", error_text(-ENOMEM));
 }
 
 static const struct api_field login_fields[] = {
@@ -111,9 +123,12 @@ static const struct api_field token_fields[] = {
 
 /* One line a route, and what it is for on the next. */
 const struct api_route api_routes[] = {
-    {"GET", "/healthz", SCOPE_OPEN, get_health, NULL, "200 while the console runs", "Health"},
-    {"GET", "/api/v1/healthz", SCOPE_OPEN, get_health, NULL, "200 while the console runs",
-     "Health"},
+    {"GET", "/healthz", SCOPE_OPEN, get_health, NULL,
+     "200 while the console runs and can read its database", "Health"},
+    {"GET", "/metrics", SCOPE_LOCAL, get_metrics, NULL,
+     "numbers for Prometheus; from this machine, or with a token", "=text/plain"},
+    {"GET", "/api/v1/healthz", SCOPE_OPEN, get_health, NULL,
+     "200 while the console runs and can read its database", "Health"},
     {"GET", "/api/v1/openapi.json", SCOPE_OPEN, openapi_answer, NULL, "this description", NULL},
     {"POST", "/api/v1/session", SCOPE_OPEN, api_login, login_fields,
      "log in: sets the cookie, and tells the value for X-CSRF-Token", "Session"},
@@ -602,13 +617,23 @@ static void refuse_nobody(struct api_call *call)
                     : "a token is needed: Authorization: Bearer …; or log in");
 }
 
+/* is_local - does the request come from this machine? */
+static bool is_local(const struct api_call *call)
+{
+    char peer[64];
+    const char *from = api_remote(call, peer, sizeof(peer));
+
+    return !strncmp(from, "127.", 4) || !strcmp(from, "::1") || !strncmp(from, "::ffff:127.", 11);
+}
+
 /* may - is @scope given to who asks? Else the answer is there. */
 static bool may(struct api_call *call, enum api_scope scope)
 {
     const struct api_who *who = &call->who;
 
-    if (scope == SCOPE_OPEN)
+    if (scope == SCOPE_OPEN || (scope == SCOPE_LOCAL && is_local(call)))
         return true;
+    scope = scope == SCOPE_LOCAL ? SCOPE_VIEWER : scope;
     if (!who->name[0]) {
         refuse_nobody(call);
         return false;
@@ -709,6 +734,7 @@ static void on_handle(void *ctx, const struct http_request *request, struct http
 {
     struct api_call call = {.api = ctx, .request = request, .reply = reply};
     const struct web_file *file = page_file(request);
+    uint64_t started = clock_now();
 
     if (file) {
         web_answer(file, request, reply);
@@ -723,6 +749,9 @@ static void on_handle(void *ctx, const struct http_request *request, struct http
     }
     if (found && !changes(request))
         audit_tag(&call);
+    if (call.status) /* else the answer comes later */
+        metrics_request(call.api->metrics, changes(request), call.status,
+                        clock_since(clock_now(), started));
     api_finish(&call);
 }
 

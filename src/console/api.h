@@ -19,6 +19,7 @@
 #include "console/console_config.h"
 #include "console/http.h"
 #include "console/live.h"
+#include "console/metrics.h"
 #include "console/runs.h"
 #include "console/session.h"
 #include "console/setup.h"
@@ -37,6 +38,7 @@ struct api {
     struct sessions *sessions;
     struct live *live;
     struct backup *backup;
+    struct metrics *metrics;
     const struct console_config *config;
     uint16_t agents_port;
     uint64_t started; /* clock_now() */
@@ -44,6 +46,7 @@ struct api {
 
 enum api_scope {
     SCOPE_OPEN,   /* anybody */
+    SCOPE_LOCAL,  /* anybody on this machine, and viewers from elsewhere */
     SCOPE_SELF,   /* a session, whatever it may do otherwise */
     SCOPE_VIEWER, /* this and the following: a role, as enum user_role */
     SCOPE_OPERATOR,

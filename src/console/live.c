@@ -132,6 +132,15 @@ static void send_missed(void *ctx, const struct store_event *event)
     send_event(ctx, event);
 }
 
+unsigned live_readers(const struct live *live)
+{
+    const struct reader *reader;
+    unsigned count;
+
+    DL_COUNT(live->readers, reader, count);
+    return count;
+}
+
 bool live_add(struct live *live, const struct http_request *request, struct http_reply *reply)
 {
     const char *last = http_header(request, "Last-Event-ID");

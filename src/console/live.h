@@ -19,6 +19,9 @@ struct live;
 int live_new(uv_loop_t *loop, struct store *store, struct live **ret_live);
 void live_close(struct live *live); /* after http_close(); NULL is fine */
 
+/* live_readers - how many there are. */
+unsigned live_readers(const struct live *live);
+
 /* live_add - @request becomes a reader. False: @reply is untouched, there are too many. */
 bool live_add(struct live *live, const struct http_request *request, struct http_reply *reply);
 

@@ -35,6 +35,7 @@ struct console {
     struct live *live;
     struct backup *backup;
     struct http *http;
+    struct metrics metrics;
     struct api api;
 };
 
@@ -309,6 +310,7 @@ static int start(struct console *console, const struct options *options)
                                 .sessions = console->sessions,
                                 .live = console->live,
                                 .backup = console->backup,
+                                .metrics = &console->metrics,
                                 .config = &console->config,
                                 .started = clock_now()};
     status = start_agents(console);

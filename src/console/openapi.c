@@ -217,6 +217,8 @@ static json_t *make_security(enum api_scope scope)
         return json_array();
     if (scope == SCOPE_SELF)
         return json_pack("[{s:[]}]", "session");
+    if (scope == SCOPE_LOCAL)
+        return json_pack("[{}, {s:[]}, {s:[]}]", "token", "session");
     return json_pack("[{s:[]}, {s:[]}]", "token", "session");
 }
 

@@ -439,18 +439,32 @@ static int exec(struct store *store, const char *text)
     return sqlite3_exec(store->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(store);
 }
 
-int store_version(struct store *store)
+/* number_of - of a PRAGMA; -1 when it cannot be had. */
+static int64_t number_of(struct store *store, const char *pragma)
 {
     sqlite3_stmt *stmt = NULL;
-    int version = -1;
+    int64_t number = -1;
 
-    if (sqlite3_prepare_v2(store->db, "PRAGMA user_version", -1, &stmt, NULL) == SQLITE_OK &&
+    if (sqlite3_prepare_v2(store->db, pragma, -1, &stmt, NULL) == SQLITE_OK &&
         sqlite3_step(stmt) == SQLITE_ROW)
-        version = sqlite3_column_int(stmt, 0);
-    if (version < 0)
+        number = sqlite3_column_int64(stmt, 0);
+    if (number < 0)
         (void)fail(store);
     sqlite3_finalize(stmt);
-    return version;
+    return number;
+}
+
+int store_version(struct store *store)
+{
+    return (int)number_of(store, "PRAGMA user_version");
+}
+
+uint64_t store_size(struct store *store)
+{
+    int64_t pages = number_of(store, "PRAGMA page_count");
+    int64_t page = number_of(store, "PRAGMA page_size");
+
+    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
 }
 
 int store_schema(void)

@@ -171,8 +171,9 @@ struct store_event {
 int store_open(const char *path, struct store **ret_store, char *message, size_t cap);
 void store_close(struct store *store); /* NULL is fine */
 const char *store_error(struct store *store);
-int store_version(struct store *store); /* of the schema */
-int store_schema(void);                 /* the latest that this program knows */
+int store_version(struct store *store);   /* of the schema */
+uint64_t store_size(struct store *store); /* bytes of the database, 0 unknown */
+int store_schema(void);                   /* the latest that this program knows */
 
 int store_begin(struct store *store);
 int store_commit(

@@ -21,6 +21,7 @@ struct fixture {
     struct auth *auth;
     char header[AUTH_TOKEN_TEXT + 16];               /* of an administrator's token */
     char role[ROLE_ADMIN + 1][AUTH_TOKEN_TEXT + 16]; /* of each role's */
+    struct metrics metrics;
     struct api api;
 };
 
@@ -43,7 +44,7 @@ static int set_up(void **state)
     }
     assert_int_equal(auth_new(f->store, &f->auth), 0);
     strcpy(f->header, f->role[ROLE_ADMIN]);
-    f->api = (struct api){.store = f->store, .auth = f->auth};
+    f->api = (struct api){.store = f->store, .auth = f->auth, .metrics = &f->metrics};
     *state = f;
     return 0;
 }
@@ -169,8 +170,9 @@ static void the_description_is_whole(void **state)
         assert_non_null(operation);
         assert_int_equal(json_object_get(operation, "requestBody") != NULL,
                          api_routes[i].fields != NULL);
-        if (api_routes[i].answer && !json_object_get(schemas, api_routes[i].answer))
-            fail_msg("no schema %s", api_routes[i].answer);
+        const char *answer = api_routes[i].answer;
+        if (answer && answer[0] != '=' && !json_object_get(schemas, answer))
+            fail_msg("no schema %s", answer);
     }
     _cleanup_free_ char *text = json_dumps(document, 0);
     const char *prefix = "#/components/schemas/";
