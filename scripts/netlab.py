@@ -72,6 +72,8 @@ class Lab:
         self.wan_net = ipaddress.ip_network(wan)
         self.names = []
         self.count = 0
+        self.lines = {}  # of each host
+        self.processes = []
         remove_stale()
         atexit.register(self.close)
         self._namespace("wan")
@@ -94,6 +96,10 @@ class Lab:
     def run(self, name, argv, **kwargs):
         """Run a command on a host to its end and return its output."""
         return subprocess.run(self.argv(name, argv), check=True, text=True, capture_output=True, **kwargs).stdout
+
+    def host(self, name):
+        """A host without any cable, for line()."""
+        self._namespace(name)
 
     def wan_host(self, name, address):
         """A host with a public address, such as a DMZ or a rented server."""
@@ -146,8 +152,27 @@ table ip lab {
         """Load nftables rules on a host."""
         _sh(self.argv(name, ["nft", "-f", "-"]), rules)
 
+    def line(self, name_a, address_a, name_b, address_b, program, **settings):
+        """Two hosts joined by an emulated line (bench/link.c, built as @program): devices line0, line1 … with these addresses
+        (A.B.C.D/N). @settings: its options by name, for example delay=50, loss="1,0", rate=200. Returns its process."""
+        devices = [f"line{self.lines.setdefault(name, 0)}" for name in (name_a, name_b)]
+        options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+        process = subprocess.Popen([program, *options, f"{self.ns(name_a)}:{devices[0]}", f"{self.ns(name_b)}:{devices[1]}"],
+                                   stdout=subprocess.PIPE, text=True)
+        if process.stdout.readline() != "ready\n":
+            raise LabError(f"{program} ended with status {process.wait()}")
+        for name, device, address in zip((name_a, name_b), devices, (address_a, address_b)):
+            self.lines[name] += 1
+            self._ip(name, f"addr add {address} dev {device}")
+        self.processes.append(process)
+        return process
+
     def close(self):
         """Remove every namespace of this lab and stop what runs in it."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.processes = []
         for name in self.names:
             _remove(self.ns(name))
         self.names = []
