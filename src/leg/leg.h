@@ -213,6 +213,12 @@ static inline int leg_attach(struct leg *leg, void *loop)
     return leg->ops->attach ? leg->ops->attach(leg, loop) : -95;
 }
 
+/* leg_can_move - or does it stay on the thread where it began? */
+static inline bool leg_can_move(const struct leg *leg)
+{
+    return leg->ops->detach != NULL;
+}
+
 /* leg_buffers - bytes that the kernel has granted for each direction. Returns 0, or -ENOTSUP when
  * this kind has no socket of its own. */
 static inline int leg_buffers(struct leg *leg, size_t *ret_send, size_t *ret_receive)

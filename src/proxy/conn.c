@@ -211,6 +211,14 @@ static bool is_orderly(struct conn *conn, enum close_reason reason)
     return is_stranger(conn) && !no_room && worker_may_linger(conn->worker);
 }
 
+static void drop_ref(struct conn *conn)
+{
+    if (conn->ref)
+        conn_ref_clear(conn->ref);
+    conn_ref_unref(conn->ref);
+    conn->ref = NULL;
+}
+
 void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *abort)
 {
     struct worker *worker = conn->worker;
@@ -220,6 +228,7 @@ void conn_finish(struct conn *conn, enum close_reason reason, const fl_Abort *ab
     bool told = tell(conn, reason, abort) || is_orderly(conn, reason);
     door_leave(worker->proxy->door, &conn->place);
     conn->session = NULL;
+    drop_ref(conn);
     control_done(conn);
     if (conn->loads)
         atomic_fetch_sub_explicit(&conn->loads->load, 1, memory_order_relaxed);
@@ -334,6 +343,28 @@ static void take_hello(struct conn *conn, const struct frame *frame)
         conn_close(conn, reason);
 }
 
+/* Its session has a home. */
+static void settle_in(struct conn *conn)
+{
+    drop_ref(conn);
+    conn->loads = conn->session->home;
+    atomic_fetch_add_explicit(&conn->loads->load, 1, memory_order_relaxed);
+    if (conn->loads == conn->worker)
+        session_arrived(conn->session, conn->side);
+}
+
+/* This was the second to join: tell the first, on whatever thread that is. */
+static void pair_up(struct conn *conn, struct conn_ref *waiting)
+{
+    int rc = worker_post_paired(waiting);
+
+    conn_ref_unref(waiting);
+    if (rc)
+        conn_close(conn, rc == -FL_ECLOSED ? CLOSE_SHUTDOWN : CLOSE_LOCAL);
+    else
+        settle_in(conn);
+}
+
 static void take_join(struct conn *conn, const struct frame *frame)
 {
     struct worker *worker = conn->worker;
@@ -346,8 +377,19 @@ static void take_join(struct conn *conn, const struct frame *frame)
         return;
     }
     memcpy(id.b, join.session, FL_ID_BYTES);
-    enum close_reason reason = pair_join(worker->proxy->pair, &conn->party, &id, join.key, conn,
-                                         worker_lightest(worker), worker_now(worker), &place);
+    conn->ref = conn_ref_new(conn, worker);
+    if (!conn->ref) {
+        conn_close(conn, CLOSE_LOCAL);
+        return;
+    }
+    const struct pair_comer comer = {
+        .conn = conn,
+        .ref = conn->ref,
+        .fixed = leg_can_move(conn->leg) ? NULL : worker,
+        .lightest = worker_lightest(worker),
+    };
+    enum close_reason reason = pair_join(worker->proxy->pair, &conn->party, &id, join.key, &comer,
+                                         worker_now(worker), &place);
     explicit_bzero(&join, sizeof(join));
     if (reason != CLOSE_DONE) {
         conn_close(conn, reason);
@@ -355,11 +397,9 @@ static void take_join(struct conn *conn, const struct frame *frame)
     }
     conn->session = place.session;
     conn->side = place.side;
-    conn->loads = place.session->home;
-    atomic_fetch_add_explicit(&conn->loads->load, 1, memory_order_relaxed);
     conn_move(conn, CONN_JOINING);
-    if (conn->loads == worker)
-        session_arrived(place.session, place.side);
+    if (place.waiting)
+        pair_up(conn, place.waiting);
 }
 
 static const struct {
@@ -454,7 +494,7 @@ static void settle(struct conn *conn)
     case CONN_CLOSING:
         return;
     case CONN_JOINING:
-        if (conn->session->home != conn->worker) {
+        if (conn->loads && conn->loads != conn->worker) {
             go_home(conn);
             return;
         }
@@ -533,6 +573,14 @@ static void conn_event(void *ctx, struct leg *leg, unsigned events)
     } else if (events & LEG_READABLE) {
         read_frames(conn);
     }
+    settle(conn);
+}
+
+void conn_paired(struct conn *conn)
+{
+    if (conn->state != CONN_JOINING)
+        return;
+    settle_in(conn);
     settle(conn);
 }
 

@@ -5,8 +5,8 @@
  *                                '-no frame-> FACE
  *   every state -> CLOSING
  *
- * A conn is on one worker's thread; only JOINING moves it, to where the other side of its session
- * waits.
+ * A conn is on one worker's thread; only JOINING moves it, once the other side of its session has
+ * joined too, to where the session lives.
  */
 #ifndef FL_PROXY_CONN_H
 #define FL_PROXY_CONN_H
@@ -54,7 +54,8 @@ struct conn {
     struct control *control;  /* CONTROL */
     struct face *face;        /* FACE */
     struct session *session;  /* JOINING, GREETING, SESSION */
-    struct worker *loads;     /* whose load it counts for, from JOINING on */
+    struct conn_ref *ref;     /* JOINING: how the other side's thread reaches it; owned */
+    struct worker *loads;     /* whose load it counts for, once its session has a home */
     struct account *account;  /* where it counts as a leg, from READY on; NULL for the console */
 };
 
@@ -82,6 +83,9 @@ void conn_tick(struct conn *conn, uint64_t now);
 /* conn_send - one frame in order; kept for a while when the leg is busy. A peer that lets too much
  * pile up is closed. */
 void conn_send(struct conn *conn, uint8_t type, const void *body, size_t len);
+
+/* conn_paired - the other side has joined too, and the session has a home: go there. */
+void conn_paired(struct conn *conn);
 
 /* conn_arrive - on the thread of @worker: a conn that came by mail, with its leg detached, to run
  * its session. */

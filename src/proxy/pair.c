@@ -94,6 +94,7 @@ static void session_drop(struct pair *pair, struct session *session)
     key_kill(&pair->keys, &session->key[0]);
     key_kill(&pair->keys, &session->key[1]);
     close_accounts(pair, session->account);
+    conn_ref_unref(session->waiting);
     pair->count--;
     state_move(&session_table, &session->state, SESSION_OVER);
     free(session);
@@ -151,15 +152,27 @@ enum close_reason pair_connect(struct pair *pair, const struct party *caller,
     return reason;
 }
 
-static void session_join(struct pair *pair, struct session *session, unsigned side,
-                         struct conn *conn, struct worker *home, uint64_t now)
+/* Where both can be. */
+static struct worker *home_for(const struct session *session, const struct pair_comer *second)
 {
-    session->conn[side] = conn;
+    if (second->fixed)
+        return second->fixed;
+    return session->fixed ? session->fixed : second->lightest;
+}
+
+static void session_join(struct pair *pair, struct session *session, const struct pair_comer *comer,
+                         uint64_t now, struct pair_place *place)
+{
+    session->conn[place->side] = comer->conn;
     if (session->state == SESSION_OFFERED) {
-        session->home = home;
+        session->fixed = comer->fixed;
+        session->waiting = conn_ref_ref(comer->ref);
         state_move(&session_table, &session->state, SESSION_HALF);
         return;
     }
+    session->home = home_for(session, comer);
+    place->waiting = session->waiting;
+    session->waiting = NULL;
     DL_DELETE(pair->pending, session);
     session->started = now;
     pair->live++;
@@ -178,18 +191,18 @@ static enum close_reason join_locked(struct pair *pair, const struct party *part
         return CLOSE_KEY_UNKNOWN;
     if (!party_equal(&session->party[found->side], party))
         return CLOSE_KEY_OWNER;
-    *ret_place = (struct pair_place){session, found->side};
+    *ret_place = (struct pair_place){.session = session, .side = found->side};
     return CLOSE_DONE;
 }
 
 enum close_reason pair_join(struct pair *pair, const struct party *party, const struct fl_id *id,
-                            const uint8_t key[static KEY_BYTES], struct conn *conn,
-                            struct worker *home, uint64_t now, struct pair_place *ret_place)
+                            const uint8_t key[static KEY_BYTES], const struct pair_comer *comer,
+                            uint64_t now, struct pair_place *ret_place)
 {
     pthread_mutex_lock(&pair->lock);
     enum close_reason reason = join_locked(pair, party, id, key, now, ret_place);
     if (reason == CLOSE_DONE)
-        session_join(pair, ret_place->session, ret_place->side, conn, home, now);
+        session_join(pair, ret_place->session, comer, now, ret_place);
     pthread_mutex_unlock(&pair->lock);
     return reason;
 }

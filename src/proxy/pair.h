@@ -15,6 +15,7 @@
 
 #include "identity/party.h"
 #include "proxy/account.h"
+#include "proxy/conn_ref.h"
 #include "proxy/keys.h"
 #include "proxy/pump.h"
 #include "proxy/wheel.h"
@@ -35,7 +36,9 @@ struct session {
     unsigned state;              /* enum session_state; under the pair's lock until LIVE */
     struct key key[2];           /* by side */
     struct conn *conn[2];        /* who joined; NULL before and after */
-    struct worker *home;         /* on whose thread it lives, chosen when the first joins */
+    struct worker *fixed;        /* HALF: the first one's, if its leg cannot leave it */
+    struct conn_ref *waiting;    /* HALF: of the first one's conn; owned */
+    struct worker *home;         /* LIVE: on whose thread it lives */
     uint64_t expires;            /* of the keys */
     uint64_t started;            /* both joined */
     struct session *prev, *next; /* OFFERED and HALF, oldest first */
@@ -73,19 +76,29 @@ enum close_reason pair_connect(struct pair *pair, const struct party *caller,
                                const struct party *callee, uint64_t now,
                                struct pair_offer *ret_offer);
 
-/* Where a JOIN led: go to session->home, whose thread owns the session once both sides are there.
- */
+/* Who joins. */
+struct pair_comer {
+    struct conn *conn;
+    struct conn_ref *ref;    /* to it; not taken */
+    struct worker *fixed;    /* whose thread its leg cannot leave, or NULL. Of all proxy's legs that
+                                cannot move this is the same worker. */
+    struct worker *lightest; /* where a session of two that can move shall live */
+};
+
+/* Where a JOIN led. The first to join waits where it is. With the second the session has a home, to
+ * which both go, and whose thread owns it once both are there. */
 struct pair_place {
     struct session *session;
     unsigned side;
+    struct conn_ref *waiting; /* the second's: who waits, to be told; the caller's. NULL: it is the
+                                 first */
 };
 
-/* pair_join - @conn, proved to be @party, shows @key for @session. Whatever comes of it, the key is
- * dead. @home: where the session shall live, if this is the first to join. Returns CLOSE_DONE,
- * KEY_UNKNOWN or KEY_OWNER; *ret_place is set only on success. */
+/* pair_join - @comer, proved to be @party, shows @key for @session. Whatever comes of it, the key
+ * is dead. Returns CLOSE_DONE, KEY_UNKNOWN or KEY_OWNER; *ret_place is set only on success. */
 enum close_reason pair_join(struct pair *pair, const struct party *party,
                             const struct fl_id *session, const uint8_t key[static KEY_BYTES],
-                            struct conn *conn, struct worker *home, uint64_t now,
+                            const struct pair_comer *comer, uint64_t now,
                             struct pair_place *ret_place);
 
 /* pair_leave - the conn of @side goes away before the session ran. On the thread of that conn.

@@ -17,12 +17,19 @@
 #define LINGER_MOST   256             /* orderly ends of strangers in a burst */
 #define LINGER_EACH   (20 * CLOCK_MS) /* and 50 a second after it */
 
-enum letter_kind { LETTER_FRAME, LETTER_CLOSE, LETTER_MOVE, LETTER_RECHECK, LETTER_CALL };
+enum letter_kind {
+    LETTER_FRAME,
+    LETTER_CLOSE,
+    LETTER_PAIRED,
+    LETTER_MOVE,
+    LETTER_RECHECK,
+    LETTER_CALL,
+};
 
 struct letter {
     struct letter *prev, *next;
     enum letter_kind kind;
-    struct conn_ref *ref;     /* FRAME, CLOSE: owned */
+    struct conn_ref *ref;     /* FRAME, CLOSE, PAIRED: owned */
     struct conn *conn;        /* MOVE */
     worker_call *call;        /* CALL */
     void *arg;                /* for @call */
@@ -218,6 +225,12 @@ int worker_post_move(struct worker *worker, struct conn *conn)
     return post(worker, letter);
 }
 
+int worker_post_paired(struct conn_ref *ref)
+{
+    struct letter *letter = letter_new(LETTER_PAIRED, ref, 0);
+    return letter ? post(conn_ref_worker(ref), letter) : -ENOMEM;
+}
+
 int worker_post_recheck(struct worker *worker)
 {
     struct letter *letter = letter_new(LETTER_RECHECK, NULL, 0);
@@ -269,6 +282,10 @@ static void deliver(struct worker *worker, const struct letter *letter)
     case LETTER_CLOSE:
         if (conn)
             conn_close(conn, letter->reason);
+        break;
+    case LETTER_PAIRED:
+        if (conn)
+            conn_paired(conn);
         break;
     case LETTER_MOVE:
         conn_arrive(conn, worker);

@@ -133,12 +133,14 @@ bool worker_is_late(const struct worker *worker);
 
 /* Letters; from any thread. worker_post_frame - encode @message and have it sent on the conn of
  * @ref. worker_post_close - close the conn of @ref. worker_post_move - hand over @conn, whose leg
- * is detached. worker_post_recheck - close the conns of denied identities. Return 0, -ENOMEM, or
- * -FL_ECLOSED when that worker is stopping. References stay the caller's. */
+ * is detached. worker_post_paired - conn_paired() for the conn of @ref. worker_post_recheck - close
+ * the conns of denied identities. Return 0, -ENOMEM, or -FL_ECLOSED when that worker is stopping.
+ * References stay the caller's. */
 int worker_post_frame(struct conn_ref *ref, uint8_t type, const pb_msgdesc_t *fields,
                       const void *message);
 int worker_post_close(struct conn_ref *ref, enum close_reason reason);
 int worker_post_move(struct worker *worker, struct conn *conn);
+int worker_post_paired(struct conn_ref *ref);
 int worker_post_recheck(struct worker *worker);
 
 /* worker_post_call - have @call made on the thread of @worker; with NULL for the worker when it has

@@ -40,12 +40,27 @@ static void pair_done(struct pair *pair)
     accounts_free(accounts);
 }
 
+/* place->waiting is only good for a comparison with NULL afterwards. */
+static enum close_reason join_with(struct pair *pair, const struct party *party,
+                                   const struct pair_offer *offer, unsigned side, uint64_t now,
+                                   struct worker *fixed, struct pair_place *place)
+{
+    struct conn_ref *ref = conn_ref_new(side ? conn_b : conn_a, home);
+    const struct pair_comer comer = {side ? conn_b : conn_a, ref, fixed, home};
+
+    enum close_reason reason =
+        pair_join(pair, party, &offer->session, offer->key[side], &comer, now, place);
+    conn_ref_unref(ref);
+    if (reason == CLOSE_DONE)
+        conn_ref_unref(place->waiting);
+    return reason;
+}
+
 static enum close_reason join(struct pair *pair, const struct party *party,
                               const struct pair_offer *offer, unsigned side, uint64_t now,
                               struct pair_place *place)
 {
-    return pair_join(pair, party, &offer->session, offer->key[side], side ? conn_b : conn_a, home,
-                     now, place);
+    return join_with(pair, party, offer, side, now, NULL, place);
 }
 
 static void roles(void **state)
@@ -79,6 +94,33 @@ static void both_join(void **state)
     assert_int_equal(pair_live(pair), 1);
     pair_end(pair, a.session);
     assert_int_equal(pair_count(pair), 0);
+    pair_done(pair);
+}
+
+/* Where the session lives when the leg of @first, then that of @second, cannot move. */
+static struct worker *home_of(struct pair *pair, struct worker *first, struct worker *second)
+{
+    struct pair_offer offer;
+    struct pair_place a, b;
+    assert_int_equal(pair_connect(pair, &alice, &bob, NOW, &offer), CLOSE_DONE);
+    assert_int_equal(join_with(pair, &alice, &offer, 0, NOW, first, &a), CLOSE_DONE);
+    assert_null(a.waiting);
+    assert_null(a.session->home);
+    assert_int_equal(join_with(pair, &bob, &offer, 1, NOW, second, &b), CLOSE_DONE);
+    assert_non_null(b.waiting);
+    struct worker *where = b.session->home;
+    pair_end(pair, b.session);
+    return where;
+}
+
+static void home_is_where_both_can_be(void **state)
+{
+    struct pair *pair = pair_of(10, 10);
+    struct worker *quic = (struct worker *)"q";
+    assert_ptr_equal(home_of(pair, NULL, NULL), home);
+    assert_ptr_equal(home_of(pair, quic, NULL), quic);
+    assert_ptr_equal(home_of(pair, NULL, quic), quic);
+    assert_ptr_equal(home_of(pair, quic, quic), quic);
     pair_done(pair);
 }
 
@@ -220,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roles),
         cmocka_unit_test(both_join),
+        cmocka_unit_test(home_is_where_both_can_be),
         cmocka_unit_test(key_is_good_once),
         cmocka_unit_test(anothers_key_dies),
         cmocka_unit_test(late_key),
