@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -389,11 +390,19 @@ int quic_endpoint_new(const struct quic_endpoint_config *config,
     return 0;
 }
 
+static void add_socket(struct quic_endpoint *endpoint, struct quic_socket *socket)
+{
+    uint64_t buffer = (uint64_t)quic_socket_buffer(socket);
+
+    endpoint->sockets[endpoint->socket_count++] = socket;
+    if (endpoint->stats.receive_buffer == 0 || buffer < endpoint->stats.receive_buffer)
+        endpoint->stats.receive_buffer = buffer;
+}
+
 int quic_endpoint_listen(struct quic_endpoint *endpoint, const char *host, uint16_t port,
                          uint16_t *ret_port)
 {
     struct quic_socket *socket;
-    uint64_t buffer;
     int rc;
 
     if (endpoint->socket_count == QUIC_LISTEN_MAX)
@@ -401,13 +410,31 @@ int quic_endpoint_listen(struct quic_endpoint *endpoint, const char *host, uint1
     rc = quic_socket_bind(endpoint->config.loop, host, port, &listening_ops, endpoint, &socket);
     if (rc)
         return rc;
-    endpoint->sockets[endpoint->socket_count++] = socket;
-    buffer = (uint64_t)quic_socket_buffer(socket);
-    if (endpoint->stats.receive_buffer == 0 || buffer < endpoint->stats.receive_buffer)
-        endpoint->stats.receive_buffer = buffer;
+    add_socket(endpoint, socket);
     if (ret_port)
         *ret_port = quic_socket_port(socket);
     return 0;
+}
+
+int quic_endpoint_take(struct quic_endpoint *endpoint, int fd)
+{
+    struct quic_socket *socket;
+    int rc;
+
+    if (endpoint->socket_count == QUIC_LISTEN_MAX) {
+        (void)close(fd);
+        return -FL_EFULL;
+    }
+    rc = quic_socket_take(endpoint->config.loop, fd, &listening_ops, endpoint, &socket);
+    if (rc == 0)
+        add_socket(endpoint, socket);
+    return rc;
+}
+
+int quic_endpoint_fd(const struct quic_endpoint *endpoint)
+{
+    return endpoint->socket_count ? quic_socket_fd(endpoint->sockets[endpoint->socket_count - 1])
+                                  : -1;
 }
 
 void quic_endpoint_set_identity(struct quic_endpoint *endpoint, struct identity *identity)
@@ -451,6 +478,8 @@ static void end_conns(struct quic_endpoint *endpoint)
     ngtcp2_ccerr_default(&reason);
     ngtcp2_ccerr_set_application_error(&reason, 0, NULL, 0);
     DL_FOREACH_SAFE (endpoint->conns, conn, next) {
+        if (!endpoint->stuck)
+            quic_conn_write(conn);
         quic_conn_end(conn, &reason, -FL_ECLOSED);
         quic_conn_drop(conn, -FL_ECLOSED);
     }

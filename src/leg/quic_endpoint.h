@@ -58,14 +58,22 @@ int quic_endpoint_new(const struct quic_endpoint_config *config,
 int quic_endpoint_listen(struct quic_endpoint *endpoint, const char *host, uint16_t port,
                          uint16_t *ret_port);
 
+/* quic_endpoint_take - answer on @fd, a UDP socket that somebody else has bound; it is the
+ * endpoint's from now on, closed on failure too. Returns as quic_endpoint_listen().
+ * quic_endpoint_fd - the socket of the latest quic_endpoint_listen(), which stays the endpoint's.
+ */
+int quic_endpoint_take(struct quic_endpoint *endpoint, int fd);
+int quic_endpoint_fd(const struct quic_endpoint *endpoint);
+
 /* quic_endpoint_set_identity - for handshakes from now on. */
 void quic_endpoint_set_identity(struct quic_endpoint *endpoint, struct identity *identity);
 
 void quic_endpoint_stats(const struct quic_endpoint *endpoint, struct quic_endpoint_stats *ret);
 
 /* quic_endpoint_stop - take no more connections and streams, and close when all streams are
- * closed and delivered. quic_endpoint_close - at once: streams that are left fail without a word,
- * and are their owners' to close still. */
+ * closed and delivered; @endpoint is dead for the caller. quic_endpoint_close - at once: what was
+ * written goes out as far as the peers allow, and every connection is closed; streams that are left
+ * fail without a word, and are their owners' to close still. */
 void quic_endpoint_stop(struct quic_endpoint *endpoint);
 void quic_endpoint_close(struct quic_endpoint *endpoint);
 
@@ -122,6 +130,9 @@ void quic_stream_close(struct quic_stream *stream, bool graceful);
  * TLS, with @context and the stream's number as context. Returns 0 or -FL_ETLS. */
 int quic_stream_exporter(const struct quic_stream *stream, const char *label, uint8_t context,
                          uint8_t ret_out[static 32]);
+
+/* quic_stream_remote - the other end's address; good until the loop's next turn. */
+const struct sockaddr *quic_stream_remote(const struct quic_stream *stream);
 
 /* quic_stream_peer - the other end's address as text. */
 void quic_stream_peer(const struct quic_stream *stream, char ret_text[static LEG_ADDRESS_MAX]);

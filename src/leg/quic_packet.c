@@ -189,6 +189,24 @@ int quic_socket_bind(uv_loop_t *loop, const char *host, uint16_t port,
     return fd < 0 ? fd : socket_new(loop, fd, false, ops, ctx, ret_socket);
 }
 
+/* Its options are as the one who bound it has set them: the same program, or else they are set now.
+ */
+int quic_socket_take(uv_loop_t *loop, int fd, const struct quic_socket_ops *ops, void *ctx,
+                     struct quic_socket **ret_socket)
+{
+    struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(local);
+
+    (void)getsockname(fd, (struct sockaddr *)&local, &len);
+    tune(fd, local.ss_family);
+    return socket_new(loop, fd, false, ops, ctx, ret_socket);
+}
+
+int quic_socket_fd(const struct quic_socket *socket)
+{
+    return socket->fd;
+}
+
 int quic_socket_connect(uv_loop_t *loop, const struct quic_address *remote,
                         const struct quic_socket_ops *ops, void *ctx,
                         struct quic_socket **ret_socket)

@@ -49,6 +49,12 @@ struct quic_socket_ops {
 int quic_socket_bind(uv_loop_t *loop, const char *host, uint16_t port,
                      const struct quic_socket_ops *ops, void *ctx, struct quic_socket **ret_socket);
 
+/* quic_socket_take - on @fd, which somebody else has bound; the socket's from now on, closed on
+ * failure too. quic_socket_fd - it. */
+int quic_socket_take(uv_loop_t *loop, int fd, const struct quic_socket_ops *ops, void *ctx,
+                     struct quic_socket **ret_socket);
+int quic_socket_fd(const struct quic_socket *socket);
+
 /* quic_socket_connect - for one peer at @remote; only its datagrams are received. Returns 0 or a
  * negative errno (ENETUNREACH …). */
 int quic_socket_connect(uv_loop_t *loop, const struct quic_address *remote,

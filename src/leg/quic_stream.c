@@ -423,6 +423,13 @@ int quic_stream_exporter(const struct quic_stream *stream, const char *label, ui
                : 0;
 }
 
+const struct sockaddr *quic_stream_remote(const struct quic_stream *stream)
+{
+    static const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+
+    return stream->conn ? &stream->conn->path.remote.any : &nowhere;
+}
+
 void quic_stream_peer(const struct quic_stream *stream, char ret_text[static LEG_ADDRESS_MAX])
 {
     ret_text[0] = '\0';

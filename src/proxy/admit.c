@@ -62,6 +62,41 @@ static void peer_from(int fd, struct door_from *ret_from)
     door_from((struct sockaddr *)&address, ret_from);
 }
 
+/* At the door, where one stranger may have to make room for another. */
+static enum close_reason enter(struct worker *worker, const struct door_from *from,
+                               struct door_place *ret_place)
+{
+    struct door *door = worker->proxy->door;
+    enum door_answer answer = door_enter(door, from, ret_place);
+
+    for (unsigned i = 0; answer == DOOR_FULL && i < TRIES && worker_evict_stranger(worker); i++)
+        answer = door_enter(door, from, ret_place);
+    if (answer != DOOR_IN)
+        return answer == DOOR_CROWDED ? CLOSE_CROWDED : CLOSE_FULL;
+    return CLOSE_DONE;
+}
+
+static enum close_reason leave_full(struct worker *worker, struct door_place *place)
+{
+    door_leave(worker->proxy->door, place);
+    return CLOSE_FULL;
+}
+
+enum close_reason admit_stream(struct worker *worker, const struct sockaddr *address,
+                               struct door_place *ret_place)
+{
+    struct door_from from;
+
+    *ret_place = (struct door_place){.taken = false};
+    if (!pool_cushion())
+        return CLOSE_LOCAL;
+    door_from(address, &from);
+    enum close_reason reason = enter(worker, &from, ret_place);
+    if (reason == CLOSE_DONE && !ret_place->console && worker_is_late(worker))
+        reason = leave_full(worker, ret_place);
+    return reason;
+}
+
 enum close_reason admit_place(struct worker *worker, int *fd, struct door_place *ret_place)
 {
     struct proxy *proxy = worker->proxy;
@@ -72,17 +107,14 @@ enum close_reason admit_place(struct worker *worker, int *fd, struct door_place 
     if (!pool_cushion())
         return CLOSE_LOCAL;
     peer_from(*fd, &from);
-    enum door_answer answer = door_enter(proxy->door, &from, ret_place);
-    for (unsigned i = 0; answer == DOOR_FULL && i < TRIES && worker_evict_stranger(worker); i++)
-        answer = door_enter(proxy->door, &from, ret_place);
-    if (answer != DOOR_IN)
-        return answer == DOOR_CROWDED ? CLOSE_CROWDED : CLOSE_FULL;
+    enum close_reason reason = enter(worker, &from, ret_place);
+    if (reason != CLOSE_DONE)
+        return reason;
     make_room(worker, fd, kept);
     ret_place->narrow = is_among_last(proxy, *fd, kept);
     if (ret_place->console || (!worker_is_late(worker) && !is_among_last(proxy, *fd, kept / 2)))
         return CLOSE_DONE;
-    door_leave(proxy->door, ret_place);
-    return CLOSE_FULL;
+    return leave_full(worker, ret_place);
 }
 
 static void on_accept(void *ctx, int fd, const char *peer)
@@ -134,6 +166,11 @@ int admit_take(struct admit *admit, int fd)
 const char *admit_address(const struct admit *admit, unsigned i)
 {
     return listener_address(admit->listener[i]);
+}
+
+uint16_t admit_bound(const struct admit *admit, unsigned i)
+{
+    return listener_port(admit->listener[i]);
 }
 
 void admit_close(struct admit *admit)

@@ -30,13 +30,19 @@ void admit_init(struct admit *admit, struct worker *worker, uv_loop_t *loop);
  * negative code. */
 int admit_take(struct admit *admit, int fd);
 
-/* admit_address - of listener number @i, as bound. */
+/* admit_address - of listener number @i, as bound. admit_bound - its port. */
 const char *admit_address(const struct admit *admit, unsigned i);
+uint16_t admit_bound(const struct admit *admit, unsigned i);
 
 /* admit_place - a place for the connection @fd that has just been accepted, for which strangers may
  * have to go; then it may get a lower number. Returns CLOSE_DONE and the place, to be given back by
  * door_leave(); or why there is none, and then close @fd. */
 enum close_reason admit_place(struct worker *worker, int *fd, struct door_place *ret_place);
+
+/* admit_stream - the same for a stream that has come from @address over UDP, which takes no
+ * descriptor. */
+enum close_reason admit_stream(struct worker *worker, const struct sockaddr *address,
+                               struct door_place *ret_place);
 
 /* admit_close - take nobody any more. */
 void admit_close(struct admit *admit);

@@ -119,11 +119,12 @@ unsigned handing_collect(struct worker *worker, struct parcel **parcels)
 
 /* ---- the outcome ---- */
 
-static void send_away_waiting(struct worker *worker)
+/* Who waits for a session, and who came over UDP: those sockets are the new process's now. */
+static void send_away(struct worker *worker)
 {
     struct conn *conn;
     DL_FOREACH (worker->known, conn) {
-        if (conn->state == CONN_JOINING)
+        if (!conn_is_closed(conn) && (conn->state == CONN_JOINING || !leg_can_move(conn->leg)))
             conn_close(conn, CLOSE_MOVED);
     }
 }
@@ -135,7 +136,7 @@ static void let_go(struct worker *worker)
         if (carries_session(conn))
             session_hand_off(conn->session);
     }
-    send_away_waiting(worker);
+    send_away(worker);
 }
 
 /* Each one takes both its conns out of the list. */

@@ -29,7 +29,8 @@ void parcels_free(struct parcel **list);
 unsigned handing_collect(struct worker *worker, struct parcel **parcels);
 
 /* handing_settle - when proxy->moved was set, let go of what is at rest, and send away who waits
- * for a session; when proxy->recalls has risen, take back what is at rest. In every worker_drain().
+ * for a session or came over UDP; when proxy->recalls has risen, take back what is at rest. In
+ * every worker_drain().
  */
 void handing_settle(struct worker *worker);
 

@@ -297,6 +297,39 @@ static int take_door(void *ctx, unsigned i, int fd)
     return admit_take(&server->shell[i].admit, fd);
 }
 
+/* On the last worker: the first has the proxy's own chores. Without it the proxy is one of TCP
+ * only, which no endpoint minds. */
+static void open_udp(struct server *server, const struct proxy_config *config)
+{
+    struct worker_uv *shell = &server->shell[server->count - 1];
+    int rc = 0;
+
+    if (config->udp == PROXY_UDP_ON)
+        rc = udp_new(&shell->worker, &shell->loop, &shell->udp);
+    if (rc)
+        log_warn("no UDP: endpoints use TCP", LF_ERR(rc));
+}
+
+/* The UDP port of the number that @address got; nothing here fails the start either. */
+static void open_datagrams(struct server *server, const char *address)
+{
+    struct worker_uv *shell = &server->shell[server->count - 1];
+    const struct admit *admit = &shell->admit;
+    int fd, rc;
+
+    if (!shell->udp)
+        return;
+    fd = upgrade_came(&server->upgrade, SOCKETS_UDP, address);
+    rc = fd >= 0 ? udp_take(shell->udp, fd)
+                 : udp_listen(shell->udp, address, admit_bound(admit, admit->count - 1), &fd);
+    if (rc == 0)
+        rc = upgrade_give(&server->upgrade, SOCKETS_UDP, address, fd);
+    if (rc)
+        log_warn("no UDP at this address, endpoints use TCP there; is the port taken, or may we "
+                 "not bind it?",
+                 LF_STR("address", address), LF_ERR(rc));
+}
+
 static int make_workers(struct server *server, const struct proxy_config *config)
 {
     unsigned count = worker_count(config);
@@ -311,12 +344,14 @@ static int make_workers(struct server *server, const struct proxy_config *config
             return rc;
         admit_init(&shell->admit, &shell->worker, &shell->loop);
     }
+    open_udp(server, config);
     for (unsigned i = 0; i < config->listen.count; i++) {
         const char *address = config->listen.item[i];
         int rc = upgrade_open(&server->upgrade, SOCKETS_LISTEN, address, server->count, take_door,
                               server);
         if (rc)
             return listen_failed(address, rc);
+        open_datagrams(server, address);
     }
     return open_syncthing(server);
 }

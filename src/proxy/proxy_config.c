@@ -25,6 +25,7 @@
 #define ST_AT(field)    offsetof(struct proxy_config, syncthing.field) - AT(syncthing)
 
 static const char *const raw_choices[] = {"never", "allowed", "required", NULL};
+static const char *const udp_choices[] = {"on", "off", NULL};
 static const char *const sandbox_choices[] = {"on", "off", NULL};
 
 static const struct config_key limit_keys[] = {
@@ -110,6 +111,8 @@ const struct config_key proxy_config_keys[] = {
      .help = "key and certificate that the outer TLS shows, PEM or the path of a PEM file"},
     {"raw", CONFIG_ENUM, AT(raw), CONFIG_LIVE, .choices = raw_choices,
      .help = "may sessions leave the outer TLS (allowed)"},
+    {"udp", CONFIG_ENUM, AT(udp), .choices = udp_choices,
+     .help = "accept QUIC as well, on the UDP ports of the same numbers (on)"},
     {"sandbox", CONFIG_ENUM, AT(sandbox), .choices = sandbox_choices,
      .help = "let the kernel forbid what a proxy never does; off is for debugging only (on)"},
     {"metrics", CONFIG_STRING, AT(metrics), CONFIG_ADDRESS,
@@ -135,6 +138,7 @@ static void set_defaults(struct proxy_config *config)
     const struct proxy_limits *limits = &proxy_settings_default.limits;
     *config = (struct proxy_config){
         .raw = proxy_settings_default.raw,
+        .udp = PROXY_UDP_ON,
         .sandbox = PROXY_SANDBOX_ON,
         .handover_seconds = 3600,
         .limits = {.endpoints = limits->endpoints,

@@ -6,6 +6,7 @@
 #include "proxy/drain.h"
 #include "proxy/proxy.h"
 
+enum proxy_udp { PROXY_UDP_ON, PROXY_UDP_OFF };
 enum proxy_sandbox { PROXY_SANDBOX_ON, PROXY_SANDBOX_OFF };
 
 struct proxy_config {
@@ -14,6 +15,7 @@ struct proxy_config {
     char *ca;                     /* PEM: the console's authority */
     char *tls_certificate;        /* PEM: key and certificate chain of the outer TLS */
     int raw;                      /* enum proxy_raw */
+    int udp;                      /* enum proxy_udp */
     int sandbox;                  /* enum proxy_sandbox */
     char *handover;               /* path of the unix socket for the next process, or NULL */
     int64_t handover_seconds;     /* how long to stay for what could not be handed over */

@@ -162,7 +162,7 @@ void sandbox_enter_reader(struct sandbox_gaps *gaps)
 static const char *const allowed[] = {
     /* sockets that are open, and those that come to a listener */
     "accept4", "close", "getpeername", "getsockname", "getsockopt", "read", "readv", "recvfrom",
-    "recvmsg", "setsockopt", "shutdown", "write", "writev",
+    "recvmmsg", "recvmsg", "setsockopt", "shutdown", "write", "writev",
     /* raw sessions */
     "pipe2", "splice",
     /* the loop */

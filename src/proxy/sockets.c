@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,17 @@ bool sockets_are_listening(int fd)
 {
     return option(fd, SO_ACCEPTCONN) == 1 &&
            (option(fd, SO_TYPE) == SOCK_STREAM || option(fd, SO_TYPE) == SOCK_SEQPACKET);
+}
+
+bool sockets_are_bound(int fd)
+{
+    struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(local);
+    const struct sockaddr_in *in = (struct sockaddr_in *)&local; /* in6 has its port there too */
+
+    return option(fd, SO_TYPE) == SOCK_DGRAM &&
+           getsockname(fd, (struct sockaddr *)&local, &len) == 0 &&
+           (local.ss_family == AF_INET || local.ss_family == AF_INET6) && in->sin_port != 0;
 }
 
 /* ---- systemd ---- */

@@ -15,6 +15,7 @@
 #define SOCKETS_METRICS  "metrics"
 #define SOCKETS_DEVICES  "syncthing" /* for Syncthing devices */
 #define SOCKETS_STATUS   "syncthing.status"
+#define SOCKETS_UDP      "udp"      /* beside the first kind */
 #define SOCKETS_HANDOVER "handover" /* the unix socket on which the next process asks */
 
 struct socket_item {
@@ -42,8 +43,10 @@ unsigned sockets_count(const struct sockets *sockets, const char *name);
 void sockets_close(struct sockets *sockets);
 void sockets_forget(struct sockets *sockets);
 
-/* sockets_are_listening - is @fd a listening stream socket? */
+/* sockets_are_listening - is @fd a listening stream socket? sockets_are_bound - or a UDP socket
+ * with a port? */
 bool sockets_are_listening(int fd);
+bool sockets_are_bound(int fd);
 
 /* sockets_activated - those that systemd has opened for us (sd_listen_fds(3): LISTEN_PID,
  * LISTEN_FDS), in the order of @listen: one for each address there, or none at all. The variables

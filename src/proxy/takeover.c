@@ -102,7 +102,7 @@ static int take_socket(struct takeover *takeover, struct sockets *sockets, char 
     int rc = expect(takeover, HANDOVER_SOCKET, ANSWER_MS, &packet, &got, message, cap);
     if (rc)
         return rc;
-    if (sockets_are_listening(packet.fds[0]))
+    if (sockets_are_listening(packet.fds[0]) || sockets_are_bound(packet.fds[0]))
         rc = sockets_add(sockets, got.socket.name, packet.fds[0]);
     else
         rc = -ENOTSOCK;

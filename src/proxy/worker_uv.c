@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 
 static uint64_t env_now(void *ctx)
@@ -77,8 +78,10 @@ static void on_mail(uv_async_t *async)
         return;
     }
     worker_drain(&shell->worker);
-    if (atomic_load(&shell->worker.proxy->moved))
-        admit_close(&shell->admit); /* the new process has the same sockets */
+    if (atomic_load(&shell->worker.proxy->moved)) { /* the new process has the same sockets */
+        admit_close(&shell->admit);
+        udp_end(shell->udp);
+    }
 }
 
 int worker_uv_init(struct worker_uv *shell, struct proxy *proxy)
@@ -122,6 +125,7 @@ static void release(struct worker_uv *shell)
     (void)uv_run(&shell->loop, UV_RUN_NOWAIT);
     (void)uv_loop_close(&shell->loop);
     worker_done(&shell->worker);
+    udp_free(take_ptr(shell->udp));
 }
 
 static void *run(void *arg)

@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include "proxy/admit.h"
+#include "proxy/udp.h"
 #include "proxy/worker.h"
 
 #define WORKER_STOP_MS 5000 /* for what was told at the end to reach the peers */
@@ -12,6 +13,7 @@
 struct worker_uv {
     struct worker worker;
     struct admit admit;
+    struct udp *udp; /* owned; NULL: another worker has it, or none */
     uv_loop_t loop;
     uv_async_t mail;  /* the mailbox has something, or @stop was set */
     uv_timer_t tick;  /* every WORKER_TICK_MS; while stopping, the end of patience */

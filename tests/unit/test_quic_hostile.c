@@ -487,7 +487,8 @@ static void early_retirement(void)
     h.len = 36;
     rig.port = ntohs(h.local.sin_port);
     struct end *end = rig_dial(&rig);
-    for (unsigned i = 0; i < 2000 && !(end->seen & (LEG_OPENED | LEG_FAILED)); i++) {
+    uint64_t deadline = clock_now() + PATIENCE;
+    while (clock_now() < deadline && !(end->seen & (LEG_OPENED | LEG_FAILED))) {
         hostile_step(&rig, &h, h.replaced == 0);
         if (h.replaced)
             h.len = 0;
