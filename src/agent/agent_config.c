@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "leg/leg_race.h"
 
 static const char *const direct_choices[] = {"allowed", "never", NULL};
 static const char *const browse_choices[] = {"allowed", "never", NULL};
@@ -87,6 +88,11 @@ const struct config_key agent_config_keys[] = {
      AT(direct),
      .choices = direct_choices,
      .help = "whether other agents may be reached without a proxy (allowed)"},
+    {.name = "transport",
+     .type = CONFIG_ENUM,
+     AT(transport),
+     .choices = transport_names,
+     .help = "to proxies: tcp, udp (QUIC), or what serves better (auto)"},
     {.name = "browse",
      .type = CONFIG_ENUM,
      AT(browse),

@@ -30,6 +30,7 @@ struct agent_config {
     int64_t listening_port;        /* for direct legs; 0: nowhere; AGENT_PORT_UNSET */
     int direct;                    /* enum agent_direct */
     int browse;                    /* enum agent_browse */
+    int transport;                 /* enum transport: to proxies */
     int log_level, log_format;     /* enum log_level, enum log_format */
 };
 

@@ -274,6 +274,7 @@ static int start_network(struct agent *agent)
 
     if (error)
         return error;
+    endpoint_uv_set_transport(agent->net, (enum transport)agent->config.transport);
     error = listen_direct(agent);
     if (error)
         return error;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "leg/leg_race.h"
 
 static const struct config_key log_keys[] = {
     {.name = "level",
@@ -41,6 +42,11 @@ const struct config_key console_config_keys[] = {
      .type = CONFIG_BOOL,
      .offset = offsetof(struct console_config, require_approval),
      .help = "new agents wait for an administrator's approval (default false)"},
+    {.name = "transport",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct console_config, transport),
+     .choices = transport_names,
+     .help = "to proxies: tcp, udp (QUIC), or what serves better (default auto)"},
     {.name = "log", .type = CONFIG_GROUP, .keys = log_keys, .help = "what is logged"},
     {.name = NULL},
 };

@@ -15,6 +15,7 @@ struct console_config {
                               address */
     bool require_approval; /* newcomers wait for an administrator unless their agent.json says else
                             */
+    int transport;         /* enum transport: to proxies */
     int log_level, log_format;
 };
 

@@ -1002,6 +1002,11 @@ int fleet_new(uv_loop_t *loop, struct setup *setup, const struct fleet_ops *ops,
     return 0;
 }
 
+void fleet_set_transport(struct fleet *fleet, int transport)
+{
+    endpoint_uv_set_transport(fleet->endpoint, (enum transport)transport);
+}
+
 int fleet_listen(struct fleet *fleet, const char *host, uint16_t port, uint16_t *ret_port)
 {
     return endpoint_uv_listen(fleet->endpoint, host, port, ret_port);

@@ -56,6 +56,8 @@ struct fleet_ops {
  * or a negative code. */
 int fleet_new(uv_loop_t *loop, struct setup *setup, const struct fleet_ops *ops, void *ctx,
               struct fleet **ret_fleet);
+/* fleet_set_transport - how proxies are dialled from now on (enum transport). */
+void fleet_set_transport(struct fleet *fleet, int transport);
 /* fleet_listen - answer agents directly at host:port. */
 int fleet_listen(struct fleet *fleet, const char *host, uint16_t port, uint16_t *ret_port);
 /* fleet_folders - for looks into the folders of agents. */

@@ -300,6 +300,7 @@ static int start(struct console *console, const struct options *options)
         rc = fleet_new(&console->loop, setup, &runs_fleet_ops, console->runs, &console->fleet);
     if (rc)
         return failed("%s: cannot start: %s", options->state, error_text(rc));
+    fleet_set_transport(console->fleet, console->config.transport);
     runs_set_fleet(console->runs, console->fleet);
     console->api = (struct api){.setup = setup,
                                 .store = setup->store,

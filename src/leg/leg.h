@@ -59,7 +59,7 @@ typedef void leg_handler(void *ctx, struct leg *leg, unsigned events);
 
 /* One table per kind. The leg_x() functions below document each; nobody else calls through it. */
 struct leg_ops {
-    const char *kind; /* "tcp", "quic", "mem" */
+    const char *kind; /* "tcp", "udp", "mem" */
     int (*recv)(struct leg *leg, uint8_t *buf, struct frame *ret_frame);
     int (*send)(struct leg *leg, uint8_t type, uint8_t flags, const void *body, size_t len);
     int (*send_data)(struct leg *leg, uint8_t *data, size_t len);
@@ -88,6 +88,7 @@ struct leg {
     int error;                  /* why it failed, negative; 0 before */
     uint64_t rx_bytes;          /* from the wire, all layers */
     uint64_t tx_bytes;          /* to the wire */
+    uint64_t rtt;               /* round trip in microseconds, as it opened; 0: not known */
     char peer[LEG_ADDRESS_MAX]; /* address of the other end, for people */
 };
 

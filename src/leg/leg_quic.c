@@ -69,6 +69,7 @@ static void on_events(void *ctx, struct quic_stream *stream, unsigned events)
         events = LEG_FAILED;
     } else if (events & LEG_OPENED) {
         quic_stream_peer(stream, leg->base.peer);
+        leg->base.rtt = quic_stream_rtt(stream);
         state_move(&rx_table, &leg->rx, RX_OPEN);
         state_move(&tx_table, &leg->tx, TX_OPEN);
     }
@@ -241,7 +242,7 @@ static int quic_exporter(struct leg *base, uint8_t context, uint8_t *ret_out)
 }
 
 static const struct leg_ops quic_ops = {
-    .kind = "quic",
+    .kind = "udp",
     .recv = quic_recv,
     .send = quic_send,
     .send_data = quic_send_data,

@@ -33,10 +33,17 @@
 #define HANDSHAKE_US   (10 * CLOCK_SEC)
 #define IDLE_US        (30 * CLOCK_SEC)
 #define KEEPALIVE_US   (10 * CLOCK_SEC) /* home routers forget UDP after 30 s */
+#define BUSY_ALIVE_US  (2 * CLOCK_SEC)  /* while bytes come: who only receives asks nothing else */
+#define BUSY_US        (10 * CLOCK_SEC) /* since the last of them */
 #define CLOSING_US     (3 * CLOCK_SEC)
 #define LONELY_US      (2 * CLOCK_SEC)  /* a dialled connection without streams */
 #define LONELY_PEER_US (20 * CLOCK_SEC) /* an accepted one */
 #define IDS_A_SECOND   100
+#define LOST_US        (1 * CLOCK_SEC) /* without any answer: the way to the peer has changed */
+#define SILENT_US      (4 * CLOCK_SEC) /* still none: there is no way */
+#define SMALL          NGTCP2_MAX_UDP_PAYLOAD_SIZE /* bytes of a packet that every way must carry */
+#define SMALL_US       (60 * CLOCK_SEC)            /* until larger ones are tried again */
+#define STALLS         2  /* ticks without progress that mean a black hole */
 #define VIEWS          16 /* pieces of a stream that one packet may be put together from */
 
 /* Windows: what a peer may send before we take it. They grow to the second figure for those who
@@ -211,6 +218,10 @@ static int cb_stream_open(ngtcp2_conn *ngtcp2, int64_t id, void *user)
 static int cb_data(ngtcp2_conn *ngtcp2, uint32_t flags, int64_t id, uint64_t offset,
                    const uint8_t *data, size_t len, void *user, void *stream)
 {
+    struct quic_conn *conn = user;
+
+    if (conn->dialled)
+        conn->received = conn->heard; /* about: no clock is asked for each frame */
     ngtcp2_conn_extend_max_offset(ngtcp2, len);
     if (!stream) {
         (void)ngtcp2_conn_extend_max_stream_offset(ngtcp2, id, len);
@@ -224,6 +235,9 @@ static int cb_data(ngtcp2_conn *ngtcp2, uint32_t flags, int64_t id, uint64_t off
 static int cb_acked(ngtcp2_conn *ngtcp2, int64_t id, uint64_t offset, uint64_t len, void *user,
                     void *stream)
 {
+    struct quic_conn *conn = user;
+
+    conn->acked++;
     if (stream)
         quic_stream_acked(stream, len);
     return 0;
@@ -808,6 +822,9 @@ static int write_packets(struct quic_conn *conn)
     size_t quantum = ngtcp2_conn_get_send_quantum(conn->ngtcp2);
     size_t cap = ngtcp2_conn_get_max_tx_udp_payload_size(conn->ngtcp2);
     ngtcp2_tstamp now = stamp();
+
+    if (conn->small_until > clock_now())
+        cap = SMALL;
     struct batch batch = {0};
     struct packet packet;
     size_t total = 0;
@@ -894,6 +911,62 @@ static bool is_lonely(const struct quic_conn *conn, uint64_t now)
     return conn->idle_since && clock_since(now, conn->idle_since) > patience;
 }
 
+/* So that silence is noticed by who waits for it. */
+static void set_keepalive(struct quic_conn *conn, uint64_t now)
+{
+    bool busy = conn->received && clock_since(now, conn->received) < BUSY_US;
+
+    if (busy == conn->busy)
+        return;
+    conn->busy = busy;
+    ngtcp2_conn_set_keep_alive_timeout(conn->ngtcp2,
+                                       (busy ? BUSY_ALIVE_US : KEEPALIVE_US) * NGTCP2_MICROSECONDS);
+    quic_conn_touch(conn);
+}
+
+/* Packets that get no answer: over a new address or port of ours an answer may come (the line is
+ * another one, a router has forgotten us); in the end there is no way for UDP. Only who dialled can
+ * do something; at a server the same connection has a longer patience. */
+static void look_for_silence(struct quic_conn *conn, uint64_t now)
+{
+    ngtcp2_conn_info info;
+    ngtcp2_ccerr reason;
+
+    ngtcp2_conn_get_conn_info(conn->ngtcp2, &info);
+    if (info.bytes_in_flight == 0 || conn->asked <= conn->heard)
+        conn->asked = info.bytes_in_flight ? now : 0;
+    if (!conn->asked || clock_since(now, conn->asked) < LOST_US)
+        return;
+    if (clock_since(now, conn->asked) < SILENT_US) {
+        (void)quic_socket_reconnect(conn->socket, &conn->path.remote);
+        quic_conn_touch(conn);
+        return;
+    }
+    if (conn->dial)
+        quic_dial_silent(conn->dial);
+    ngtcp2_ccerr_default(&reason);
+    ngtcp2_ccerr_set_application_error(&reason, 0, NULL, 0);
+    quic_conn_end(conn, &reason, -ETIMEDOUT);
+}
+
+/* Where a way that carried large packets stops doing so and says nothing (no ICMP comes through),
+ * all of them are lost and small ones are not. ngtcp2 finds the MTU upwards only. */
+static void look_for_black_hole(struct quic_conn *conn, uint64_t now)
+{
+    const struct quic_stream *stream;
+    bool waits = false;
+
+    DL_FOREACH (conn->streams, stream)
+        waits = waits || quic_stream_waits(stream);
+    conn->stalls = waits && conn->acked == conn->acked_seen ? conn->stalls + 1 : 0;
+    conn->acked_seen = conn->acked;
+    if (conn->stalls < STALLS || conn->small_until > now)
+        return;
+    conn->small_until = now + (SMALL_US << (conn->holes < 6 ? conn->holes : 6));
+    conn->holes++;
+    quic_conn_touch(conn);
+}
+
 /* ngtcp2 has its own idle timer, which a peer's enormous one makes overflow (1.11; 70d26ba3). */
 void quic_conn_tick(struct quic_conn *conn, uint64_t now)
 {
@@ -902,6 +975,12 @@ void quic_conn_tick(struct quic_conn *conn, uint64_t now)
 
     DL_FOREACH_SAFE (conn->streams, stream, next)
         quic_stream_tick(stream, now);
+    if (conn->state == QCONN_OPEN)
+        look_for_black_hole(conn, now);
+    if (conn->state == QCONN_OPEN && conn->dialled) {
+        set_keepalive(conn, now);
+        look_for_silence(conn, now);
+    }
     if (conn->state == QCONN_CLOSING && clock_since(now, conn->idle_since) > CLOSING_US)
         quic_conn_drop(conn, conn->error);
     else if (clock_since(now, conn->heard) > IDLE_US + IDLE_US / 4)

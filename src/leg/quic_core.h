@@ -85,6 +85,9 @@ void quic_stream_cannot_send(struct quic_stream *stream, bool blocked);
 void quic_stream_tell(struct quic_stream *stream);
 void quic_stream_tick(struct quic_stream *stream, uint64_t now);
 
+/* quic_stream_waits - are there bytes that were sent and not acknowledged? */
+bool quic_stream_waits(const struct quic_stream *stream);
+
 /* ---- connections ---- */
 
 enum quic_conn_state {
@@ -123,6 +126,13 @@ struct quic_conn {
     uint64_t opened;           /* microseconds */
     uint64_t heard;            /* when the peer's last good packet came */
     uint64_t idle_since;       /* no stream is open; 0: one is */
+    uint64_t received;         /* dialled: when the peer's last stream bytes came; 0: never */
+    bool busy;                 /* dialled: that is not long ago */
+    uint64_t asked; /* since when packets of ours have waited for any answer; 0: none do */
+    uint64_t acked, acked_seen; /* acknowledgements of stream bytes; as of the last tick */
+    unsigned stalls;            /* ticks in a row in which bytes waited and none came */
+    uint64_t small_until;       /* no large packets until then: a black hole swallows them */
+    unsigned holes;             /* how often that was so */
     struct quic_guard guard;
     uint64_t ids_second; /* that @ids were made in */
     unsigned ids;        /* of ours, that the peer made us make */
@@ -168,6 +178,7 @@ struct quic_dial;
 void quic_dial_opened(struct quic_dial *dial);
 /* The connection is gone, with @error. Streams that wait get another address or fail. */
 void quic_dial_lost(struct quic_dial *dial, int error);
+void quic_dial_silent(const struct quic_dial *dial);
 struct quic_stream *quic_dial_next_stream(const struct quic_dial *dial);
 void quic_dial_forget(struct quic_dial *dial, struct quic_stream *stream);
 void quic_dial_end_all(struct quic_endpoint *endpoint, int error);

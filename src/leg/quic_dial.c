@@ -195,6 +195,14 @@ void quic_dial_lost(struct quic_dial *dial, int error)
         dial_end(dial, error);
 }
 
+void quic_dial_silent(const struct quic_dial *dial)
+{
+    const struct quic_endpoint *endpoint = dial->endpoint;
+
+    if (endpoint->state == QEND_OPEN && endpoint->config.silent)
+        endpoint->config.silent(endpoint->config.ctx, dial->host, dial->port);
+}
+
 struct quic_stream *quic_dial_next_stream(const struct quic_dial *dial)
 {
     return dial->waiting;

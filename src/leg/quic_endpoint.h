@@ -36,6 +36,9 @@ struct quic_endpoint_config {
     void *ctx;           /* for accepted() */
     /* A peer opened a stream; the callee's to close. Called from the loop. NULL: never listens. */
     void (*accepted)(void *ctx, struct quic_stream *stream);
+    /* A connection that we dialled and that was open fell silent, and ends. Not after
+     * quic_endpoint_stop(). May be NULL. */
+    void (*silent)(void *ctx, const char *host, uint16_t port);
 };
 
 /* What may be read for metrics. */
@@ -133,6 +136,9 @@ int quic_stream_exporter(const struct quic_stream *stream, const char *label, ui
 
 /* quic_stream_remote - the other end's address; good until the loop's next turn. */
 const struct sockaddr *quic_stream_remote(const struct quic_stream *stream);
+
+/* quic_stream_rtt - the shortest round trip of its connection, microseconds; 0: not known. */
+uint64_t quic_stream_rtt(const struct quic_stream *stream);
 
 /* quic_stream_peer - the other end's address as text. */
 void quic_stream_peer(const struct quic_stream *stream, char ret_text[static LEG_ADDRESS_MAX]);

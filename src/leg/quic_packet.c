@@ -223,6 +223,17 @@ int quic_socket_connect(uv_loop_t *loop, const struct quic_address *remote,
     return socket_new(loop, fd, true, ops, ctx, ret_socket);
 }
 
+/* The old address may have gone, and the port be one that a router has forgotten: both are given up
+ * (connect(2) with AF_UNSPEC). For QUIC this is as when a NAT gives a connection another address
+ * (RFC 9000 §9.3.3): the peer sees it and checks the new way. */
+int quic_socket_reconnect(struct quic_socket *socket, const struct quic_address *remote)
+{
+    const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+
+    (void)connect(socket->fd, &nowhere, sizeof(nowhere));
+    return connect(socket->fd, &remote->any, remote->len) < 0 ? -errno : 0;
+}
+
 /* ---- receiving ---- */
 
 static uint16_t port_of(const struct quic_address *address)
@@ -279,6 +290,8 @@ static void read_control(const struct quic_socket *socket, struct msghdr *messag
             told->segment = segment > 0 ? (size_t)segment : 0;
         }
     }
+    if (socket->connected)
+        told->local = socket->local; /* see quic_socket_reconnect() */
 }
 
 /* One message of recvmmsg(): a datagram, or several of a size in a row. */

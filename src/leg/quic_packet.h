@@ -61,6 +61,11 @@ int quic_socket_connect(uv_loop_t *loop, const struct quic_address *remote,
                         const struct quic_socket_ops *ops, void *ctx,
                         struct quic_socket **ret_socket);
 
+/* quic_socket_reconnect - of a connected one: to @remote anew, from whatever address and port the
+ * kernel now gives. Its user sees the same path as before. Returns 0 or a negative errno; what is
+ * sent meanwhile is lost as on the way. */
+int quic_socket_reconnect(struct quic_socket *socket, const struct quic_address *remote);
+
 /* quic_socket_send - @len bytes as datagrams of @segment bytes, the last maybe shorter. Returns 0
  * when all of it was taken or is lost as if on the way (too large for this path's MTU, or refused);
  * -EAGAIN: nothing was taken, writable() follows. */

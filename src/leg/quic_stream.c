@@ -228,6 +228,11 @@ void quic_stream_tick(struct quic_stream *stream, uint64_t now)
         destroy(stream);
 }
 
+bool quic_stream_waits(const struct quic_stream *stream)
+{
+    return stream->known && stream->out.len > stream->out.left;
+}
+
 /* ---- what ngtcp2 says ---- */
 
 static void give_credit(struct quic_stream *stream, size_t len)
@@ -421,6 +426,16 @@ int quic_stream_exporter(const struct quic_stream *stream, const char *label, ui
                               (const char *)bytes, 32, (char *)ret_out) < 0
                ? -FL_ETLS
                : 0;
+}
+
+uint64_t quic_stream_rtt(const struct quic_stream *stream)
+{
+    ngtcp2_conn_info info;
+
+    if (!stream->conn)
+        return 0;
+    ngtcp2_conn_get_conn_info(stream->conn->ngtcp2, &info);
+    return info.min_rtt == UINT64_MAX ? 0 : info.min_rtt / NGTCP2_MICROSECONDS;
 }
 
 const struct sockaddr *quic_stream_remote(const struct quic_stream *stream)

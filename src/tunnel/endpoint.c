@@ -252,6 +252,8 @@ void endpoint_set_identity(struct endpoint *endpoint, struct identity *identity)
     identity_ref(identity);
     identity_unref(endpoint->identity);
     endpoint->identity = identity;
+    if (endpoint->net.renewed)
+        endpoint->net.renewed(endpoint->net.ctx, identity);
     /* A new trust knows nobody yet. Without memory for that the list comes again with the next
      * endpoint_deny(). */
     if (endpoint->denied_revision)

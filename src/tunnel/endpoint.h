@@ -16,7 +16,8 @@
 struct endpoint;
 struct dial;
 
-/* How legs are opened. open() must not call the handler before it returns. */
+/* How legs are opened. open() must not call the handler before it returns. With LEG_OPENED the
+ * handler may be given another leg than *ret_leg, which is gone then and whose place it takes. */
 struct endpoint_net {
     void *ctx;
     /* @address "host:port"; @plain for a direct leg. Returns 0 or a negative code. */
@@ -26,6 +27,8 @@ struct endpoint_net {
     /* Something was put off: call endpoint_run() soon, outside of any call into the endpoint. May
      * be NULL: the next endpoint_tick() or leg event does it then. */
     void (*wake)(void *ctx);
+    /* Legs from now on belong to this identity (endpoint_set_identity()). May be NULL. */
+    void (*renewed)(void *ctx, struct identity *identity);
 };
 
 struct endpoint_proxy {

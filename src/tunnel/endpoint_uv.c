@@ -18,10 +18,11 @@
 
 struct endpoint_uv {
     uv_loop_t *loop;
-    struct endpoint *core; /* NULL once closed */
-    uv_timer_t timer;      /* ticks */
-    uv_idle_t idle;        /* active while the core has put something off */
-    unsigned handles;      /* of the two, not yet closed */
+    struct endpoint *core;   /* NULL once closed */
+    struct leg_racer *racer; /* how proxies are dialled; NULL once closed */
+    uv_timer_t timer;        /* ticks */
+    uv_idle_t idle;          /* active while the core has put something off */
+    unsigned handles;        /* of the two, not yet closed */
     struct listener *listeners[LISTENERS_MAX];
     size_t listener_count;
 };
@@ -35,8 +36,9 @@ static int net_open(void *ctx, const char *address, bool plain, leg_handler *han
     int r = config_split_address(address, host, sizeof(host), &port);
     if (r < 0 || port == 0 || host[0] == '\0')
         return -EINVAL;
-    return leg_tcp_dial(uv->loop, host, port, plain ? LEG_TCP_PLAIN : LEG_TCP_WRAPPED, handler,
-                        handler_ctx, ret_leg);
+    if (plain)
+        return leg_tcp_dial(uv->loop, host, port, LEG_TCP_PLAIN, handler, handler_ctx, ret_leg);
+    return leg_racer_open(uv->racer, host, port, handler, handler_ctx, ret_leg);
 }
 
 static uint64_t net_now(void *ctx)
@@ -74,8 +76,14 @@ static void on_closed(uv_handle_t *handle)
         free(uv);
 }
 
+static void net_renewed(void *ctx, struct identity *identity)
+{
+    struct endpoint_uv *uv = ctx;
+    leg_racer_set_identity(uv->racer, identity);
+}
+
 static const struct endpoint_net net_functions = {
-    .open = net_open, .now = net_now, .wake = net_wake};
+    .open = net_open, .now = net_now, .wake = net_wake, .renewed = net_renewed};
 
 int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct endpoint_ops *ops,
                     void *ctx, struct endpoint_uv **ret_uv)
@@ -86,8 +94,14 @@ int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct end
     struct endpoint_net net = net_functions;
     net.ctx = uv;
     uv->loop = loop;
-    int r = endpoint_new(identity, &net, ops, ctx, &uv->core);
+    int r = leg_racer_new(loop, identity, TRANSPORT_AUTO, &uv->racer);
     if (r < 0) {
+        free(uv);
+        return r;
+    }
+    r = endpoint_new(identity, &net, ops, ctx, &uv->core);
+    if (r < 0) {
+        leg_racer_close(uv->racer);
         free(uv);
         return r;
     }
@@ -98,6 +112,11 @@ int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct end
     (void)uv_timer_start(&uv->timer, on_timer, 0, TICK_MS);
     *ret_uv = uv;
     return 0;
+}
+
+void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport)
+{
+    leg_racer_set_transport(uv->racer, transport);
 }
 
 struct endpoint *endpoint_uv_core(struct endpoint_uv *uv)
@@ -141,6 +160,7 @@ void endpoint_uv_close(struct endpoint_uv *uv)
     while (uv->listener_count > 0)
         listener_close(uv->listeners[--uv->listener_count]);
     endpoint_close(take_ptr(uv->core));
+    leg_racer_close(take_ptr(uv->racer));
     uv_close((uv_handle_t *)&uv->timer, on_closed);
     uv_close((uv_handle_t *)&uv->idle, on_closed);
 }

@@ -1,9 +1,11 @@
-/* endpoint_uv.h - an endpoint on a libuv loop: TCP legs, the ticking timer, a direct listener. */
+/* endpoint_uv.h - an endpoint on a libuv loop: TCP and QUIC legs, the ticking timer, a direct
+ * listener. */
 #ifndef FL_TUNNEL_ENDPOINT_UV_H
 #define FL_TUNNEL_ENDPOINT_UV_H
 
 #include <uv.h>
 
+#include "leg/leg_race.h"
 #include "tunnel/endpoint.h"
 
 struct endpoint_uv;
@@ -12,6 +14,9 @@ struct endpoint_uv;
 int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct endpoint_ops *ops,
                     void *ctx, struct endpoint_uv **ret_uv);
 struct endpoint *endpoint_uv_core(struct endpoint_uv *uv);
+
+/* endpoint_uv_set_transport - how proxies are dialled from now on; TRANSPORT_AUTO until then. */
+void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport);
 
 /* endpoint_uv_listen - answer direct legs at host:port. May be called for several addresses (at
  * most 8). *ret_port: the port bound. */

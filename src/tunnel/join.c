@@ -207,8 +207,10 @@ static void join_on_leg(void *ctx, struct leg *leg, unsigned events)
     if (events & LEG_FAILED) {
         join_fail(join, leg_error(leg) ? leg_error(leg) : -FL_EPEER, NULL);
     } else {
-        if (join->state == JOIN_DIALLING && (events & LEG_OPENED))
+        if (join->state == JOIN_DIALLING && (events & LEG_OPENED)) {
+            join->leg = leg; /* the one that won, if it was a race */
             state_move(&join_table, &join->state, JOIN_GREETING);
+        }
         if (join->state != JOIN_DIALLING)
             join_pump(join);
     }

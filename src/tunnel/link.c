@@ -597,6 +597,7 @@ static void link_on_leg(void *ctx, struct leg *leg, unsigned events)
         link_lost(link, leg_error(leg) ? leg_error(leg) : -FL_EPEER, NULL, 0);
     } else {
         if (link->state == LINK_DIALLING && (events & LEG_OPENED)) {
+            link->leg = leg; /* the one that won, if it was a race */
             link->last_rx = link_now(link);
             link_move(link, LINK_HAILING);
         }

@@ -35,7 +35,7 @@ CASES = {
     "fairlead-proxy": ("proxy.json", {"listen": "127.0.0.1:0", "identity": PEM, "ca": PEM, "tls_certificate": PEM}, {
         "listen": [*ADDRESSES, ("out of range", []), ("out of range", ["127.0.0.1:1"] * 17)],
         "identity": SECRETS, "ca": [*STRING, ("out of range", "/no/such/file")], "tls_certificate": SECRETS,
-        "raw": WORD, "sandbox": WORD, "workers": NUMBER, "metrics": ADDRESS, "handover": STRING, "handover_seconds": NUMBER,
+        "raw": WORD, "udp": WORD, "sandbox": WORD, "workers": NUMBER, "metrics": ADDRESS, "handover": STRING, "handover_seconds": NUMBER,
         "limits": GROUP, "limits.endpoints": [*NUMBER, ("out of range", 0)], "limits.sessions": [*NUMBER, ("out of range", 0)],
         "limits.sessions_per_agent": [*NUMBER, ("out of range", 0)], "limits.handshakes": [*NUMBER, ("out of range", 0)],
         "limits.handshakes_per_address": [*NUMBER, ("out of range", 0)], "limits.handshakes_per_network": [*NUMBER, ("out of range", 0)],
@@ -64,12 +64,12 @@ CASES = {
         "tags": [("wrong type", 5), ("wrong type", [5]), ("out of range", [""]), ("out of range", ["t" * 32]), ("out of range", ["t"] * 1000)],
         "folders_storage_path": [*STRING, ("out of range", "here")],
         "listening_port": [*NUMBER, ("out of range", 65536)],
-        "direct": WORD, "browse": WORD, **LOG,
+        "direct": WORD, "transport": WORD, "browse": WORD, **LOG,
     }),
     "fairlead-console": ("console.json", {}, {
         "ui": ADDRESS, "agents": ADDRESS,
         "public_address": [*STRING, ("out of range", "http://x"), ("out of range", "h:99999")],
-        "require_approval": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], **LOG,
+        "require_approval": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "transport": WORD, **LOG,
     }),
 }
 

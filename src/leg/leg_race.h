@@ -1,0 +1,46 @@
+/* leg_race.h - dial proxies by TCP, by QUIC, or by whichever serves better.
+ *
+ * With TRANSPORT_AUTO the first leg to a proxy is TCP, and QUIC gets a try when that is not there
+ * within 300 ms. Once the round trip is known, far proxies are dialled by QUIC first, with the same
+ * head start, and near ones by TCP: there is nothing for QUIC to win on a short line, and raw TCP
+ * costs the proxy a tenth. Where QUIC did not get through, or fell silent, TCP alone is used for a
+ * minute, then two, up to a quarter of an hour.
+ *
+ * All legs by QUIC to one proxy share a connection (quic_endpoint.h).
+ */
+#ifndef FL_LEG_LEG_RACE_H
+#define FL_LEG_LEG_RACE_H
+
+#include <uv.h>
+
+#include "identity/identity.h"
+#include "leg/leg.h"
+
+enum transport { TRANSPORT_AUTO, TRANSPORT_TCP, TRANSPORT_UDP };
+
+/* transport_names - for configuration: "auto", "tcp", "udp", NULL. */
+extern const char *const transport_names[];
+
+struct leg_racer;
+
+/* leg_racer_new - takes a reference to @identity, which QUIC shows and trusts. Returns 0 or a
+ * negative code. */
+int leg_racer_new(uv_loop_t *loop, struct identity *identity, enum transport transport,
+                  struct leg_racer **ret_racer);
+
+/* leg_racer_set_transport - for legs from now on. leg_racer_set_identity - for connections from now
+ * on. */
+void leg_racer_set_transport(struct leg_racer *racer, enum transport transport);
+void leg_racer_set_identity(struct leg_racer *racer, struct identity *identity);
+
+/* leg_racer_open - a leg to the proxy at @host:@port. LEG_OPENED or LEG_FAILED follows, never
+ * before return. With LEG_OPENED comes the leg that won, which takes the place of *@ret_leg: that
+ * one is gone. Returns 0 or a negative code. */
+int leg_racer_open(struct leg_racer *racer, const char *host, uint16_t port, leg_handler *handler,
+                   void *ctx, struct leg **ret_leg);
+
+/* leg_racer_close - connections end when their last leg is closed. Races that are left are their
+ * owners' to close still, and find nothing any more. */
+void leg_racer_close(struct leg_racer *racer);
+
+#endif
