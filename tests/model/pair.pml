@@ -1,0 +1,270 @@
+/* pair.pml - two legs, and two who try, become one session across two workers (docs/PROTOCOL.md, Relay, section 5).
+ *
+ * What stands for what:
+ *   join        src/proxy/conn.c: take_join(); src/proxy/pair.c: join_locked(), session_join(); src/proxy/keys.c: key_take()
+ *   go_home     src/proxy/conn.c: go_home(); src/proxy/worker.c: post(), by way of worker_post_move()
+ *   arrive      src/proxy/conn.c: conn_arrive(); src/proxy/session.c: session_arrived(), begin()
+ *   greeted     src/proxy/session.c: session_greeted(), session_run()
+ *   close       src/proxy/conn.c: conn_close(); src/proxy/pair.c: pair_leave(), pair_end(); src/proxy/session.c: session_fail()
+ *   sweep       src/proxy/pair.c: pair_sweep()
+ *
+ * One session with a key for each side. Legs 0 and 1 are its caller and its callee; leg 2 is the caller's as well and brings the same
+ * key again; leg 3 belongs to somebody else who has got hold of the callee's key. Each comes to either worker. What a worker does
+ * under the table's lock is one step, and what it does between two such steps may meet anything of the other worker. A leg may
+ * break, a letter be refused and time run out at any point.
+ *
+ * A property is an assertion; a deadlock is an invalid end state, which only -DPATIENT can show: without it a leg may always give up.
+ * -DMUT_x and -DREACH_x as in raw.pml.
+ */
+#define LEGS    4
+#define SIDE(l) ((l) & 1)
+#define OWNS(l) ((l) != 3) /* may its identity use the key? */
+#define NOBODY  9
+
+mtype = { READY, TRIED, ACCEPTED, AWAY, JOINING, GREETING, SESSION, CLOSED }; /* of a leg; TRIED and ACCEPTED are within take_join() */
+mtype = { OFFERED, HALF, LIVE, FREED };                                       /* of the session */
+
+/* Under the table's lock. */
+mtype session = OFFERED;
+bool key[2] = true;      /* still good? */
+byte conn[2] = NOBODY;   /* the leg on each side */
+byte home;               /* the session's worker; before the first JOIN nobody's */
+bool expired;
+
+/* On the home's thread. */
+bool here[2], greeted[2];
+
+/* Of legs: where each is, and in which state. */
+byte at[LEGS];
+mtype leg[LEGS] = READY;
+
+chan mail[2] = [LEGS] of { byte };
+
+byte used[2];    /* times that a key was accepted, for the assertions */
+byte begun;      /* times that the session began */
+bool forwards;
+
+/* Whoever touches the session must find it there. */
+inline touch() {
+    assert(session != FREED)
+}
+
+inline free_session() {
+    assert(session != FREED);
+    session = FREED;
+    key[0] = false;
+    key[1] = false
+}
+
+inline leave(side) {
+    touch();
+#ifndef MUT_LEAVES_SILENTLY
+    conn[side] = NOBODY;
+#endif
+#ifdef MUT_DROPS_UNDER_OTHER
+    free_session()
+#else
+    if
+    :: conn[1 - side] == NOBODY -> free_session()
+    :: else
+    fi
+#endif
+}
+
+/* conn_close() of a leg that has no session yet, or waits for its other side; or of both. */
+inline close(l) {
+    if
+    :: leg[l] == READY || leg[l] == TRIED -> leg[l] = CLOSED
+    :: leg[l] == GREETING || leg[l] == SESSION ->
+        touch();
+        assert(at[conn[0]] == home && at[conn[1]] == home);
+        leg[conn[0]] = CLOSED;
+        leg[conn[1]] = CLOSED;
+        free_session()
+    :: else -> leave(SIDE(l)); leg[l] = CLOSED
+    fi
+}
+
+/* The key dies whatever comes of it. */
+inline join(l) {
+    if
+    :: !key[SIDE(l)] -> leg[l] = CLOSED /* key-unknown */
+    :: else ->
+#ifndef MUT_KEY_SURVIVES
+#ifdef MUT_REFUSAL_KEEPS_KEY
+        key[SIDE(l)] = !OWNS(l);
+#else
+        key[SIDE(l)] = false;
+#endif
+#endif
+        if
+        :: expired -> assert(!key[SIDE(l)]); leg[l] = CLOSED
+#ifndef MUT_OWNER_UNCHECKED
+        :: !expired && !OWNS(l) -> assert(!key[SIDE(l)]); leg[l] = CLOSED /* key-owner */
+#endif
+        :: else -> accept(l)
+        fi
+    fi
+}
+
+inline accept(l) {
+    touch();
+    assert(used[SIDE(l)] == 0); /* each key is used once */
+    assert(OWNS(l));            /* and by whom it was made for */
+    used[SIDE(l)]++;
+    conn[SIDE(l)] = l;
+    if
+    :: session == OFFERED ->
+        session = HALF;
+        if :: home = 0 :: home = 1 fi /* worker_lightest() */
+    :: else -> session = LIVE
+    fi;
+    leg[l] = ACCEPTED
+}
+
+/* Out of the rest of take_join(), or out of the letter box. */
+inline arrive(l, w) {
+    touch();
+    assert(w == home && !here[SIDE(l)]);
+    here[SIDE(l)] = true;
+    leg[l] = JOINING;
+    if
+    :: here[0] && here[1] -> begin(l)
+    :: else
+    fi
+}
+
+inline begin(l) {
+    if
+    :: conn[0] == NOBODY || conn[1] == NOBODY ->
+#ifdef REACH_ALONE
+        assert(false);
+#endif
+        close(l) /* the other side has gone meanwhile */
+    :: else ->
+        begun++;
+        assert(begun == 1 && session == LIVE);
+        assert(leg[conn[0]] == JOINING && leg[conn[1]] == JOINING);
+        leg[conn[0]] = GREETING;
+        leg[conn[1]] = GREETING
+    fi
+}
+
+/* JOINED is in the socket. */
+inline greet(l) {
+    touch();
+    leg[l] = SESSION;
+    greeted[SIDE(l)] = true;
+    if
+#ifdef MUT_FORWARDS_AT_FIRST
+    :: greeted[0] || greeted[1] ->
+#else
+    :: greeted[0] && greeted[1] ->
+#endif
+        assert(leg[conn[0]] == SESSION && leg[conn[1]] == SESSION); /* JOINED to both before a byte is passed */
+        forwards = true
+#ifdef REACH_FORWARDS
+        ;
+        assert(false)
+#endif
+    :: else
+    fi
+}
+
+#ifdef MUT_BEGINS_ANYWHERE
+#define IS_HOME(w) true
+#else
+#define IS_HOME(w) (home == w)
+#endif
+
+#ifdef PATIENT
+#define OVER (forwards)
+#else
+#define OVER (session == FREED)
+#endif
+#define ALL_SETTLED                                                                                                     \
+    (OVER && leg[2] != READY && leg[3] != READY && leg[2] != ACCEPTED && leg[0] != READY && leg[0] != ACCEPTED &&       \
+     len(mail[0]) == 0 && len(mail[1]) == 0)
+
+/* What a worker does for leg l. */
+#ifdef MUT_LOOKS_THEN_KILLS
+#define JOIN_STEPS(l)                                                                                                   \
+    :: atomic { at[l] == w && leg[l] == READY && key[SIDE(l)] && OWNS(l) && !expired -> leg[l] = TRIED }                \
+    :: atomic { at[l] == w && leg[l] == READY && !(key[SIDE(l)] && OWNS(l) && !expired) ->                              \
+                key[SIDE(l)] = false; leg[l] = CLOSED }                                                                 \
+    :: atomic { at[l] == w && leg[l] == TRIED -> key[SIDE(l)] = false; accept(l) }
+#else
+#define JOIN_STEPS(l) :: atomic { at[l] == w && leg[l] == READY -> join(l) }
+#endif
+
+#ifdef PATIENT
+#define FAILS(l)
+#define REFUSED(l)
+#else
+#define FAILS(l)                                                                                                        \
+    :: atomic { at[l] == w && (leg[l] == READY || leg[l] == JOINING || leg[l] == GREETING || leg[l] == SESSION) -> close(l) }
+#define REFUSED(l) /* the leg cannot be detached, or the other worker stops: the leg stays, and ends */                 \
+    :: atomic { at[l] == w && leg[l] == ACCEPTED && !IS_HOME(w) -> close(l) }
+#endif
+
+#ifdef MUT_LOSES_LETTER
+#define POST(l) skip
+#else
+#define POST(l) mail[home]!l
+#endif
+
+#define STEPS(l)                                                                                                        \
+    JOIN_STEPS(l)                                                                                                       \
+    :: atomic { at[l] == w && leg[l] == ACCEPTED && IS_HOME(w) -> arrive(l, w) }                                        \
+    :: atomic { at[l] == w && leg[l] == ACCEPTED && !IS_HOME(w) -> leg[l] = AWAY; at[l] = NOBODY; POST(l) }               \
+    REFUSED(l)                                                                                                          \
+    :: atomic { at[l] == w && leg[l] == GREETING -> greet(l) }                                                          \
+    FAILS(l)
+
+proctype worker(byte w) {
+    byte l;
+
+    do
+    STEPS(0)
+    STEPS(1)
+    STEPS(2)
+    STEPS(3)
+    :: atomic { mail[w]?l ->
+#ifdef REACH_MOVES
+           assert(false);
+#endif
+           assert(leg[l] == AWAY);
+           at[l] = w;
+           if
+           :: arrive(l, w)
+#ifndef PATIENT
+           :: close(l) /* it cannot be attached, or is denied meanwhile */
+#endif
+           fi;
+           l = 0 }
+#ifndef PATIENT
+    :: atomic { w == 0 && !expired -> expired = true }
+#ifdef MUT_SWEEPS_HALF
+    :: atomic { w == 0 && expired && (session == OFFERED || session == HALF) -> free_session() }
+#else
+    :: atomic { w == 0 && expired && session == OFFERED -> free_session() }
+#endif
+#endif
+    :: ALL_SETTLED -> break
+    od
+}
+
+init {
+    atomic {
+        if :: at[0] = 0 :: at[0] = 1 fi;
+        if :: at[1] = 0 :: at[1] = 1 fi;
+        if :: at[2] = 0 :: at[2] = 1 fi;
+        if :: at[3] = 0 :: at[3] = 1 fi;
+#ifdef PATIENT
+        leg[2] = CLOSED; /* so that the right two meet */
+        leg[3] = CLOSED;
+#endif
+        run worker(0);
+        run worker(1)
+    }
+}
