@@ -446,7 +446,11 @@ static void cmd_hello(char **word, int count)
     fl_Hello hello = fl_Hello_init_zero;
 
     enum hello_side side = strcmp(trick, "side") ? HELLO_DIALLER : HELLO_ANSWERER;
-    need(leg_exporter(party->leg, (uint8_t)side, exporter), "exporter");
+    int rc = leg_exporter(party->leg, (uint8_t)side, exporter);
+    if (rc) { /* it has ended meanwhile */
+        printf("failed %s\n", error_name(rc));
+        return;
+    }
     if (!strcmp(trick, "exporter"))
         exporter[0] ^= 1;
     need(hello_make(identity, side, exporter, &hello), "hello_make");

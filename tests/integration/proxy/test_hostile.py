@@ -464,6 +464,56 @@ def test_out_of_memory(rig, more):
     rig.healthy()
 
 
+# --- a kernel that says no
+
+class Faulty(Proxy):
+    """Its system calls fail now and then; see tests/tools/fl_fault.c."""
+
+    def __init__(self, world, every, calls):
+        super().__init__(world)
+        self.every, self.calls = every, calls
+
+    def program(self):
+        library = next(p for p in (fairlead.BUILD / "tests/tools/fl_fault.so", fairlead.BUILD / "fl_fault.so") if p.is_file())
+        return ["env", f"LD_PRELOAD={library}", f"FL_FAULT_EVERY={self.every}", f"FL_FAULT_CALLS={self.calls}", *super().program()]
+
+    def tale(self):
+        """What endpoints do, as far as it goes."""
+        legs = []
+        with contextlib.suppress(AssertionError), tls(self) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            sock.recv(100)
+        with contextlib.suppress(AssertionError):
+            legs += [self.register("alice"), self.register("bob")]
+            for make in (self.session, self.raw_session):
+                legs += make(*legs[:2])
+                self.party(f"flow {legs[-2]} {legs[-1]} 300000")
+                self.party(f"flow {legs[-1]} {legs[-2]} 300000")
+        for leg in legs:
+            self.party(f"close {leg} reset")
+
+
+@pytest.mark.parametrize("every", [10, 50, 150])
+def test_failing_calls(world, every):
+    """One in so many system calls fails. What hangs on it ends, the proxy does not, and afterwards all works."""
+    rig = Faulty(world, every, 40 * every)
+    Rig.start(rig)
+    try:
+        start = time.monotonic()
+        while "faults end" not in rig.proxy.log():
+            assert rig.proxy.running() and time.monotonic() - start < 90 * fairlead.SLOW
+            with contextlib.suppress(OSError):
+                rig.tale()
+        failed = re.findall(r"^fault (\w+)$", rig.proxy.log(), re.M)
+        assert len(failed) >= 30 and len(set(failed)) >= 4, failed
+        rig.alice, rig.bob = rig.register("alice"), rig.register("bob")
+        rig.witness = rig.session(rig.alice, rig.bob)
+        rig.healthy()
+        rig.quiet()
+    finally:
+        rig.close()
+
+
 # --- a well-known tool
 
 def slow_http(rig, *options):
