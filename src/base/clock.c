@@ -4,7 +4,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define BACKOFF_FIRST (250 * CLOCK_MS)
+#define BACKOFF_FIRST (500 * CLOCK_MS)
 
 uint64_t clock_now(void)
 {
@@ -47,9 +47,9 @@ uint64_t clock_jitter(uint64_t base)
 
 uint64_t clock_backoff(unsigned attempt, uint64_t cap)
 {
-    uint64_t delay = BACKOFF_FIRST;
+    uint64_t most = BACKOFF_FIRST;
 
-    while (attempt-- > 0 && delay < cap)
-        delay *= 2;
-    return clock_jitter(delay < cap ? delay : cap);
+    while (attempt-- > 0 && most < cap)
+        most *= 2;
+    return spread_bits() % ((most < cap ? most : cap) + 1);
 }

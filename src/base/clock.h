@@ -23,7 +23,10 @@ int64_t clock_wall(void);
 /* clock_jitter - @base spread evenly over 75 % to 125 %, so that many peers do not act at once. */
 uint64_t clock_jitter(uint64_t base);
 
-/* clock_backoff - delay before try number @attempt (0 first): 0.25 s doubling to @cap, jittered. */
+/* clock_backoff - delay before try number @attempt (0 first): anything from 0 to 0.5 s, the most
+ * doubling to @cap. Only if all of it is left to chance do a thousand endpoints that lost one proxy
+ * in the same moment come back evenly; around a fixed delay they would come in waves ("full
+ * jitter", M. Brooker, Exponential Backoff and Jitter, 2015). */
 uint64_t clock_backoff(unsigned attempt, uint64_t cap);
 
 /* clock_seed - from now on the two above give the same delays for the same @seed, on this thread;

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <stdbool.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -41,15 +42,54 @@ static void jitter_spreads_evenly(void **state)
 static void backoff_doubles_to_the_cap(void **state)
 {
     const uint64_t cap = 10 * CLOCK_SEC;
-    const uint64_t mean[] = {250, 500, 1000, 2000, 4000, 8000, 10000, 10000};
+    const uint64_t most[] = {500, 1000, 2000, 4000, 8000, 10000, 10000};
 
-    for (unsigned i = 0; i < sizeof(mean) / sizeof(mean[0]); i++) {
-        uint64_t v = clock_backoff(i, cap);
-
-        assert_in_range(v, mean[i] * CLOCK_MS * 3 / 4, mean[i] * CLOCK_MS * 5 / 4);
+    for (unsigned i = 0; i < sizeof(most) / sizeof(most[0]); i++) {
+        uint64_t low = UINT64_MAX, high = 0, sum = 0;
+        for (unsigned n = 0; n < 2000; n++) {
+            uint64_t v = clock_backoff(i, cap);
+            low = v < low ? v : low;
+            high = v > high ? v : high;
+            sum += v;
+        }
+        assert_in_range(low, 0, most[i] * CLOCK_MS / 50);
+        assert_in_range(high, most[i] * CLOCK_MS * 49 / 50, most[i] * CLOCK_MS);
+        assert_in_range(sum / 2000, most[i] * CLOCK_MS * 9 / 20, most[i] * CLOCK_MS * 11 / 20);
     }
-    assert_in_range(clock_backoff(4000000000u, cap), cap * 3 / 4, cap * 5 / 4);
-    assert_in_range(clock_backoff(0, 1000), 750, 1250); /* a cap below the first delay */
+    assert_in_range(clock_backoff(4000000000u, cap), 0, cap);
+    assert_in_range(clock_backoff(0, 1000), 0, 1000); /* a cap below the first delay */
+}
+
+#define ENDPOINTS 1000
+#define WINDOW    (100 * CLOCK_MS)
+
+/* Of endpoints that lost their proxy in one moment, how many come back in the busiest WINDOW, if it
+ * is away for @away? Each tries until it is there. */
+static unsigned busiest(uint64_t away)
+{
+    static unsigned come[2000];
+    unsigned most = 0;
+
+    memset(come, 0, sizeof(come));
+    for (unsigned i = 0; i < ENDPOINTS; i++) {
+        uint64_t at = 0;
+        for (unsigned attempt = 0; at == 0 || at < away; attempt++)
+            at += clock_backoff(attempt, 30 * CLOCK_SEC);
+        unsigned *window = &come[(at - away) / WINDOW];
+        most = ++*window > most ? *window : most;
+    }
+    return most;
+}
+
+/* After a restart of the proxy they come over a time as long as it was away, or so. Spread evenly,
+ * the busiest tenth of a second has 200 of those that come within half a second. */
+static void a_thousand_do_not_come_at_once(void **state)
+{
+    clock_seed(1);
+    assert_in_range(busiest(0), 180, 260);
+    assert_in_range(busiest(1 * CLOCK_SEC), 50, 140);
+    assert_in_range(busiest(5 * CLOCK_SEC), 10, 50);
+    assert_in_range(busiest(60 * CLOCK_SEC), 2, 20);
 }
 
 int main(void)
@@ -58,6 +98,7 @@ int main(void)
         cmocka_unit_test(time_is_in_microseconds),
         cmocka_unit_test(jitter_spreads_evenly),
         cmocka_unit_test(backoff_doubles_to_the_cap),
+        cmocka_unit_test(a_thousand_do_not_come_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
