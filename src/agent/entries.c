@@ -41,18 +41,19 @@ static int names_room(struct entries *entries, size_t len, char **ret_room)
     return 0;
 }
 
-int entries_append(struct entries *entries, const void *path, size_t path_len, const void *target,
-                   size_t target_len, struct entry **ret_entry)
+/* fill - the entry at @index, whose place must be free. */
+static int fill(struct entries *entries, uint32_t index, const void *path, size_t path_len,
+                const void *target, size_t target_len, struct entry **ret_entry)
 {
-    uint32_t chunk = entries->count / ENTRIES_CHUNK;
+    uint32_t chunk = index / ENTRIES_CHUNK;
     struct entry *entry;
     char *names;
     int rc;
 
-    if (entries->count >= ENTRIES_MAX || path_len > UINT16_MAX || target_len > UINT16_MAX)
+    if (index >= ENTRIES_MAX || path_len > UINT16_MAX || target_len > UINT16_MAX)
         return -FL_EFULL;
     if (!entries->chunk[chunk]) {
-        entries->chunk[chunk] = malloc(ENTRIES_CHUNK * sizeof(struct entry));
+        entries->chunk[chunk] = calloc(ENTRIES_CHUNK, sizeof(struct entry));
         if (!entries->chunk[chunk])
             return -ENOMEM;
     }
@@ -62,13 +63,38 @@ int entries_append(struct entries *entries, const void *path, size_t path_len, c
     memcpy(names, path, path_len);
     if (target_len > 0)
         memcpy(names + path_len, target, target_len);
-    entry = entries_at(entries, entries->count);
+    entry = entries_at(entries, index);
     memset(entry, 0, sizeof(*entry));
     entry->path = names;
     entry->path_len = (uint16_t)path_len;
     entry->target_len = (uint16_t)target_len;
     entries->names += path_len + target_len;
-    entries->count++;
     *ret_entry = entry;
     return 0;
+}
+
+int entries_append(struct entries *entries, const void *path, size_t path_len, const void *target,
+                   size_t target_len, struct entry **ret_entry)
+{
+    int rc = fill(entries, entries->count, path, path_len, target, target_len, ret_entry);
+
+    if (rc == 0)
+        entries->count++;
+    return rc;
+}
+
+int entries_place(struct entries *entries, uint32_t index, const void *path, size_t path_len,
+                  struct entry **ret_entry)
+{
+    return fill(entries, index, path, path_len, NULL, 0, ret_entry);
+}
+
+struct entry *entries_find(const struct entries *entries, uint32_t index)
+{
+    struct entry *entry;
+
+    if (index >= ENTRIES_MAX || !entries->chunk[index / ENTRIES_CHUNK])
+        return NULL;
+    entry = entries_at(entries, index);
+    return entry->path ? entry : NULL;
 }

@@ -55,6 +55,14 @@ void entries_free(struct entries *entries);
 int entries_append(struct entries *entries, const void *path, size_t path_len, const void *target,
                    size_t target_len, struct entry **ret_entry);
 
+/* entries_place - as entries_append(), at @index (below ENTRIES_MAX), where nothing is yet; others
+ * between may be missing, and the count does not change. Returns 0, -ENOMEM or -FL_EFULL. */
+int entries_place(struct entries *entries, uint32_t index, const void *path, size_t path_len,
+                  struct entry **ret_entry);
+
+/* entries_find - what entries_place() has put at @index, or NULL. */
+struct entry *entries_find(const struct entries *entries, uint32_t index);
+
 /* entries_at - @index below entries->count. */
 static inline struct entry *entries_at(const struct entries *entries, uint32_t index)
 {

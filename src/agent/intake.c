@@ -9,6 +9,7 @@
 #include "agent/compare.h"
 #include "agent/file_error.h"
 #include "agent/names.h"
+#include "agent/pace.h"
 #include "agent/parts.h"
 #include "agent/want.h"
 #include "base/cleanup.h"
@@ -23,6 +24,12 @@
  *      |          \---> FAILED
  *      |--> NEW  --cursor--> ACTIVE (a struct incoming) --commit--> IN_PLACE
  *      \--> ASK  --cursor--> ACTIVE: hashes asked, compared, rest wanted     \--> FAILED
+ *
+ * Blocks come over several tunnels (ways). Each has a window of what it was asked for; whichever
+ * has room asks for what is next. A block is wanted from one way at a time: when nothing is left to
+ * ask for, a fast way takes over the last blocks of a slow one, and what a way owes that has fallen
+ * silent is asked for elsewhere. What then still comes from the former is dropped. The list comes
+ * over one way; to the others the source is told by FILES what an index means.
  *
  * Disk work: one compare job (list against folder), one lane job (blocks), one commit job (sync and
  * rename) at a time.
@@ -42,8 +49,12 @@ enum entry_state { ENTRY_LISTED, ENTRY_NEW, ENTRY_ASK, ENTRY_ACTIVE, ENTRY_IN_PL
 #define COMMIT_WAIT  (100 * CLOCK_MS)
 #define COMMIT_MAX   2048
 #define CHANGES_MAX  3
-#define RETRIES_MAX  1   /* blocks of a file that may come with a wrong hash */
-#define OP_COST      256 /* what an op without data counts in the backlog */
+#define RETRIES_MAX  1                /* blocks of a file that may come with a wrong hash */
+#define OP_COST      256              /* what an op without data counts in the backlog */
+#define ASLEEP       (300 * CLOCK_MS) /* between two ticks: we were, not the others */
+#define STEAL_GAIN   (200 * CLOCK_MS) /* worth asking for a block twice */
+
+_Static_assert(INTAKE_WAYS_MAX <= PARTS_WAYS, "each way has its hasher");
 
 struct gap {
     uint32_t first;
@@ -59,7 +70,9 @@ struct incoming {
     bool current; /* false: failed, changed or cut off; what still comes for it is dropped */
     bool queued;  /* has gaps and is in intake->wanting */
     uint8_t retries;
-    uint32_t hashes_next; /* first block whose hash is not here */
+    uint8_t told;         /* bit n: the source knows on way n which file this is */
+    uint32_t hashes_next; /* first block whose hash is to come next */
+    uint32_t hashes_had;  /* blocks whose hashes were taken, from whichever way */
     uint64_t done;        /* bytes verified */
     struct gap *gap;      /* blocks to want; owned */
     uint32_t gap_first, gap_count, gap_cap;
@@ -77,11 +90,22 @@ struct arriving {
     uint8_t hash[BLOCKS_HASH];
     uint8_t *data; /* of the piece being filled; owned; NULL when the incoming is not current */
     uint32_t piece_from, piece_len, piece_got;
+    bool dropped; /* another way was asked for it meanwhile */
+};
+
+/* One tunnel to the source. */
+struct way {
+    struct tunnel *tunnel; /* NULL: none here */
+    bool lists;            /* the list comes over it, so that its indices are known there */
+    struct want want;
+    struct arriving arriving;
+    struct queue asked; /* hashes awaited, in this order */
+    struct pace pace;
 };
 
 struct intake {
     uv_loop_t *loop;
-    struct tunnel *tunnel; /* NULL once detached */
+    struct way way[INTAKE_WAYS_MAX];
     const struct intake_ops *ops;
     void *ctx;
     struct fl_id flow;
@@ -90,10 +114,11 @@ struct intake {
     bool detached;
     bool remove; /* detached, and unfinished temporary files go */
     bool ended_told;
-    bool paused;       /* the tunnel takes no messages */
+    bool paused;       /* the tunnels take no messages */
     bool failed_local; /* out of memory and the like: the tunnel is to be closed */
     char failure[192]; /* the source's folder cannot be read; "" if it can */
     uint64_t now;
+    uint64_t awake; /* when we were last found to have slept */
 
     uv_work_t compare_work;
     struct compare_batch *compare;
@@ -106,10 +131,8 @@ struct intake {
     uint32_t live_count;   /* current ones not yet in place */
     struct queue wanting;  /* have gaps */
     struct queue to_ask;   /* changed files: hashes to be asked */
-    struct queue asked;    /* hashes awaited, in this order */
+    uint32_t asked_files;  /* hashes awaited, over all ways: files, and blocks of them */
     uint64_t asked_blocks;
-    struct want want;
-    struct arriving arriving;
 
     uv_work_t lane_work;
     struct parts_lane lane;
@@ -204,7 +227,7 @@ int intake_new(uv_loop_t *loop, struct disk *disk, struct index *index, const st
     in->ops_tail = &in->ops_head;
     in->entries = entries_new();
     in->compare = calloc(1, sizeof(*in->compare));
-    if (!in->entries || !in->compare || want_init(&in->want) < 0)
+    if (!in->entries || !in->compare)
         goto fail;
     rc = parts_lane_init(&in->lane, disk, index, flow);
     if (rc < 0)
@@ -216,7 +239,6 @@ int intake_new(uv_loop_t *loop, struct disk *disk, struct index *index, const st
     return 0;
 
 fail:
-    want_done(&in->want);
     free(in->compare);
     entries_free(in->entries);
     free(in);
@@ -236,10 +258,12 @@ void intake_free(struct intake *in)
         free(incoming);
     }
     parts_lane_done(&in->lane);
-    want_done(&in->want);
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        want_done(&in->way[i].want);
+        free(in->way[i].asked.item);
+    }
     free(in->wanting.item);
     free(in->to_ask.item);
-    free(in->asked.item);
     free(in->ready.item);
     free(in->compare);
     entries_free(in->entries);
@@ -479,10 +503,58 @@ static void compare_more(struct intake *in)
 
 /* ---- asking ---- */
 
-/* room - for a whole frame; if not, the tunnel tells when there is. */
-static bool room(const struct intake *in)
+/* room - for what a file is and for the question; if not, the tunnel tells when there is. */
+static bool room(const struct way *way)
 {
-    return tunnel_room(in->tunnel) >= FRAME_MAX || tunnel_reserve(in->tunnel) != NULL;
+    if (tunnel_room(way->tunnel) >= 2 * FRAME_MAX)
+        return true;
+    tunnel_want_room(way->tunnel);
+    return false;
+}
+
+/* FILES on its way. */
+struct naming {
+    uint8_t frame[FRAME_MAX];
+    size_t len; /* of the body */
+};
+
+/* name_file - the source has to know on this way which file the index means. False: the frame is
+ * full. */
+static bool name_file(const struct intake *in, const struct way *way, struct incoming *incoming,
+                      struct naming *naming)
+{
+    const struct entry *entry = entries_at(in->entries, incoming->index);
+    uint8_t bit = (uint8_t)(1u << (way - in->way));
+    fl_Entry wire = {
+        .index = incoming->index,
+        .type = fl_EntryType_ENTRY_FILE,
+        .size = entry->size,
+        .mtime = entry->mtime,
+        .mtime_ns = entry->mtime_ns,
+        .mode = entry->mode,
+    };
+    int n;
+
+    if ((incoming->told & bit) || (way->lists && entry->changes == 0))
+        return true;
+    wire.path.size = entry->path_len;
+    memcpy(wire.path.bytes, entry->path, entry->path_len);
+    n = message_encode_delimited(fl_Entry_fields, &wire, naming->frame + FRAME_HEADER + naming->len,
+                                 FRAME_BODY_MAX - naming->len);
+    if (n <= 0)
+        return false;
+    naming->len += (size_t)n;
+    incoming->told |= bit;
+    return true;
+}
+
+static void send_names(const struct way *way, struct naming *naming)
+{
+    if (naming->len == 0)
+        return;
+    frame_put(naming->frame, FRAME_FILES, 0, naming->len);
+    (void)tunnel_send(way->tunnel, naming->frame, FRAME_HEADER + naming->len);
+    naming->len = 0;
 }
 
 /* next_to_ask - a changed file, or the next entry of which something is here already; NULL: none.
@@ -499,27 +571,53 @@ static struct incoming *next_to_ask(struct intake *in)
     return incoming_new(in, in->ask_cursor++);
 }
 
+/* control_way - over which hashes are asked for: the one that has the list, or else the nearest
+ * that is not suspect. */
+static struct way *control_way(struct intake *in)
+{
+    struct way *best = NULL;
+
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        struct way *way = &in->way[i];
+
+        if (!way->tunnel || way->pace.suspect)
+            continue;
+        if (way->lists)
+            return way;
+        if (!best || way->pace.rtt < best->pace.rtt)
+            best = way;
+    }
+    return best;
+}
+
 static void ask_more(struct intake *in)
 {
+    struct way *way = control_way(in);
+    struct naming naming = {.len = 0};
     fl_WantHashes ask;
 
+    if (!way || !room(way))
+        return;
     ask.index_count = 0;
-    while (in->asked.count < ASK_FILES && in->asked_blocks < ASK_BLOCKS &&
-           ask.index_count < ARRAY_SIZE(ask.index)) {
+    while (in->asked_files < ASK_FILES && in->asked_blocks < ASK_BLOCKS &&
+           ask.index_count < ARRAY_SIZE(ask.index) && naming.len < FRAME_BODY_MAX / 2) {
         bool changed = in->to_ask.count > 0;
         struct incoming *incoming = next_to_ask(in);
 
         if (!incoming)
             break;
-        if (incoming->current && queue_push(&in->asked, incoming)) {
+        if (incoming->current && name_file(in, way, incoming, &naming) &&
+            queue_push(&way->asked, incoming)) {
             ask.index[ask.index_count++] = incoming->index;
+            in->asked_files++;
             in->asked_blocks += blocks_count(incoming->part.size);
         }
         if (changed)
             incoming_unref(in, incoming); /* to_ask's */
     }
+    send_names(way, &naming);
     if (ask.index_count > 0)
-        (void)tunnel_send_message(in->tunnel, FRAME_WANT_HASHES, fl_WantHashes_fields, &ask);
+        (void)tunnel_send_message(way->tunnel, FRAME_WANT_HASHES, fl_WantHashes_fields, &ask);
 }
 
 static void next_new(struct intake *in)
@@ -536,52 +634,225 @@ static void next_new(struct intake *in)
         (void)add_gap(in, incoming, 0, incoming->part.left);
 }
 
-/* want_some - as much of the first gap as the window takes, into @range. False: nothing, or no
- * room. */
-static bool want_some(struct intake *in, fl_WantRange *range)
+/* front_wanting - the first file of which something is to be asked for, or NULL. */
+static struct incoming *front_wanting(struct intake *in)
 {
     struct incoming *incoming;
-    struct gap *gap;
-    uint32_t n;
 
     while ((incoming = queue_front(&in->wanting)) && incoming->gap_count == 0) {
         incoming->queued = false;
         queue_pop(in, &in->wanting);
     }
-    if (!incoming) {
-        next_new(in);
-        incoming = queue_front(&in->wanting);
-    }
-    if (!incoming)
-        return false;
-    gap = &incoming->gap[incoming->gap_first];
-    n = want_fit(&in->want, incoming->part.size, gap->first, gap->count);
-    if (n == 0)
-        return false;
-    *range = (fl_WantRange){.index = incoming->index, .first = gap->first, .count = n};
-    want_push(&in->want, incoming, incoming->part.size, gap->first, n);
-    incoming->refs++;
-    gap->first += n;
-    gap->count -= n;
+    if (incoming)
+        return incoming;
+    next_new(in);
+    return queue_front(&in->wanting);
+}
+
+static void gap_taken(struct incoming *incoming, uint32_t count)
+{
+    struct gap *gap = &incoming->gap[incoming->gap_first];
+
+    gap->first += count;
+    gap->count -= count;
     if (gap->count == 0 && --incoming->gap_count == 0)
         incoming->gap_first = 0;
     else if (gap->count == 0)
         incoming->gap_first++;
+}
+
+/* want_some - as much of the first gap as the window takes, into @range. False: nothing, or no
+ * room. */
+static bool want_some(struct intake *in, struct way *way, struct naming *naming,
+                      fl_WantRange *range)
+{
+    struct incoming *incoming = front_wanting(in);
+    struct gap *gap;
+    uint32_t n;
+
+    if (!incoming)
+        return false;
+    gap = &incoming->gap[incoming->gap_first];
+    n = want_fit(&way->want, incoming->part.size, gap->first, gap->count);
+    if (n == 0 || !name_file(in, way, incoming, naming))
+        return false;
+    *range = (fl_WantRange){.index = incoming->index, .first = gap->first, .count = n};
+    want_push(&way->want, incoming, incoming->part.size, gap->first, n);
+    incoming->refs++;
+    gap_taken(incoming, n);
     return true;
 }
 
-static void want_more(struct intake *in)
+/* ---- several ways ---- */
+
+static bool nothing_new(const struct intake *in)
 {
+    return in->count.list_complete && in->compared == in->entries->count &&
+           in->new_cursor == in->compared && in->ask_cursor == in->compared &&
+           in->to_ask.count == 0;
+}
+
+/* slowest - of the other ways the one that will have brought last what is wanted from it. */
+static struct way *slowest(struct intake *in, const struct way *thief)
+{
+    struct way *worst = NULL;
+    uint64_t worst_time = 0;
+
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        struct way *way = &in->way[i];
+        uint64_t time = way->tunnel ? pace_time(&way->pace, way->want.kept) : 0;
+
+        if (way != thief && time > worst_time) {
+            worst = way;
+            worst_time = time;
+        }
+    }
+    return worst;
+}
+
+static void drop_arriving(struct way *way)
+{
+    way->arriving.dropped = true;
+    free(take_ptr(way->arriving.data));
+}
+
+/* steal_some - near the end: the last blocks that a slower way was asked for, if they come sooner
+ * over this one. Thus a slow way never holds the end back. */
+static bool steal_some(struct intake *in, struct way *way, struct naming *naming,
+                       fl_WantRange *range)
+{
+    struct way *from = nothing_new(in) ? slowest(in, way) : NULL;
+    struct want_range *last = from ? want_last(&from->want) : NULL;
+    struct incoming *incoming = last ? last->owner : NULL;
+    uint32_t n, first;
+    uint64_t here;
+
+    if (!incoming)
+        return false;
+    n = (last->keep + 1) / 2;
+    n = want_fit(&way->want, last->size, last->first + last->keep - n, n);
+    if (n == 0)
+        return false;
+    first = last->first + last->keep - n;
+    here = pace_time(&way->pace, way->want.bytes + blocks_span(last->size, first, n));
+    if (pace_time(&from->pace, from->want.kept) < 2 * here + STEAL_GAIN)
+        return false;
+    if (incoming->current && !name_file(in, way, incoming, naming))
+        return false;
+    want_give_up(&from->want, last, n);
+    if (last->keep == 0 && last == want_front(&from->want))
+        drop_arriving(from);
+    if (!incoming->current)
+        return steal_some(in, way, naming, range); /* nobody wants it: one less */
+    *range = (fl_WantRange){.index = incoming->index, .first = first, .count = n};
+    want_push(&way->want, incoming, last->size, first, n);
+    incoming->refs++;
+    return true;
+}
+
+static void want_more(struct intake *in, struct way *way)
+{
+    struct naming naming = {.len = 0};
     fl_Want want;
 
-    while (room(in) && want_low(&in->want) && in->backlog < BACKLOG_GO) {
+    while (room(way) && want_low(&way->want) && in->backlog < BACKLOG_GO) {
         want.ranges_count = 0;
         while (want.ranges_count < ARRAY_SIZE(want.ranges) &&
-               want_some(in, &want.ranges[want.ranges_count]))
+               (want_some(in, way, &naming, &want.ranges[want.ranges_count]) ||
+                steal_some(in, way, &naming, &want.ranges[want.ranges_count])))
             want.ranges_count++;
+        send_names(way, &naming);
         if (want.ranges_count == 0)
             return;
-        (void)tunnel_send_message(in->tunnel, FRAME_WANT, fl_Want_fields, &want);
+        (void)tunnel_send_message(way->tunnel, FRAME_WANT, fl_Want_fields, &want);
+    }
+}
+
+/* want_all - the fastest way asks first. */
+static void want_all(struct intake *in)
+{
+    unsigned done = 0;
+
+    for (;;) {
+        struct way *next = NULL;
+
+        for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+            struct way *way = &in->way[i];
+
+            if (way->tunnel && !way->pace.suspect && !(done & (1u << i)) &&
+                (!next || way->pace.rate > next->pace.rate))
+                next = way;
+        }
+        if (!next)
+            return;
+        done |= 1u << (next - in->way);
+        want_more(in, next);
+    }
+}
+
+/* disown_blocks - what @way owes is to be asked for again. */
+static void disown_blocks(struct intake *in, struct way *way)
+{
+    struct want_range *range;
+
+    while ((range = want_last(&way->want))) {
+        struct incoming *incoming = range->owner;
+
+        if (incoming->current)
+            (void)add_gap(in, incoming, range->first, range->keep);
+        want_give_up(&way->want, range, range->keep);
+    }
+    drop_arriving(way);
+}
+
+/* disown_hashes - the same for hashes. In the queue of what is still to come a stand-in that nobody
+ * wants takes the file's place. */
+static void disown_hashes(struct intake *in, struct way *way)
+{
+    for (uint32_t i = 0; i < way->asked.count; i++) {
+        struct incoming **place = &way->asked.item[(way->asked.first + i) % way->asked.cap];
+        struct incoming *incoming = *place;
+        struct incoming *stand_in = incoming->current ? calloc(1, sizeof(*stand_in)) : NULL;
+
+        if (!incoming->current)
+            continue;
+        if (!stand_in || !queue_push(&in->to_ask, incoming)) {
+            free(stand_in);
+            local_failure(in);
+            return;
+        }
+        stand_in->part.size = incoming->part.size;
+        stand_in->index = incoming->index;
+        stand_in->hashes_next = incoming->hashes_next;
+        stand_in->refs = 1;
+        DL_APPEND(in->live, stand_in);
+        incoming->hashes_next = 0;
+        *place = stand_in;
+        incoming_unref(in, incoming);
+    }
+}
+
+static bool has_good_way(const struct intake *in)
+{
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        if (in->way[i].tunnel && !in->way[i].pace.suspect)
+            return true;
+    }
+    return false;
+}
+
+/* rescue - what suspect ways owe is asked for elsewhere, if there is an elsewhere. */
+static void rescue(struct intake *in)
+{
+    if (!has_good_way(in))
+        return;
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        struct way *way = &in->way[i];
+
+        if (!way->tunnel || !way->pace.suspect)
+            continue;
+        disown_blocks(in, way);
+        disown_hashes(in, way);
     }
 }
 
@@ -771,7 +1042,10 @@ static void back_pressure(struct intake *in)
     if (pause == in->paused)
         return;
     in->paused = pause;
-    tunnel_pause(in->tunnel, pause);
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        if (in->way[i].tunnel)
+            tunnel_pause(in->way[i].tunnel, pause);
+    }
 }
 
 /* pump - everything that can go on does. */
@@ -779,9 +1053,8 @@ static void pump(struct intake *in)
 {
     if (!in->detached) {
         compare_more(in);
-        if (room(in))
-            ask_more(in);
-        want_more(in);
+        ask_more(in);
+        want_all(in);
         back_pressure(in);
     }
     lane_more(in);
@@ -800,12 +1073,137 @@ static void pump(struct intake *in)
         in->ops->complete(in->ctx, in->failure[0] ? in->failure : NULL);
 }
 
-void intake_start(struct intake *in, struct tunnel *tunnel)
+static struct way *find_way(struct intake *in, const struct tunnel *tunnel)
+{
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        if (in->way[i].tunnel == tunnel)
+            return &in->way[i];
+    }
+    return NULL;
+}
+
+static unsigned count_ways(const struct intake *in)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++)
+        count += in->way[i].tunnel != NULL;
+    return count;
+}
+
+/* set_windows - alone, a way may have all; beside others it has a short queue. */
+static void set_windows(struct intake *in)
+{
+    unsigned count = count_ways(in);
+
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++)
+        in->way[i].want.window = count > 1 ? pace_window(&in->way[i].pace) : WANT_BYTES;
+}
+
+static struct way *way_open(struct intake *in, struct tunnel *tunnel)
+{
+    struct way *way = find_way(in, NULL);
+    struct incoming *incoming;
+
+    if (!way || want_init(&way->want) < 0)
+        return NULL;
+    way->tunnel = tunnel;
+    way->lists = false;
+    way->pace = (struct pace){.since = in->now};
+    DL_FOREACH (in->live, incoming)
+        incoming->told &= (uint8_t) ~(1u << (way - in->way));
+    if (in->paused)
+        tunnel_pause(tunnel, true);
+    set_windows(in);
+    tunnel_probe(tunnel); /* how far is it, while nothing is queued on it */
+    return way;
+}
+
+int intake_start(struct intake *in, struct tunnel *tunnel)
 {
     fl_Start start = {.version = 1};
+    struct way *way = way_open(in, tunnel);
 
-    in->tunnel = tunnel;
+    if (!way)
+        return -ENOMEM;
+    way->lists = true;
     (void)tunnel_send_message(tunnel, FRAME_START, fl_Start_fields, &start);
+    return 0;
+}
+
+int intake_add(struct intake *in, struct tunnel *tunnel)
+{
+    if (!way_open(in, tunnel))
+        return -FL_EFULL;
+    rescue(in);
+    pump(in);
+    return 0;
+}
+
+static void arriving_drop(struct intake *in, struct way *way)
+{
+    if (!way->arriving.incoming)
+        return;
+    free(way->arriving.data);
+    incoming_unref(in, way->arriving.incoming);
+    memset(&way->arriving, 0, sizeof(way->arriving));
+}
+
+static void asked_pop(struct intake *in, struct way *way)
+{
+    in->asked_files--;
+    in->asked_blocks -= blocks_count(queue_front(&way->asked)->part.size);
+    queue_pop(in, &way->asked);
+}
+
+static void way_close(struct intake *in, struct way *way)
+{
+    way->tunnel = NULL;
+    arriving_drop(in, way);
+    while (way->want.count > 0) {
+        struct incoming *incoming = want_front(&way->want)->owner;
+
+        want_pop(&way->want);
+        incoming_unref(in, incoming);
+    }
+    while (way->asked.count > 0)
+        asked_pop(in, way);
+    want_done(&way->want);
+}
+
+bool intake_lost(struct intake *in, const struct tunnel *tunnel)
+{
+    struct way *way = in->detached ? NULL : find_way(in, tunnel);
+
+    if (!way)
+        return false;
+    if (count_ways(in) == 1 || (way->lists && !in->count.list_complete))
+        return false;
+    disown_blocks(in, way);
+    disown_hashes(in, way);
+    way_close(in, way);
+    set_windows(in);
+    pump(in);
+    return true;
+}
+
+size_t intake_ways(const struct intake *in, struct intake_way *ret, size_t max)
+{
+    size_t count = 0;
+
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX && count < max; i++) {
+        const struct way *way = &in->way[i];
+
+        if (!way->tunnel)
+            continue;
+        ret[count++] = (struct intake_way){
+            .tunnel = way->tunnel,
+            .suspect = way->pace.suspect,
+            .rate = way->pace.rate,
+            .bytes = way->pace.bytes,
+        };
+    }
+    return count;
 }
 
 void intake_writable(struct intake *in)
@@ -813,20 +1211,52 @@ void intake_writable(struct intake *in)
     pump(in);
 }
 
-void intake_tick(struct intake *in, uint64_t now)
+/* watch - which ways owe something and are silent? */
+static void watch(struct intake *in)
 {
-    in->now = now;
-    if (in->ready.count > 0 && !in->committing)
-        pump(in);
+    struct tunnel *dead = NULL;
+    bool doubt = false;
+
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        struct way *way = &in->way[i];
+        struct tunnel_info info;
+        bool busy =
+            way->want.count > 0 || way->asked.count > 0 || (way->lists && !in->count.list_complete);
+        bool before = way->pace.suspect;
+        enum pace_verdict verdict;
+
+        if (!way->tunnel)
+            continue;
+        tunnel_info(way->tunnel, &info);
+        if (info.last_rx < in->awake)
+            info.last_rx = in->awake;
+        verdict = pace_tick(&way->pace, in->now, info.last_rx, info.rtt, busy && !in->paused);
+        if (verdict != PACE_GOOD)
+            tunnel_probe(way->tunnel);
+        if (verdict == PACE_DEAD)
+            dead = way->tunnel;
+        doubt |= way->pace.suspect;
+        if (before != way->pace.suspect)
+            in->ops->changed(in->ctx);
+    }
+    set_windows(in);
+    if (!doubt)
+        return;
+    rescue(in);
+    pump(in);
+    if (dead && has_good_way(in) && !in->ended_told)
+        in->ops->silent(in->ctx, dead);
 }
 
-static void arriving_drop(struct intake *in)
+void intake_tick(struct intake *in, uint64_t now)
 {
-    if (!in->arriving.incoming)
-        return;
-    free(in->arriving.data);
-    incoming_unref(in, in->arriving.incoming);
-    memset(&in->arriving, 0, sizeof(in->arriving));
+    if (in->now && now - in->now > ASLEEP)
+        in->awake = now;
+    in->now = now;
+    if (!in->detached)
+        watch(in);
+    if (in->ready.count > 0 && !in->committing)
+        pump(in);
 }
 
 void intake_detach(struct intake *in, bool remove)
@@ -837,16 +1267,12 @@ void intake_detach(struct intake *in, bool remove)
     if (in->detached)
         return;
     in->detached = true;
-    in->tunnel = NULL;
-    arriving_drop(in);
-    while (in->want.count > 0) {
-        incoming = want_front(&in->want)->owner;
-        want_pop(&in->want);
-        incoming_unref(in, incoming);
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        if (in->way[i].tunnel)
+            way_close(in, &in->way[i]);
     }
     queue_clear(in, &in->wanting);
     queue_clear(in, &in->to_ask);
-    queue_clear(in, &in->asked);
     DL_FOREACH_SAFE (in->live, incoming, next) {
         /* Those that are complete wait for the commit or are in it; of the others the lane closes
          * the file, after all blocks that are here are in it. Its own reference keeps each until
@@ -922,12 +1348,12 @@ static int take_entry(struct intake *in, const fl_Entry *wire)
     return 0;
 }
 
-static int on_list(struct intake *in, const struct frame *frame)
+static int on_list(struct intake *in, struct way *way, const struct frame *frame)
 {
     size_t at = 0;
     fl_Entry wire;
 
-    if (in->count.list_complete)
+    if (!way->lists || in->count.list_complete)
         return -FL_EPHASE;
     while (at < frame->len) {
         int n = message_decode_delimited(fl_Entry_fields, frame->body + at, frame->len - at, &wire);
@@ -942,12 +1368,12 @@ static int on_list(struct intake *in, const struct frame *frame)
     return 0;
 }
 
-static int on_list_error(struct intake *in, const struct frame *frame)
+static int on_list_error(struct intake *in, struct way *way, const struct frame *frame)
 {
     fl_ListError error;
     int rc = message_decode(fl_ListError_fields, frame, &error);
 
-    if (rc < 0 || in->count.list_complete)
+    if (rc < 0 || !way->lists || in->count.list_complete)
         return rc < 0 ? rc : -FL_EPHASE;
     if (error.path.size == 0) {
         (void)snprintf(in->failure, sizeof(in->failure), "the source cannot be read: %s",
@@ -962,12 +1388,12 @@ static int on_list_error(struct intake *in, const struct frame *frame)
     return 0;
 }
 
-static int on_list_end(struct intake *in, const struct frame *frame)
+static int on_list_end(struct intake *in, struct way *way, const struct frame *frame)
 {
     fl_ListEnd end;
     int rc = message_decode(fl_ListEnd_fields, frame, &end);
 
-    if (rc < 0 || in->count.list_complete)
+    if (rc < 0 || !way->lists || in->count.list_complete)
         return rc < 0 ? rc : -FL_EPHASE;
     if (end.entries != in->entries->count)
         return -FL_EPROTO;
@@ -976,37 +1402,33 @@ static int on_list_end(struct intake *in, const struct frame *frame)
     return 0;
 }
 
-static void asked_pop(struct intake *in)
+/* queue_compare - without the first @skip, which have come before over another way. */
+static void queue_compare(struct intake *in, struct incoming *incoming, const fl_Hashes *hashes,
+                          uint32_t skip)
 {
-    in->asked_blocks -= blocks_count(queue_front(&in->asked)->part.size);
-    queue_pop(in, &in->asked);
-}
-
-static void queue_compare(struct intake *in, struct incoming *incoming, const fl_Hashes *hashes)
-{
-    size_t len = (size_t)hashes->sha256_count * BLOCKS_HASH;
+    size_t len = (size_t)(hashes->sha256_count - skip) * BLOCKS_HASH;
     struct part_op *op = op_new(in, incoming, PART_COMPARE);
 
     if (!op)
         return;
-    op->block = hashes->first;
-    op->count = hashes->sha256_count;
+    op->block = hashes->first + skip;
+    op->count = hashes->sha256_count - skip;
     op->hashes = malloc(len);
     if (!op->hashes) {
         local_failure(in);
         op->count = 0;
     } else {
-        memcpy(op->hashes, hashes->sha256, len);
+        memcpy(op->hashes, hashes->sha256[skip], len);
     }
     op_queue(in, op);
 }
 
-static int on_hashes(struct intake *in, const struct frame *frame)
+static int on_hashes(struct intake *in, struct way *way, const struct frame *frame)
 {
-    struct incoming *incoming = queue_front(&in->asked);
+    struct incoming *incoming = queue_front(&way->asked);
     fl_Hashes hashes;
     int rc = message_decode(fl_Hashes_fields, frame, &hashes);
-    uint32_t count;
+    uint32_t count, end, skip;
 
     if (rc < 0)
         return rc;
@@ -1015,30 +1437,34 @@ static int on_hashes(struct intake *in, const struct frame *frame)
     count = blocks_count(incoming->part.size);
     if (hashes.sha256_count == 0 || hashes.sha256_count > count - hashes.first)
         return -FL_EPROTO;
-    incoming->hashes_next += hashes.sha256_count;
-    if (incoming->current)
-        queue_compare(in, incoming, &hashes);
-    if (incoming->hashes_next == count)
-        asked_pop(in);
+    end = hashes.first + hashes.sha256_count;
+    incoming->hashes_next = end;
+    skip = incoming->hashes_had > hashes.first ? incoming->hashes_had - hashes.first : 0;
+    if (incoming->current && skip < hashes.sha256_count)
+        queue_compare(in, incoming, &hashes, skip);
+    if (end > incoming->hashes_had)
+        incoming->hashes_had = end;
+    if (end == count)
+        asked_pop(in, way);
     return 0;
 }
 
 /* ended_early - FILE_CHANGED or FILE_ERROR: takes what it answers off its queue. *ret_incoming
  * holds a reference. */
-static int ended_early(struct intake *in, uint32_t index, bool hashes,
+static int ended_early(struct intake *in, struct way *way, uint32_t index, bool hashes,
                        struct incoming **ret_incoming)
 {
-    struct want_range *range = want_front(&in->want);
-    struct incoming *incoming = hashes ? queue_front(&in->asked) : range ? range->owner : NULL;
+    struct want_range *range = want_front(&way->want);
+    struct incoming *incoming = hashes ? queue_front(&way->asked) : range ? range->owner : NULL;
 
     if (!incoming || incoming->index != index)
         return -FL_EPROTO;
     incoming->refs++;
     if (hashes) {
-        asked_pop(in);
+        asked_pop(in, way);
     } else {
-        arriving_drop(in);
-        want_pop(&in->want);
+        arriving_drop(in, way);
+        want_pop(&way->want);
         incoming_unref(in, incoming); /* the range's */
     }
     *ret_incoming = incoming;
@@ -1071,7 +1497,7 @@ static void restart(struct intake *in, struct incoming *former, const fl_FileCha
         local_failure(in);
 }
 
-static int on_file_changed(struct intake *in, const struct frame *frame)
+static int on_file_changed(struct intake *in, struct way *way, const struct frame *frame)
 {
     fl_FileChanged changed;
     struct incoming *incoming;
@@ -1081,7 +1507,7 @@ static int on_file_changed(struct intake *in, const struct frame *frame)
         return rc;
     if (changed.size > BLOCKS_FILE_MAX || changed.mtime_ns >= 1000000000 || changed.mode > 07777)
         return -FL_EPROTO;
-    rc = ended_early(in, changed.index, changed.hashes, &incoming);
+    rc = ended_early(in, way, changed.index, changed.hashes, &incoming);
     if (rc < 0)
         return rc;
     if (incoming->current)
@@ -1090,14 +1516,14 @@ static int on_file_changed(struct intake *in, const struct frame *frame)
     return 0;
 }
 
-static int on_file_error(struct intake *in, const struct frame *frame)
+static int on_file_error(struct intake *in, struct way *way, const struct frame *frame)
 {
     fl_FileError error;
     struct incoming *incoming;
     int rc = message_decode(fl_FileError_fields, frame, &error);
 
     if (rc == 0)
-        rc = ended_early(in, error.index, error.hashes, &incoming);
+        rc = ended_early(in, way, error.index, error.hashes, &incoming);
     if (rc < 0)
         return rc;
     if (incoming->current) {
@@ -1116,24 +1542,24 @@ static int on_file_error(struct intake *in, const struct frame *frame)
 
 /* next_piece - room for the next piece of the arriving block; none when nobody wants it any more.
  */
-static void next_piece(struct intake *in)
+static void next_piece(struct intake *in, struct way *way)
 {
-    struct arriving *a = &in->arriving;
+    struct arriving *a = &way->arriving;
     uint32_t left = a->length - a->got;
 
     a->piece_from = a->got;
     a->piece_len = left < BLOCKS_PIECE ? left : BLOCKS_PIECE;
     a->piece_got = 0;
-    if (!a->incoming->current)
+    if (!a->incoming->current || a->dropped)
         return;
     a->data = malloc(a->piece_len);
     if (!a->data)
         local_failure(in);
 }
 
-static void piece_done(struct intake *in)
+static void piece_done(struct intake *in, struct way *way)
 {
-    struct arriving *a = &in->arriving;
+    struct arriving *a = &way->arriving;
     struct part_op *op = NULL;
 
     if (a->data && a->incoming->current)
@@ -1142,6 +1568,7 @@ static void piece_done(struct intake *in)
         free(take_ptr(a->data));
         return;
     }
+    op->way = (uint8_t)(way - in->way);
     op->block = a->block;
     op->from = a->piece_from;
     op->len = a->piece_len;
@@ -1151,25 +1578,26 @@ static void piece_done(struct intake *in)
     op_queue(in, op);
 }
 
-static void block_done(struct intake *in)
+static void block_done(struct intake *in, struct way *way)
 {
-    struct incoming *incoming = in->arriving.incoming;
+    struct incoming *incoming = way->arriving.incoming;
 
-    memset(&in->arriving, 0, sizeof(in->arriving));
-    if (want_front(&in->want)->count == 1)
+    memset(&way->arriving, 0, sizeof(way->arriving));
+    if (want_front(&way->want)->count == 1)
         incoming_unref(in, incoming); /* the range's: it leaves the queue now */
-    want_block(&in->want);
+    want_block(&way->want);
     incoming_unref(in, incoming);
 }
 
-static int take_data(struct intake *in, const uint8_t *data, size_t len)
+static int take_data(struct intake *in, struct way *way, const uint8_t *data, size_t len)
 {
-    struct arriving *a = &in->arriving;
+    struct arriving *a = &way->arriving;
 
     if (len > a->length - a->got)
         return -FL_EPROTO;
     in->count.bytes_moved += len;
-    want_bytes(&in->want, len);
+    way->pace.bytes += len;
+    want_bytes(&way->want, len);
     while (len > 0) {
         uint32_t left = a->piece_len - a->piece_got;
         uint32_t n = len < left ? (uint32_t)len : left;
@@ -1182,18 +1610,20 @@ static int take_data(struct intake *in, const uint8_t *data, size_t len)
         len -= n;
         if (a->piece_got < a->piece_len)
             break;
-        piece_done(in);
+        piece_done(in, way);
         if (a->got < a->length)
-            next_piece(in);
+            next_piece(in, way);
     }
     if (a->got == a->length)
-        block_done(in);
+        block_done(in, way);
     return 0;
 }
 
-static void take_zero(struct intake *in, struct incoming *incoming, const fl_BlockHead *head)
+static void take_zero(struct intake *in, struct way *way, struct incoming *incoming,
+                      const fl_BlockHead *head)
 {
-    struct part_op *op = incoming->current ? op_new(in, incoming, PART_WRITE) : NULL;
+    bool wanted = incoming->current && want_front(&way->want)->keep > 0;
+    struct part_op *op = wanted ? op_new(in, incoming, PART_WRITE) : NULL;
 
     if (op) {
         op->block = head->block;
@@ -1202,16 +1632,16 @@ static void take_zero(struct intake *in, struct incoming *incoming, const fl_Blo
         op->zero = true;
         op_queue(in, op);
     }
-    want_bytes(&in->want, head->length);
-    in->arriving.incoming = incoming;
+    want_bytes(&way->want, head->length);
+    way->arriving.incoming = incoming;
     incoming->refs++;
-    block_done(in);
+    block_done(in, way);
 }
 
-static int on_block(struct intake *in, const struct frame *frame)
+static int on_block(struct intake *in, struct way *way, const struct frame *frame)
 {
-    struct want_range *range = want_front(&in->want);
-    struct arriving *a = &in->arriving;
+    struct want_range *range = want_front(&way->want);
+    struct arriving *a = &way->arriving;
     fl_BlockHead head;
     int n = message_decode_delimited(fl_BlockHead_fields, frame->body, frame->len, &head);
     struct incoming *incoming;
@@ -1227,7 +1657,7 @@ static int on_block(struct intake *in, const struct frame *frame)
     if (head.zero) {
         if ((size_t)n != frame->len)
             return -FL_EPROTO;
-        take_zero(in, incoming, &head);
+        take_zero(in, way, incoming, &head);
         return 0;
     }
     incoming->refs++;
@@ -1235,21 +1665,22 @@ static int on_block(struct intake *in, const struct frame *frame)
     a->block = head.block;
     a->length = head.length;
     a->got = 0;
+    a->dropped = range->keep == 0;
     memcpy(a->hash, head.sha256, BLOCKS_HASH);
-    next_piece(in);
-    return take_data(in, frame->body + n, frame->len - (size_t)n);
+    next_piece(in, way);
+    return take_data(in, way, frame->body + n, frame->len - (size_t)n);
 }
 
-static int on_block_data(struct intake *in, const struct frame *frame)
+static int on_block_data(struct intake *in, struct way *way, const struct frame *frame)
 {
-    if (!in->arriving.incoming || frame->len == 0)
+    if (!way->arriving.incoming || frame->len == 0)
         return -FL_EPROTO;
-    return take_data(in, frame->body, frame->len);
+    return take_data(in, way, frame->body, frame->len);
 }
 
 static const struct {
     uint8_t type;
-    int (*take)(struct intake *in, const struct frame *frame);
+    int (*take)(struct intake *in, struct way *way, const struct frame *frame);
 } handlers[] = {
     {FRAME_BLOCK_DATA, on_block_data},
     {FRAME_BLOCK, on_block},
@@ -1261,13 +1692,17 @@ static const struct {
     {FRAME_FILE_ERROR, on_file_error},
 };
 
-int intake_message(struct intake *in, const struct frame *frame)
+int intake_message(struct intake *in, const struct tunnel *tunnel, const struct frame *frame)
 {
+    struct way *way = find_way(in, tunnel);
     int rc = 0;
+
+    if (!way)
+        return 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
         if (handlers[i].type == frame->type)
-            rc = handlers[i].take(in, frame);
+            rc = handlers[i].take(in, way, frame);
     }
     if (rc < 0)
         return rc;

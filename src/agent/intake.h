@@ -1,8 +1,9 @@
-/* intake.h - the target's work over one tunnel: take in the list, compare, ask, verify, put in
- * place.
+/* intake.h - the target's work over one or several tunnels: take in the list, compare, ask, verify,
+ * put in place.
  *
- * Made anew for each tunnel of a flow, since the list is compared again then; receive.h is what
- * lives longer. Only the loop's thread calls these; disk work runs in the thread pool.
+ * It lives as long as one of its tunnels does and the list is known; after that a new one compares
+ * a new list. receive.h is what lives longer. Only the loop's thread calls these; disk work runs in
+ * the thread pool.
  */
 #ifndef FL_AGENT_INTAKE_H
 #define FL_AGENT_INTAKE_H
@@ -14,7 +15,17 @@
 #include "agent/index.h"
 #include "tunnel/tunnel.h"
 
+#define INTAKE_WAYS_MAX 4 /* tunnels at once */
+
 struct intake;
+
+/* One tunnel of an intake. */
+struct intake_way {
+    struct tunnel *tunnel;
+    bool suspect;   /* owes something and has been silent for too long */
+    uint64_t rate;  /* bytes a second, of blocks; 0: not known */
+    uint64_t bytes; /* of blocks, so far */
+};
 
 struct intake_count {
     uint64_t files_total, files_done, files_failed, files_same;
@@ -24,7 +35,8 @@ struct intake_count {
     bool list_complete;
 };
 
-/* Never called inside a call into intake, but for intake_message(). */
+/* Never called inside a call into intake, but for intake_message(), _add(), _lost(), _writable()
+ * and _tick(). */
 struct intake_ops {
     void (*changed)(void *ctx); /* counts; often */
     void (*error)(void *ctx, const void *name, size_t len, const char *code, const char *text,
@@ -34,6 +46,9 @@ struct intake_ops {
     void (*complete)(void *ctx, const char *failure);
     /* Out of memory or the like: end the tunnel and try again later. */
     void (*broken)(void *ctx);
+    /* A tunnel that has been silent for so long that it is to be given up: close it, and say so by
+     * intake_lost(). The others have taken over. */
+    void (*silent)(void *ctx, struct tunnel *tunnel);
     /* After intake_detach(): nothing runs any more. */
     void (*drained)(void *ctx);
 };
@@ -42,17 +57,28 @@ struct intake_ops {
 int intake_new(uv_loop_t *loop, struct disk *disk, struct index *index, const struct fl_id *flow,
                const struct intake_ops *ops, void *ctx, struct intake **ret_intake);
 
-/* intake_start - over an open tunnel. */
-void intake_start(struct intake *intake, struct tunnel *tunnel);
+/* intake_start - over an open tunnel, on which the list comes. Returns 0 or -ENOMEM. */
+int intake_start(struct intake *intake, struct tunnel *tunnel);
+
+/* intake_add - a further tunnel to the same source, which takes FILES. Returns 0 or -FL_EFULL. */
+int intake_add(struct intake *intake, struct tunnel *tunnel);
+
+/* intake_lost - @tunnel is gone: what it owed is asked for over the others. False: it cannot go on
+ * so, because it was the last, or the list had not come to its end over it; then
+ * intake_detach(). */
+bool intake_lost(struct intake *intake, const struct tunnel *tunnel);
+
+/* intake_ways - the tunnels in use. Returns their number, at most @max. */
+size_t intake_ways(const struct intake *intake, struct intake_way *ret, size_t max);
 
 /* intake_message - a frame from the source. Negative: it broke the protocol. */
-int intake_message(struct intake *intake, const struct frame *frame);
+int intake_message(struct intake *intake, const struct tunnel *tunnel, const struct frame *frame);
 void intake_writable(struct intake *intake);
 
 /* intake_tick - now and then (20 times a second): commits what has waited long enough. */
 void intake_tick(struct intake *intake, uint64_t now);
 
-/* intake_detach - the tunnel is gone. What came in is still verified, written and put in place;
+/* intake_detach - no tunnel any more. What came in is still verified, written and put in place;
  * then drained(). @remove: temporary files of unfinished files are removed. */
 void intake_detach(struct intake *intake, bool remove);
 bool intake_is_drained(const struct intake *intake);

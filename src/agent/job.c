@@ -4,6 +4,11 @@
  *   WAITING --slot--> CONNECTING --tunnel--> MOVING --finished--> DONE | PARTIAL | FAILED
  *      ^                  ^---- lost ----------'
  *      '--- RUN --- PAUSED <--- PAUSE from any of these          STOP from any of these: STOPPED
+ *
+ * A MOVING target goes on dialling: over each further proxy there is a tunnel, up to JOBS_WAYS_MAX,
+ * so that their rates add up and one that dies is replaced before it is missed. A direct one needs
+ * no other beside it while it works. A proxy that has just failed is held: not asked for a while,
+ * longer each time, as long as there is another.
  */
 #include "agent/job.h"
 
@@ -25,6 +30,9 @@
 #define RETRY_UNKNOWN (10 * CLOCK_SEC) /* longest wait when the source has not been told yet */
 #define RETRY_AWAY    (10 * CLOCK_SEC) /* longest wait when there is no way */
 #define RETRY_DENIED  (60 * CLOCK_SEC)
+#define FURTHER_AFTER (200 * CLOCK_MS) /* a flow that lasts longer is worth a further tunnel */
+#define HOLD_FIRST    3                /* steps of clock_backoff(): some 2 s */
+#define HOLD_MAX      (60 * CLOCK_SEC)
 #define STEADY        (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
 
 #define RUNNING                                                                                    \
@@ -50,20 +58,32 @@ static const struct state_def flow_defs[] = {
 static const struct state_table flow_states = {
     .machine = "flow", .defs = flow_defs, .count = ARRAY_SIZE(flow_defs)};
 
+/* What a flow has seen of one way: a proxy, or (zero) direct legs. */
+struct held {
+    struct fl_id proxy;
+    bool used;
+    unsigned failures; /* in a row */
+    uint64_t until;    /* not to be asked before */
+};
+
 struct flow {
     struct jobs *jobs; /* not owned */
     struct fl_id id;
-    fl_FlowAssign assign;    /* the newest order */
-    struct party peer;       /* of it */
-    unsigned state;          /* fl_FlowState */
-    fl_FlowReport report;    /* last told or to be told; its seq rises */
-    struct receive *receive; /* target: while not finished; owned */
-    struct send *send;       /* source: the newest tunnel; frees itself after closed() */
-    struct dial *dial;       /* target: in progress */
-    uint64_t base_moved;     /* bytes_moved and micros of earlier processes */
+    fl_FlowAssign assign;              /* the newest order */
+    struct party peer;                 /* of it */
+    unsigned state;                    /* fl_FlowState */
+    fl_FlowReport report;              /* last told or to be told; its seq rises */
+    struct receive *receive;           /* target: while not finished; owned */
+    struct send *sends[JOBS_WAYS_MAX]; /* source: one a tunnel, oldest first; each frees itself
+                                          after closed() */
+    struct dial *dial;                 /* target: in progress */
+    uint64_t base_moved;               /* bytes_moved and micros of earlier processes */
     uint64_t base_micros;
     unsigned attempt;     /* dials since the last good tunnel */
     uint64_t next_try;    /* when to dial again */
+    uint64_t next_way;    /* when to dial for a further tunnel */
+    unsigned way_attempt; /* such dials that failed in a row */
+    struct held held[ENDPOINT_PROXIES_MAX];
     uint64_t opened;      /* when the tunnel opened */
     uint64_t told;        /* when the last report went out */
     uint64_t kept;        /* when the counters went into the journal */
@@ -130,6 +150,7 @@ static void fill_report(struct flow *flow)
 {
     const struct receive_progress *p = flow->receive ? receive_progress(flow->receive) : NULL;
     fl_FlowReport *r = &flow->report;
+    struct intake_way way;
 
     memcpy(r->flow, &flow->id, FL_ID_BYTES);
     r->state = (fl_FlowState)flow->state;
@@ -145,8 +166,8 @@ static void fill_report(struct flow *flow)
     r->bytes_moved = flow->base_moved + p->bytes_moved;
     r->micros = flow->base_micros + p->micros;
     r->list_complete = p->list_complete;
-    if (receive_tunnel(flow->receive))
-        (void)snprintf(r->path, sizeof(r->path), "%s", tunnel_via(receive_tunnel(flow->receive)));
+    if (receive_ways(flow->receive, &way, 1) == 1)
+        (void)snprintf(r->path, sizeof(r->path), "%s", tunnel_via(way.tunnel));
 }
 
 /* Numbers must rise also across restarts, of which the last few reports may not be in the journal:
@@ -236,6 +257,81 @@ static int resolve(const struct flow *flow, char **ret_path, const char **ret_wh
     return 0;
 }
 
+/* ---- target: which ways ---- */
+
+static struct held *find_held(struct flow *flow, const struct fl_id *proxy)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(flow->held); i++) {
+        if (flow->held[i].used && id_equal(&flow->held[i].proxy, proxy))
+            return &flow->held[i];
+    }
+    return NULL;
+}
+
+/* hold - @proxy has failed this flow. */
+static void hold(struct flow *flow, const struct fl_id *proxy)
+{
+    struct held *held = find_held(flow, proxy);
+
+    for (size_t i = 0; !held && i < ARRAY_SIZE(flow->held); i++) {
+        if (!flow->held[i].used || i + 1 == ARRAY_SIZE(flow->held))
+            held = &flow->held[i];
+    }
+    if (!held->used || !id_equal(&held->proxy, proxy))
+        *held = (struct held){.used = true, .proxy = *proxy};
+    held->until = clock_now() + clock_backoff(HOLD_FIRST + held->failures, HOLD_MAX);
+    held->failures++;
+}
+
+/* Proxies with a tunnel of this flow, and those that are held. */
+static void fill_avoid(struct flow *flow, struct dial_request *request)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = flow->receive ? receive_ways(flow->receive, ways, ARRAY_SIZE(ways)) : 0;
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        request->avoid[n++] = info.proxy;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(flow->held) && n < ARRAY_SIZE(request->avoid); i++) {
+        if (flow->held[i].used && flow->held[i].until > flow->jobs->now)
+            request->avoid[n++] = flow->held[i].proxy;
+    }
+    request->avoid_count = n;
+}
+
+enum further { FURTHER_NONE, FURTHER_SPARE, FURTHER_URGENT };
+
+/* further - is another tunnel wanted beside those that there are? */
+static enum further further(struct flow *flow)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
+    size_t good = 0;
+    bool direct = false;
+
+    for (size_t i = 0; i < count; i++) {
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        if (!info.several)
+            return FURTHER_NONE;
+        good += !ways[i].suspect;
+        direct |= !ways[i].suspect && id_is_zero(&info.proxy);
+        if (flow->jobs->now - info.opened > STEADY && !ways[i].suspect &&
+            find_held(flow, &info.proxy))
+            find_held(flow, &info.proxy)->failures = 0;
+    }
+    if (count == 0 || count >= JOBS_WAYS_MAX || direct)
+        return FURTHER_NONE;
+    if (good == 0)
+        return FURTHER_URGENT;
+    return flow->jobs->now - flow->opened >= FURTHER_AFTER ? FURTHER_SPARE : FURTHER_NONE;
+}
+
 /* ---- target: dialling ---- */
 
 static uint64_t retry_delay(const struct flow *flow, enum tunnel_close why)
@@ -245,6 +341,13 @@ static uint64_t retry_delay(const struct flow *flow, enum tunnel_close why)
     if (why == TUNNEL_CLOSE_DENIED)
         return clock_jitter(RETRY_DENIED);
     return clock_backoff(flow->attempt, RETRY_AWAY);
+}
+
+static uint64_t retry_delay_way(const struct flow *flow, enum tunnel_close why)
+{
+    if (why == TUNNEL_CLOSE_NOT_NOW)
+        return clock_jitter(RETRY_UNKNOWN);
+    return clock_backoff(flow->way_attempt, RETRY_AWAY);
 }
 
 static void try_later(struct flow *flow, enum tunnel_close why, const char *text)
@@ -268,8 +371,15 @@ static void dial_opened(void *ctx, struct tunnel *tunnel)
         tunnel_close(tunnel, TUNNEL_CLOSE_NOT_NOW, NULL);
         return;
     }
-    flow->opened = flow->jobs->now;
+    flow->way_attempt = 0;
     tunnel_set_owner(tunnel, &receive_tunnel_ops, flow->receive);
+    if (receive_connected(flow->receive)) {
+        log_info("further way", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)));
+        receive_tunnel_ops.opened(flow->receive, tunnel);
+        flow->dirty = flow->urgent = true;
+        return;
+    }
+    flow->opened = flow->jobs->now;
     receive_tunnel_ops.opened(flow->receive, tunnel);
     (void)snprintf(flow->report.path, sizeof(flow->report.path), "%s", tunnel_via(tunnel));
     set_state(flow, fl_FlowState_FLOW_MOVING, NULL);
@@ -281,8 +391,24 @@ static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why,
 
     (void)tunnel;
     flow->dial = NULL;
-    if (is_running(flow))
-        try_later(flow, why, text);
+    if (!is_running(flow))
+        return;
+    if (receive_connected(flow->receive)) {
+        log_debug("no further way", LF_ID("flow", &flow->id), LF_STR("text", text));
+        flow->next_way = clock_now() + retry_delay_way(flow, why);
+        flow->way_attempt++;
+        return;
+    }
+    try_later(flow, why, text);
+}
+
+static void way_failed(void *ctx, const struct fl_id *proxy, const char *label, const char *text)
+{
+    struct flow *flow = ctx;
+
+    log_debug("way failed", LF_ID("flow", &flow->id), LF_STR("way", label), LF_STR("text", text));
+    if (!id_is_zero(proxy))
+        hold(flow, proxy);
 }
 
 static int dial_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
@@ -315,13 +441,14 @@ static int make_receive(struct flow *flow, const char **ret_why)
     return error;
 }
 
-static void dial(struct flow *flow)
+static void dial(struct flow *flow, enum further how)
 {
     struct dial_request request = {.peer = flow->peer,
                                    .direct = flow->jobs->options.direct,
                                    .relayed = true,
                                    .purpose = fl_Purpose_PURPOSE_TRANSFER,
-                                   .flow = flow->id};
+                                   .flow = flow->id,
+                                   .failed = way_failed};
     const char *why = "out of memory";
     int error = make_receive(flow, &why);
 
@@ -333,8 +460,18 @@ static void dial(struct flow *flow)
         request.addresses[request.address_count++] = flow->assign.peer_addresses[i];
     request.direct = request.address_count > 0;
     memcpy(request.token, flow->assign.token, sizeof(request.token));
+    fill_avoid(flow, &request);
+    if (how == FURTHER_SPARE) {
+        request.direct = false;
+        request.only_others = true;
+        if (!endpoint_usable(flow->jobs->options.endpoint, request.avoid, request.avoid_count))
+            return;
+    }
     error = endpoint_dial(flow->jobs->options.endpoint, &request, &dial_ops, flow, &flow->dial);
-    if (error) {
+    if (error && how != FURTHER_NONE) {
+        flow->dial = NULL;
+        flow->next_way = flow->jobs->now + CLOCK_SEC;
+    } else if (error) {
         flow->dial = NULL;
         try_later(flow, TUNNEL_CLOSE_LOCAL, error_text(error));
     } else if (flow->state == fl_FlowState_FLOW_WAITING) {
@@ -363,8 +500,23 @@ static void start_due(struct jobs *jobs)
         if (!is_target(flow) || !is_running(flow) || holds_slot(flow) || flow->stopping ||
             flow->next_try > jobs->now)
             continue;
-        dial(flow);
+        dial(flow, FURTHER_NONE);
         used += flow->dial != NULL;
+    }
+}
+
+/* Further tunnels for flows that move. */
+static void start_further(struct jobs *jobs)
+{
+    for (size_t i = 0; jobs->options.endpoint && i < jobs->count; i++) {
+        struct flow *flow = jobs->flows[i];
+        enum further how = FURTHER_NONE;
+
+        if (is_target(flow) && flow->state == fl_FlowState_FLOW_MOVING && flow->receive &&
+            !flow->dial && !flow->stopping && flow->next_way <= jobs->now)
+            how = further(flow);
+        if (how != FURTHER_NONE)
+            dial(flow, how);
     }
 }
 
@@ -442,9 +594,37 @@ static void on_lost(void *ctx, enum tunnel_close why, const char *text)
     try_later(flow, why, text);
 }
 
-static const struct receive_ops receive_ops = {on_progress, on_file_error, on_finished, on_lost};
+static void on_way_lost(void *ctx, const struct tunnel *tunnel, enum tunnel_close why,
+                        const char *text)
+{
+    struct flow *flow = ctx;
+    struct tunnel_info info;
+
+    tunnel_info(tunnel, &info);
+    log_info("way lost", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)),
+             LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));
+    if (!id_is_zero(&info.proxy))
+        hold(flow, &info.proxy);
+    flow->next_way = 0;
+    flow->dirty = flow->urgent = true;
+}
+
+static const struct receive_ops receive_ops = {on_progress, on_file_error, on_finished, on_lost,
+                                               on_way_lost};
 
 /* ---- source ---- */
+
+static void remove_send(struct flow *flow, const struct send *send)
+{
+    unsigned at = 0;
+
+    while (at < JOBS_WAYS_MAX && flow->sends[at] != send)
+        at++;
+    for (; at + 1 < JOBS_WAYS_MAX; at++)
+        flow->sends[at] = flow->sends[at + 1];
+    if (at < JOBS_WAYS_MAX)
+        flow->sends[at] = NULL;
+}
 
 static void on_send_closed(void *ctx, struct send *send, const struct send_stats *stats)
 {
@@ -454,21 +634,40 @@ static void on_send_closed(void *ctx, struct send *send, const struct send_stats
              LF_STR("to", flow->assign.peer_name), LF_U64("bytes", stats->bytes_sent),
              LF_STR("reason", stats->text ? stats->text : tunnel_close_text(stats->why)));
     flow->jobs->sends--;
-    if (flow->send != send)
-        return;
-    flow->send = NULL;
-    if (flow->state == fl_FlowState_FLOW_MOVING)
+    remove_send(flow, send);
+    if (!flow->sends[0] && flow->state == fl_FlowState_FLOW_MOVING)
         set_state(flow, fl_FlowState_FLOW_WAITING, NULL);
 }
 
 static const struct send_ops send_ops = {on_send_closed};
 
-static void close_send(struct flow *flow, enum tunnel_close why)
+static void close_oldest(struct flow *flow, enum tunnel_close why)
 {
-    if (!flow->send)
-        return;
-    send_close(take_ptr(flow->send), why, NULL);
+    struct send *send = flow->sends[0];
+
+    remove_send(flow, send);
+    send_close(send, why, NULL);
     flow->jobs->sends--;
+}
+
+static void close_sends(struct flow *flow, enum tunnel_close why)
+{
+    while (flow->sends[0])
+        close_oldest(flow, why);
+}
+
+/* add_send - beyond the most of a flow the oldest goes: the target knows how many it may have, so
+ * that one it has forgotten. */
+static void add_send(struct flow *flow, struct send *send)
+{
+    unsigned count = 0;
+
+    if (flow->sends[JOBS_WAYS_MAX - 1])
+        close_oldest(flow, TUNNEL_CLOSE_REPLACED);
+    while (flow->sends[count])
+        count++;
+    flow->sends[count] = send;
+    flow->jobs->sends++;
 }
 
 static enum tunnel_close welcome(struct jobs *jobs, const struct flow *flow,
@@ -478,7 +677,7 @@ static enum tunnel_close welcome(struct jobs *jobs, const struct flow *flow,
      * not exist. */
     if (!flow || is_target(flow) || flow->leaving || !party_equal(&flow->peer, &in->peer))
         return TUNNEL_CLOSE_UNKNOWN_FLOW;
-    if (!is_running(flow) || (!flow->send && jobs->sends >= JOBS_SENDS_MAX))
+    if (!is_running(flow) || jobs->sends >= JOBS_SENDS_MAX)
         return TUNNEL_CLOSE_NOT_NOW;
     return TUNNEL_CLOSE_DONE;
 }
@@ -500,9 +699,7 @@ enum tunnel_close jobs_incoming(struct jobs *jobs, struct endpoint_incoming *in)
                   LF_STR("reason", text ? text : "out of memory"));
         return TUNNEL_CLOSE_LOCAL;
     }
-    close_send(flow, TUNNEL_CLOSE_REPLACED);
-    flow->send = fresh;
-    jobs->sends++;
+    add_send(flow, fresh);
     memcpy(in->token, flow->assign.token, sizeof(in->token));
     in->ops = &send_tunnel_ops;
     in->ctx = fresh;
@@ -539,7 +736,7 @@ static struct flow *add_flow(struct jobs *jobs, const fl_FlowAssign *assign)
 static void free_flow(struct flow *flow)
 {
     cancel_dial(flow);
-    close_send(flow, TUNNEL_CLOSE_NOT_NOW);
+    close_sends(flow, TUNNEL_CLOSE_NOT_NOW);
     receive_free(flow->receive);
     free(flow);
 }
@@ -575,7 +772,7 @@ static void order_pause(struct flow *flow)
     cancel_dial(flow);
     if (flow->receive)
         receive_pause(flow->receive);
-    close_send(flow, TUNNEL_CLOSE_NOT_NOW);
+    close_sends(flow, TUNNEL_CLOSE_NOT_NOW);
     set_state(flow, fl_FlowState_FLOW_PAUSED, NULL);
 }
 
@@ -584,7 +781,7 @@ static void order_stop(struct flow *flow)
     const char *why;
 
     cancel_dial(flow);
-    close_send(flow, TUNNEL_CLOSE_CANCELLED);
+    close_sends(flow, TUNNEL_CLOSE_CANCELLED);
     /* Also what an earlier process has left is removed by the engine. */
     if (is_target(flow) && !make_receive(flow, &why)) {
         flow->stopping = true;
@@ -792,13 +989,14 @@ void jobs_tick(struct jobs *jobs, uint64_t now)
     for (size_t i = 0; i < jobs->count; i++)
         keep_counters(jobs->flows[i]);
     start_due(jobs);
+    start_further(jobs);
 }
 
 void jobs_retry(struct jobs *jobs, uint64_t now)
 {
     jobs->now = now;
     for (size_t i = 0; i < jobs->count; i++)
-        jobs->flows[i]->next_try = 0;
+        jobs->flows[i]->next_try = jobs->flows[i]->next_way = 0;
     start_due(jobs);
 }
 

@@ -18,7 +18,8 @@
 #define JOBS_FLOWS_MAX                                                                             \
     4096                  /* known at once, finished ones included until the console forgets them */
 #define JOBS_MOVING_MAX 4 /* flows of the target side that dial or move at once */
-#define JOBS_SENDS_MAX  32 /* tunnels of the source side */
+#define JOBS_SENDS_MAX  128 /* tunnels of the source side */
+#define JOBS_WAYS_MAX   4   /* tunnels of one flow at once */
 
 struct jobs;
 

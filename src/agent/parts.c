@@ -30,16 +30,18 @@ int parts_lane_init(struct parts_lane *lane, struct disk *disk, struct index *in
     rc = blocks_hasher_init(&lane->hasher);
     if (rc < 0)
         return rc;
-    rc = blocks_hasher_init(&lane->stream);
+    for (unsigned i = 0; rc == 0 && i < PARTS_WAYS; i++)
+        rc = blocks_hasher_init(&lane->stream[i]);
     if (rc < 0)
-        blocks_hasher_done(&lane->hasher);
+        parts_lane_done(lane);
     return rc;
 }
 
 void parts_lane_done(struct parts_lane *lane)
 {
     blocks_hasher_done(&lane->hasher);
-    blocks_hasher_done(&lane->stream);
+    for (unsigned i = 0; i < PARTS_WAYS; i++)
+        blocks_hasher_done(&lane->stream[i]);
 }
 
 void part_init(struct part *part, const struct fl_id *flow, const struct entry *entry)
@@ -294,16 +296,17 @@ static int run_whole(struct parts_lane *lane, struct part_op *op, uint64_t offse
  * again at worst. */
 static int run_piece(struct parts_lane *lane, struct part_op *op, uint64_t offset)
 {
+    struct blocks_hasher *stream = &lane->stream[op->way];
     uint8_t hash[BLOCKS_HASH];
     int rc;
 
     if (op->from == 0)
-        blocks_hasher_end(&lane->stream, hash); /* whatever an unfinished block left */
-    blocks_hasher_add(&lane->stream, op->data, op->len);
+        blocks_hasher_end(stream, hash); /* whatever an unfinished block left */
+    blocks_hasher_add(stream, op->data, op->len);
     rc = write_all(op->part, op->data, op->len, offset + op->from);
     if (rc < 0 || !op->last)
         return rc;
-    blocks_hasher_end(&lane->stream, hash);
+    blocks_hasher_end(stream, hash);
     if (memcmp(hash, op->hash, BLOCKS_HASH) != 0) {
         op->part->fresh = false; /* there is something wrong in it */
         return -FL_EHASH;

@@ -14,6 +14,7 @@
 #include "agent/names.h"
 
 #define PARTS_HASHES 256                  /* blocks compared by one op */
+#define PARTS_WAYS   4                    /* tunnels over which blocks come at once */
 #define PARTS_BIG    (UINT64_C(64) << 20) /* such files are synced on their own */
 
 /* One file on its way in. The first group is set by part_init() and never changes; the rest belongs
@@ -53,6 +54,7 @@ struct part_op {
     uint32_t from; /* of this piece within the block */
     uint32_t len;
     bool last;                 /* the block's last piece */
+    uint8_t way;               /* over which it came, below PARTS_WAYS */
     bool zero;                 /* no data: @len zero bytes */
     uint8_t hash[BLOCKS_HASH]; /* of the whole block */
     uint8_t *data;             /* owned */
@@ -71,8 +73,8 @@ struct parts_lane {
     struct disk *disk;
     struct index *index; /* may be NULL */
     struct fl_id flow;
-    struct blocks_hasher hasher; /* whole blocks */
-    struct blocks_hasher stream; /* the block that comes in pieces */
+    struct blocks_hasher hasher;             /* whole blocks */
+    struct blocks_hasher stream[PARTS_WAYS]; /* the block that comes in pieces, of each way */
 };
 
 int parts_lane_init(struct parts_lane *lane, struct disk *disk, struct index *index,

@@ -22,8 +22,9 @@
  *    +------------------+------ DRAINING <--lost---+      stop(): after DRAINING comes CLEANING -->
  * ENDED
  *
- * A tunnel that opens while DRAINING waits for IDLE. Jobs of the thread pool: one of ours at a
- * time, and those of the intake.
+ * Tunnels that open while DRAINING wait for IDLE. With several, MOVING goes on as long as the
+ * intake can do without the lost one. Jobs of the thread pool: one of ours at a time, and those of
+ * the intake.
  */
 enum receive_state {
     RECEIVE_IDLE,
@@ -63,14 +64,14 @@ struct receive {
     char *subfolder; /* owned; "" for none */
     size_t subfolder_len;
 
-    struct tunnel *tunnel; /* open; owned */
-    uint64_t opened;       /* when */
+    struct tunnel *tunnels[INTAKE_WAYS_MAX]; /* open, oldest first; owned */
+    uint64_t opened;                         /* when the first of them was */
     bool paused;
     bool stopping;
     bool freed; /* by the owner: nothing is told any more */
 
     struct disk *disk;     /* owned; once opened it stays */
-    struct intake *intake; /* of this tunnel; owned */
+    struct intake *intake; /* of these tunnels; owned */
     struct told told;
     uv_timer_t timer;
     bool timer_closed;
@@ -186,7 +187,7 @@ const struct receive_progress *receive_progress(struct receive *r)
     if (count)
         count_pass(r, count);
     r->progress.bytes_moved = r->moved_before + (count ? count->bytes_moved : 0);
-    r->progress.micros = r->micros_before + (r->tunnel ? clock_now() - r->opened : 0);
+    r->progress.micros = r->micros_before + (r->tunnels[0] ? clock_now() - r->opened : 0);
     return &r->progress;
 }
 
@@ -272,19 +273,38 @@ static void ended(struct receive *r)
         r->ops->finished(r->ctx, r->end, r->text);
 }
 
-static void tunnel_end(struct receive *r, enum tunnel_close why, const char *text)
+/* forget_tunnel - false when it is none of ours. */
+static bool forget_tunnel(struct receive *r, const struct tunnel *tunnel)
 {
-    if (!r->tunnel)
-        return;
-    r->micros_before += clock_now() - r->opened;
-    tunnel_close(take_ptr(r->tunnel), why, text);
+    unsigned at = 0;
+
+    while (at < INTAKE_WAYS_MAX && r->tunnels[at] != tunnel)
+        at++;
+    if (at == INTAKE_WAYS_MAX)
+        return false;
+    for (; at + 1 < INTAKE_WAYS_MAX; at++)
+        r->tunnels[at] = r->tunnels[at + 1];
+    r->tunnels[at] = NULL;
+    if (!r->tunnels[0])
+        r->micros_before += clock_now() - r->opened;
+    return true;
+}
+
+static void tunnels_end(struct receive *r, enum tunnel_close why, const char *text)
+{
+    while (r->tunnels[0]) {
+        struct tunnel *tunnel = r->tunnels[0];
+
+        (void)forget_tunnel(r, tunnel);
+        tunnel_close(tunnel, why, text);
+    }
 }
 
 static void fail(struct receive *r, const char *what, int err)
 {
     r->end = RECEIVE_FAILED;
     (void)snprintf(r->text, sizeof(r->text), "%s: %s", what, file_error_text(err));
-    tunnel_end(r, TUNNEL_CLOSE_LOCAL, r->text);
+    tunnels_end(r, TUNNEL_CLOSE_LOCAL, r->text);
     ended(r);
 }
 
@@ -313,9 +333,9 @@ static void say_done(struct receive *r)
     fl_Done done = {
         .files = count->files_done, .bytes = count->bytes_done, .failed = count->files_failed};
 
-    if (r->tunnel)
-        (void)tunnel_send_message(r->tunnel, FRAME_DONE, fl_Done_fields, &done);
-    tunnel_end(r, TUNNEL_CLOSE_DONE, NULL);
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX && r->tunnels[i]; i++)
+        (void)tunnel_send_message(r->tunnels[i], FRAME_DONE, fl_Done_fields, &done);
+    tunnels_end(r, TUNNEL_CLOSE_DONE, NULL);
 }
 
 /* ---- what the intake tells ---- */
@@ -354,7 +374,7 @@ static void on_drained(void *ctx)
     release(r);
 }
 
-/* drain - no tunnel any more; what came in is still put in place. */
+/* drain - without a tunnel; what came in is still put in place. */
 static void drain(struct receive *r)
 {
     if (r->state != RECEIVE_MOVING)
@@ -372,11 +392,25 @@ static void lost(struct receive *r, enum tunnel_close why, const char *text)
         r->ops->lost(r->ctx, why, text);
 }
 
+/* on_silent - a dead way among good ones. */
+static void on_silent(void *ctx, struct tunnel *tunnel)
+{
+    static const char text[] = "nothing came over it any more";
+    struct receive *r = ctx;
+
+    if (!forget_tunnel(r, tunnel))
+        return;
+    (void)intake_lost(r->intake, tunnel);
+    if (!r->freed && r->ops->way_lost)
+        r->ops->way_lost(r->ctx, tunnel, TUNNEL_CLOSE_TIMEOUT, text);
+    tunnel_close(tunnel, TUNNEL_CLOSE_TIMEOUT, text);
+}
+
 static void on_broken(void *ctx)
 {
     struct receive *r = ctx;
 
-    tunnel_end(r, TUNNEL_CLOSE_LOCAL, "out of memory");
+    tunnels_end(r, TUNNEL_CLOSE_LOCAL, "out of memory");
     lost(r, TUNNEL_CLOSE_LOCAL, "out of memory");
 }
 
@@ -385,6 +419,7 @@ static const struct intake_ops intake_ops = {
     .error = on_error,
     .complete = on_complete,
     .broken = on_broken,
+    .silent = on_silent,
     .drained = on_drained,
 };
 
@@ -398,8 +433,15 @@ static void start_intake(struct receive *r)
         fail(r, "starting", rc);
         return;
     }
+    rc = intake_start(r->intake, r->tunnels[0]);
+    if (rc < 0) {
+        intake_free(take_ptr(r->intake));
+        fail(r, "starting", rc);
+        return;
+    }
     state_move(&states, &r->state, RECEIVE_MOVING);
-    intake_start(r->intake, r->tunnel);
+    for (unsigned i = 1; i < INTAKE_WAYS_MAX && r->tunnels[i]; i++)
+        (void)intake_add(r->intake, r->tunnels[i]);
 }
 
 /* go_on - from IDLE or DRAINING to what is due next. */
@@ -416,7 +458,7 @@ static void go_on(struct receive *r)
     if (r->stopping) {
         state_move(&states, &r->state, RECEIVE_CLEANING);
         work_start(r, clean_job);
-    } else if (r->tunnel) {
+    } else if (r->tunnels[0]) {
         state_move(&states, &r->state, RECEIVE_OPENING);
         work_start(r, open_job);
     }
@@ -426,7 +468,7 @@ static void opened_folder(struct receive *r)
 {
     if (r->work_err < 0 && !r->stopping) {
         fail(r, "the target folder", r->work_err);
-    } else if (r->tunnel && !r->stopping) {
+    } else if (r->tunnels[0] && !r->stopping) {
         start_intake(r);
     } else {
         state_move(&states, &r->state, RECEIVE_IDLE);
@@ -462,19 +504,32 @@ static void work_after(uv_work_t *work, int status)
 
 /* ---- the tunnel ---- */
 
+static bool is_over(const struct receive *r)
+{
+    return r->paused || r->stopping || r->state == RECEIVE_ENDED || r->state == RECEIVE_ENDING;
+}
+
 static void receive_opened(void *ctx, struct tunnel *tunnel)
 {
     struct receive *r = ctx;
+    unsigned at = 0;
 
-    if (r->paused || r->stopping || r->state == RECEIVE_ENDED || r->state == RECEIVE_ENDING) {
-        tunnel_close(tunnel, r->paused ? TUNNEL_CLOSE_NOT_NOW : TUNNEL_CLOSE_CANCELLED, NULL);
+    while (at < INTAKE_WAYS_MAX && r->tunnels[at])
+        at++;
+    if (is_over(r) || at == INTAKE_WAYS_MAX) {
+        tunnel_close(
+            tunnel, is_over(r) && !r->paused ? TUNNEL_CLOSE_CANCELLED : TUNNEL_CLOSE_NOT_NOW, NULL);
         return;
     }
-    tunnel_end(r, TUNNEL_CLOSE_REPLACED, NULL);
-    drain(r);
-    r->tunnel = tunnel;
-    r->opened = clock_now();
-    (void)uv_timer_start(&r->timer, tick, TICK_MS, TICK_MS);
+    r->tunnels[at] = tunnel;
+    if (at == 0) {
+        r->opened = clock_now();
+        (void)uv_timer_start(&r->timer, tick, TICK_MS, TICK_MS);
+    }
+    if (r->state == RECEIVE_MOVING && intake_add(r->intake, tunnel) < 0) {
+        (void)forget_tunnel(r, tunnel);
+        tunnel_close(tunnel, TUNNEL_CLOSE_LOCAL, NULL);
+    }
     go_on(r);
 }
 
@@ -482,17 +537,17 @@ static int receive_message(void *ctx, struct tunnel *tunnel, const struct frame 
 {
     struct receive *r = ctx;
 
-    if (tunnel != r->tunnel || r->state != RECEIVE_MOVING)
+    if (r->state != RECEIVE_MOVING)
         return 0; /* an answer to a former pass, or after the end: the source is not asked for
                      anything then */
-    return intake_message(r->intake, frame);
+    return intake_message(r->intake, tunnel, frame);
 }
 
 static void receive_writable(void *ctx, struct tunnel *tunnel)
 {
     struct receive *r = ctx;
 
-    if (tunnel == r->tunnel && r->state == RECEIVE_MOVING)
+    if (r->state == RECEIVE_MOVING)
         intake_writable(r->intake);
 }
 
@@ -501,14 +556,17 @@ static void receive_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close w
 {
     struct receive *r = ctx;
 
-    if (r->tunnel && tunnel == r->tunnel) {
-        r->micros_before += clock_now() - r->opened;
-        r->tunnel = NULL;
-    } else if (r->tunnel) {
-        return; /* a second dial that failed */
-    }
+    bool ours = forget_tunnel(r, tunnel);
+
+    if (!ours && r->tunnels[0])
+        return; /* a further dial that failed */
     if (r->state == RECEIVE_ENDING || r->state == RECEIVE_ENDED)
         return; /* everything is here; the source need not be told */
+    if (ours && !r->freed && r->ops->way_lost)
+        r->ops->way_lost(r->ctx, tunnel, why, text);
+    if (r->tunnels[0] && (r->state != RECEIVE_MOVING || intake_lost(r->intake, tunnel)))
+        return;
+    tunnels_end(r, TUNNEL_CLOSE_CANCELLED, "the list has to come again");
     lost(r, why, text);
 }
 
@@ -521,12 +579,20 @@ const struct tunnel_ops receive_tunnel_ops = {
 
 bool receive_connected(const struct receive *r)
 {
-    return r->tunnel != NULL;
+    return r->tunnels[0] != NULL;
 }
 
-struct tunnel *receive_tunnel(const struct receive *r)
+size_t receive_ways(const struct receive *r, struct intake_way *ret, size_t max)
 {
-    return r->tunnel;
+    size_t count = 0;
+
+    if (r->state == RECEIVE_MOVING)
+        return intake_ways(r->intake, ret, max);
+    while (count < max && count < INTAKE_WAYS_MAX && r->tunnels[count]) {
+        ret[count] = (struct intake_way){.tunnel = r->tunnels[count]};
+        count++;
+    }
+    return count;
 }
 
 /* ---- the owner's orders ---- */
@@ -536,7 +602,7 @@ void receive_pause(struct receive *r)
     r->paused = true;
     if (r->state == RECEIVE_ENDING || r->state == RECEIVE_ENDED)
         return;
-    tunnel_end(r, TUNNEL_CLOSE_NOT_NOW, NULL);
+    tunnels_end(r, TUNNEL_CLOSE_NOT_NOW, NULL);
     drain(r);
 }
 
@@ -551,7 +617,7 @@ void receive_stop(struct receive *r)
     if (r->stopping || r->state == RECEIVE_ENDING || r->state == RECEIVE_ENDED)
         return;
     r->stopping = true;
-    tunnel_end(r, TUNNEL_CLOSE_CANCELLED, NULL);
+    tunnels_end(r, TUNNEL_CLOSE_CANCELLED, NULL);
     if (r->state == RECEIVE_DRAINING)
         intake_detach(r->intake, true);
     drain(r);
@@ -563,7 +629,7 @@ void receive_free(struct receive *r)
     if (!r || r->freed)
         return;
     r->freed = true;
-    tunnel_end(r, TUNNEL_CLOSE_NOT_NOW, NULL);
+    tunnels_end(r, TUNNEL_CLOSE_NOT_NOW, NULL);
     if (r->state == RECEIVE_MOVING)
         intake_detach(r->intake, false);
     uv_close((uv_handle_t *)&r->timer, timer_closed);

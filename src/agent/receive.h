@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "agent/index.h"
+#include "agent/intake.h"
 #include "tunnel/tunnel.h"
 
 struct receive;
@@ -56,6 +57,10 @@ struct receive_ops {
     /* No tunnel any more (or the dial failed): dial again. Not called after receive_pause(),
      * _stop() or for DONE. */
     void (*lost)(void *ctx, enum tunnel_close why, const char *text);
+    /* One tunnel is gone; when it was the last, lost() follows. @tunnel may still be asked what it
+     * was. May be NULL. */
+    void (*way_lost)(void *ctx, const struct tunnel *tunnel, enum tunnel_close why,
+                     const char *text);
 };
 
 /* receive_new - for @flow into the folder @root (absolute, any bytes, made if missing), or into
@@ -67,17 +72,20 @@ int receive_new(uv_loop_t *loop, const struct fl_id *flow, const void *root, siz
                 const void *subfolder, size_t subfolder_len, struct index *index,
                 const struct receive_ops *ops, void *ctx, struct receive **ret_receive);
 
-/* The tunnel's callbacks; their ctx is the struct receive. A second tunnel replaces the first. */
+/* The tunnels' callbacks; their ctx is the struct receive. Further tunnels, at most INTAKE_WAYS_MAX
+ * in all, share the work with the first: only where the source takes several. */
 extern const struct tunnel_ops receive_tunnel_ops;
 
-/* receive_connected - is there an open tunnel? receive_tunnel - it, or NULL. */
+/* receive_connected - is there an open tunnel? */
 bool receive_connected(const struct receive *receive);
-struct tunnel *receive_tunnel(const struct receive *receive);
+
+/* receive_ways - the open tunnels. Returns their number, at most @max. */
+size_t receive_ways(const struct receive *receive, struct intake_way *ret, size_t max);
 
 /* receive_progress - numbers so far. */
 const struct receive_progress *receive_progress(struct receive *receive);
 
-/* receive_pause - close the tunnel, keep what is here; later tunnels are closed with NOT_NOW until
+/* receive_pause - close the tunnels, keep what is here; later tunnels are closed with NOT_NOW until
  * receive_resume(). The owner dials after receive_resume(). */
 void receive_pause(struct receive *receive);
 void receive_resume(struct receive *receive);

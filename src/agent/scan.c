@@ -118,6 +118,8 @@ int scan_open_file(const struct scan_root *root, const char *path, size_t len)
 
     if (len > NAMES_PATH_MAX)
         return -ENAMETOOLONG;
+    if (root->single && (len != strlen(root->leaf) || memcmp(path, root->leaf, len) != 0))
+        return -ENOENT; /* what lies beside the one file was not offered */
     memcpy(text, path, len);
     text[len] = 0;
     return open_beneath(root->fd, text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);

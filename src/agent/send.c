@@ -9,6 +9,7 @@
 #include "agent/blocks.h"
 #include "agent/entries.h"
 #include "agent/file_error.h"
+#include "agent/names.h"
 #include "agent/read.h"
 #include "agent/scan.h"
 #include "base/cleanup.h"
@@ -16,19 +17,33 @@
 #include "base/state.h"
 
 /*
- *   WAITING --START--> LISTING --list sent--> SERVING
- *      |                  |                      |
- *      +------------------+-------- DONE, closed(), send_close() --> CLOSED (freed when the thread
+ *   WAITING --START--> LISTING --list sent----> SERVING
+ *      |\---FILES--> OPENING --folder open------^ |
+ *      |                |                         |
+ *      +----------------+-------- DONE, closed(), send_close() --> CLOSED (freed when the thread
  * pool has let go)
+ *
+ * A tunnel that begins with FILES is one of several of its flow: it has no list of its own, the
+ * target tells which files its indices mean.
  *
  * Three outputs share the tunnel in turns: the list, hashes, blocks. Each has its own job in the
  * thread pool, and none works farther ahead than its own buffer, so a slow target slows the disk
  * and nothing piles up.
  */
-enum send_state { SEND_WAITING, SEND_LISTING, SEND_SERVING, SEND_CLOSED, SEND_STATES };
+enum send_state {
+    SEND_WAITING,
+    SEND_OPENING,
+    SEND_LISTING,
+    SEND_SERVING,
+    SEND_CLOSED,
+    SEND_STATES
+};
 
 static const struct state_def state_defs[SEND_STATES] = {
-    [SEND_WAITING] = {"waiting", STATE_BIT(SEND_LISTING) | STATE_BIT(SEND_CLOSED), 0},
+    [SEND_WAITING] = {"waiting",
+                      STATE_BIT(SEND_OPENING) | STATE_BIT(SEND_LISTING) | STATE_BIT(SEND_CLOSED),
+                      0},
+    [SEND_OPENING] = {"opening", STATE_BIT(SEND_SERVING) | STATE_BIT(SEND_CLOSED), 0},
     [SEND_LISTING] = {"listing", STATE_BIT(SEND_SERVING) | STATE_BIT(SEND_CLOSED), 0},
     [SEND_SERVING] = {"serving", STATE_BIT(SEND_CLOSED), 0},
     [SEND_CLOSED] = {"closed", 0, 0},
@@ -86,6 +101,9 @@ struct send {
     struct scan_root root;
     struct entries *entries; /* owned */
     uint32_t listed;         /* entries that the loop knows of: wants may name these */
+    bool told;               /* the target tells which entries there are, by FILES */
+    uv_work_t open_work;
+    int open_err;
 
     uv_work_t scan_work;
     struct scan *scan;
@@ -311,6 +329,29 @@ static bool job_ended(struct send *send)
         return false;
     send_release(send);
     return true;
+}
+
+/* The folder, for a tunnel without a list. */
+
+static void open_run(uv_work_t *work)
+{
+    struct send *send = work->data;
+
+    send->open_err = scan_root_open(send->path, &send->root);
+}
+
+static void open_after(uv_work_t *work, int status)
+{
+    struct send *send = work->data;
+
+    if (job_ended(send))
+        return;
+    if (send->open_err < 0) {
+        fail(send, send->open_err);
+        return;
+    }
+    state_move(&states, &send->state, SEND_SERVING);
+    pump(send);
 }
 
 /* The list. */
@@ -539,6 +580,8 @@ static void plan(struct send *send, struct reader *reader)
 
 static void read_more(struct send *send)
 {
+    if (send->state == SEND_OPENING)
+        return;
     for (unsigned i = 0; i < READERS && send->range_count > 0; i++) {
         struct reader *reader = &send->reader[(send->reader_first + i) % READERS];
         int rc = 0;
@@ -630,7 +673,7 @@ static void pump(struct send *send)
         room = put_list(send) && put_hashes(send) && put_blocks(send);
     } while (room && tunnel_room(send->tunnel) < before);
     scan_more(send);
-    if (send->state != SEND_CLOSED)
+    if (send->state != SEND_CLOSED && send->state != SEND_OPENING)
         hash_more(send);
     if (send->state != SEND_CLOSED)
         read_more(send);
@@ -655,8 +698,80 @@ static int on_start(struct send *send, const struct frame *frame)
 
 static int check_index(const struct send *send, uint32_t index)
 {
-    if (index >= send->listed || entries_at(send->entries, index)->type != fl_EntryType_ENTRY_FILE)
+    const struct entry *entry = send->told ? entries_find(send->entries, index) : NULL;
+
+    if (!send->told && index < send->listed)
+        entry = entries_at(send->entries, index);
+    return entry && entry->type == fl_EntryType_ENTRY_FILE ? 0 : -FL_EPROTO;
+}
+
+/* file_check - could this be a file of a list of ours? Whether there is one shows when it is read,
+ * never outside of the folder. */
+static bool file_check(const fl_Entry *wire)
+{
+    const char *leaf;
+    size_t len;
+
+    if (wire->type != fl_EntryType_ENTRY_FILE || wire->size > BLOCKS_FILE_MAX ||
+        wire->mtime_ns >= 1000000000 || wire->mode > 07777 ||
+        names_check(wire->path.bytes, wire->path.size) < 0)
+        return false;
+    leaf = names_leaf(wire->path.bytes, wire->path.size, &len);
+    return !names_is_part(leaf, len);
+}
+
+/* take_file - the target tells which version of which file an index means from now on. What it
+ * asked for before of another version is answered as stale. */
+static int take_file(struct send *send, const fl_Entry *wire)
+{
+    struct entry *entry = NULL;
+    int rc;
+
+    if (!file_check(wire))
         return -FL_EPROTO;
+    if (send->told)
+        entry = entries_find(send->entries, wire->index);
+    else if (wire->index < send->listed)
+        entry = entries_at(send->entries, wire->index);
+    if (!entry && send->told) {
+        rc = entries_place(send->entries, wire->index, wire->path.bytes, wire->path.size, &entry);
+        if (rc < 0)
+            return rc;
+        entry->type = fl_EntryType_ENTRY_FILE;
+    } else if (!entry || entry->type != fl_EntryType_ENTRY_FILE ||
+               entry->path_len != wire->path.size ||
+               memcmp(entry->path, wire->path.bytes, wire->path.size) != 0) {
+        return -FL_EPROTO;
+    } else if (entry->size != wire->size || entry->mtime != wire->mtime ||
+               entry->mtime_ns != wire->mtime_ns || (entry->flags & ENTRY_CHANGED)) {
+        entry->version++;
+    }
+    entry->flags &= (uint8_t)~ENTRY_CHANGED;
+    entry->size = wire->size;
+    entry->mtime = wire->mtime;
+    entry->mtime_ns = wire->mtime_ns;
+    entry->mode = (uint16_t)wire->mode;
+    return 0;
+}
+
+static int on_files(struct send *send, const struct frame *frame)
+{
+    fl_Entry wire;
+
+    if (send->state == SEND_WAITING) {
+        send->told = true;
+        state_move(&states, &send->state, SEND_OPENING);
+        if (job(send, &send->open_work, send, open_run, open_after) < 0)
+            return -ENOMEM;
+    }
+    for (size_t at = 0; at < frame->len;) {
+        int n = message_decode_delimited(fl_Entry_fields, frame->body + at, frame->len - at, &wire);
+        int rc = n > 0 ? take_file(send, &wire) : n;
+
+        if (n <= 0 || rc < 0)
+            return rc < 0 ? rc : -FL_EMESSAGE;
+        at += (size_t)n;
+    }
     return 0;
 }
 
@@ -741,6 +856,9 @@ static int send_message(void *ctx, struct tunnel *tunnel, const struct frame *fr
     switch (frame->type) {
     case FRAME_START:
         rc = on_start(send, frame);
+        break;
+    case FRAME_FILES:
+        rc = on_files(send, frame);
         break;
     case FRAME_WANT:
         rc = on_want(send, frame);

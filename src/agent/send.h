@@ -3,7 +3,8 @@
  * The target asks (START, WANT, WANT_HASHES), this side lists its folder and answers in the order
  * asked. It keeps no state beyond the tunnel: after a loss the target comes back and asks again.
  * Scanning, reading and hashing run in libuv's thread pool. Several may serve the same folder at
- * once.
+ * once: for several targets, and for several tunnels of one target, of which the first has the list
+ * and the others are told by FILES what their indices mean.
  */
 #ifndef FL_AGENT_SEND_H
 #define FL_AGENT_SEND_H

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WANT_BYTES  (UINT64_C(8) << 20)
+#define WANT_BYTES  (UINT64_C(8) << 20) /* the largest window */
 #define WANT_RANGES 4096
 
 struct want_range {
@@ -20,13 +20,18 @@ struct want_range {
     uint64_t bytes; /* still to come */
     uint32_t first; /* next block to come */
     uint32_t count; /* blocks to come */
+    /* Of these the first are still wanted from here; the rest was asked for elsewhere meanwhile. */
+    uint32_t keep;
+    uint64_t kept; /* bytes of them still to come */
 };
 
 struct want {
     struct want_range *ring; /* WANT_RANGES; owned */
     uint32_t head;
     uint32_t count;
-    uint64_t bytes; /* still to come, in all ranges */
+    uint64_t bytes;  /* still to come, in all ranges */
+    uint64_t kept;   /* of these, the ones still wanted from here */
+    uint64_t window; /* bytes that may be on their way; WANT_BYTES at first */
 };
 
 /* want_init - 0 or -ENOMEM. */
@@ -45,6 +50,13 @@ void want_push(struct want *want, void *owner, uint64_t size, uint32_t first, ui
 
 /* want_front - the range that the next block must belong to; NULL when nothing is on its way. */
 struct want_range *want_front(struct want *want);
+
+/* want_last - the last range of which something is still wanted from here, or NULL. */
+struct want_range *want_last(struct want *want);
+
+/* want_give_up - the last @count blocks of what @range keeps are not wanted from here any more.
+ * What still comes of them is to be dropped. */
+void want_give_up(struct want *want, struct want_range *range, uint32_t count);
 
 /* want_bytes - @len bytes of the front range came. want_block - a whole block of it did; drops a
  * range that is complete. want_pop - the rest of it will not come. */

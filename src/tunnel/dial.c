@@ -6,9 +6,9 @@
  *      \-> ASKING (CONNECT) -OFFER-> JOINING (data leg) ------+-> SHAKING (TLS) -> READY ->
  * GREETING -> won any of them -> FAILED, with its reason in the dial's text
  *
- * Direct addresses start 100 ms apart; proxies after 300 ms or when no direct one is left, a second
- * apart or when the former failed. The peer hears our greeting on one way at a time (the gate), so
- * that two ways that come up together never look like two tunnels to it.
+ * Direct addresses start 100 ms apart; proxies after 300 ms or when no direct one is left, a
+ * second apart or when the former failed. The peer hears our greeting on one way at a time (the
+ * gate), so that two ways that come up together never look like two tunnels to it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +70,8 @@ struct attempt {
     struct join *join;     /* JOINING */
     struct tunnel *tunnel; /* SHAKING, READY, GREETING */
     struct fl_id session;
+    struct fl_id proxy;         /* ASKING and later; zero: direct */
+    uint64_t rank;              /* by chance; of two proxies about as near the lower goes first */
     char label[TUNNEL_VIA_MAX]; /* "direct 10.0.0.1:3839", "proxy eu" */
 };
 
@@ -140,6 +142,8 @@ static void attempt_fail(struct attempt *a, const char *text)
     size_t used = strlen(dial->errors);
     (void)snprintf(dial->errors + used, sizeof(dial->errors) - used, "%s%s: %s", used ? "; " : "",
                    a->label, text);
+    if (dial->request.failed)
+        dial->request.failed(dial->ctx, &a->proxy, a->label, text);
     attempt_stop(a);
     attempt_move(a, ATTEMPT_FAILED);
 }
@@ -188,6 +192,7 @@ static void attempt_tunnel(struct attempt *a, struct leg *leg, bool raw)
         .list = &endpoint->tunnels,
         .identity = endpoint->identity,
         .via = via,
+        .proxy = a->proxy,
         .caller = true,
         .peer = dial->request.peer,
         .session = a->session,
@@ -273,6 +278,7 @@ static void on_answered(struct link_wait *wait, const fl_Offer *offer, int error
 static void attempt_ask(struct attempt *a, struct link *link)
 {
     (void)snprintf(a->label, sizeof(a->label), "proxy %.80s", link_name(link));
+    a->proxy = *link_proxy_id(link);
     a->link = link;
     a->wait = (struct link_wait){.peer = a->dial->request.peer, .answered = on_answered};
     attempt_move(a, ATTEMPT_ASKING);
@@ -337,20 +343,66 @@ static struct attempt *next_direct(struct dial *dial)
     return NULL;
 }
 
-/* The nearest registered proxy not tried yet, or NULL. An unmeasured one counts as far. */
+static bool is_among(const struct fl_id *ids, size_t count, const struct fl_id *id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (id_equal(&ids[i], id))
+            return true;
+    }
+    return false;
+}
+
+static bool is_avoided(const struct dial_request *request, const struct link *link)
+{
+    return is_among(request->avoid, request->avoid_count, link_proxy_id(link));
+}
+
+/* How far, in steps that matter: which of two proxies is 3 ms nearer is noise, and everybody's
+ * choice of the same one a load on it. An unmeasured one counts as far. */
+static uint64_t bucket(uint64_t rtt)
+{
+    static const uint16_t ms[] = {5, 20, 50, 100, 200};
+    uint64_t n = 0;
+    if (rtt == 0)
+        return ARRAY_SIZE(ms) + 1;
+    while (n < ARRAY_SIZE(ms) && rtt >= ms[n] * CLOCK_MS)
+        n++;
+    return n;
+}
+
+/* The lower, the sooner: not avoided, nearer, and among equals by chance, so that heavy ones are
+ * taken more often. */
+static uint64_t place(const struct dial *dial, const struct attempt *a, const struct link *link)
+{
+    uint64_t avoided = is_avoided(&dial->request, link);
+    return avoided << 60 | bucket(link_rtt(link)) << 48 | a->rank;
+}
+
+size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoid, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        const struct link *link = endpoint->links[i];
+        n += link && link_usable(link) && !is_among(avoid, count, link_proxy_id(link));
+    }
+    return n;
+}
+
+/* The next registered proxy to try, or NULL. */
 static struct attempt *next_proxy(struct dial *dial, struct link **ret_link)
 {
     struct attempt *best = NULL;
-    uint64_t best_rtt = UINT64_MAX;
+    uint64_t best_place = UINT64_MAX;
     for (size_t i = 0; dial->request.relayed && i < ENDPOINT_PROXIES_MAX; i++) {
         struct link *link = dial->endpoint->links[i];
         struct attempt *a = &dial->attempts[ENDPOINT_ADDRESSES_MAX + i];
-        if (!link || !link_usable(link) || a->state != ATTEMPT_NEW)
+        if (!link || !link_usable(link) || a->state != ATTEMPT_NEW ||
+            (dial->request.only_others && is_avoided(&dial->request, link)))
             continue;
-        uint64_t rtt = link_rtt(link) ? link_rtt(link) : UINT64_MAX - 1;
-        if (rtt < best_rtt) {
+        uint64_t at = place(dial, a, link);
+        if (at < best_place) {
             best = a;
-            best_rtt = rtt;
+            best_place = at;
             *ret_link = link;
         }
     }
@@ -367,7 +419,8 @@ static bool may_come(const struct dial *dial)
         const struct link *link = dial->endpoint->links[i];
         const struct attempt *a = &dial->attempts[ENDPOINT_ADDRESSES_MAX + i];
         asked = asked || a->state == ATTEMPT_FAILED;
-        if (!link || a->state != ATTEMPT_NEW)
+        if (!link || a->state != ATTEMPT_NEW ||
+            (dial->request.only_others && is_avoided(&dial->request, link)))
             continue;
         exists = true;
         trying = trying || link_trying(link);
@@ -501,8 +554,12 @@ int endpoint_dial(struct endpoint *endpoint, const struct dial_request *request,
     dial->refusal = TUNNEL_CLOSE_DONE;
     dial->started = dial_now(dial);
     copy_request(dial, request);
-    for (size_t i = 0; i < ATTEMPTS; i++)
+    if (dial->request.avoid_count > ENDPOINT_PROXIES_MAX)
+        dial->request.avoid_count = ENDPOINT_PROXIES_MAX;
+    for (size_t i = 0; i < ATTEMPTS; i++) {
         dial->attempts[i].dial = dial;
+        dial->attempts[i].rank = clock_jitter(UINT64_C(1) << 40) & ((UINT64_C(1) << 48) - 1);
+    }
     DL_APPEND(endpoint->dials, dial);
     turn_queue(&endpoint->turn, &dial->item);
     *ret_dial = dial;

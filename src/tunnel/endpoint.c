@@ -29,7 +29,8 @@ static enum tunnel_close welcome(void *ctx, struct endpoint_incoming *in)
 
 /* The callee's side of a tunnel on @leg. Takes the leg, and one count of *@pending. */
 static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct party *peer,
-                       const struct fl_id *session, bool raw, const char *via, unsigned *pending)
+                       const struct fl_id *proxy, const struct fl_id *session, bool raw,
+                       const char *via, unsigned *pending)
 {
     struct tunnel *tunnel;
     const struct tunnel_params params = {
@@ -38,6 +39,7 @@ static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct 
         .known = &endpoint->tunnels,
         .identity = endpoint->identity,
         .via = via,
+        .proxy = *proxy,
         .caller = false,
         .peer = *peer,
         .session = *session,
@@ -55,7 +57,7 @@ static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct 
 void endpoint_answer(struct endpoint *endpoint, struct leg *leg)
 {
     static const struct party nobody;
-    static const struct fl_id no_session;
+    static const struct fl_id none;
     unsigned *pending = &endpoint->pending[DIRECT_SLOT];
     char via[TUNNEL_VIA_MAX];
     if (endpoint->closed) {
@@ -66,7 +68,7 @@ void endpoint_answer(struct endpoint *endpoint, struct leg *leg)
         tunnel_evict(&endpoint->strangers, pending);
     (*pending)++;
     (void)snprintf(via, sizeof(via), "direct %s", leg->ops->kind);
-    answer_leg(endpoint, leg, &nobody, &no_session, false, via, pending);
+    answer_leg(endpoint, leg, &nobody, &none, &none, false, via, pending);
 }
 
 static void invited_joined(void *ctx, struct join *join, struct leg *leg, int error,
@@ -78,8 +80,8 @@ static void invited_joined(void *ctx, struct join *join, struct leg *leg, int er
     DL_DELETE(endpoint->invited, invited);
     if (leg) {
         (void)snprintf(via, sizeof(via), "%.80s %s", invited->via, leg->ops->kind);
-        answer_leg(endpoint, leg, &invited->from, &invited->session, join_raw(join), via,
-                   invited->pending);
+        answer_leg(endpoint, leg, &invited->from, &invited->proxy, &invited->session,
+                   join_raw(join), via, invited->pending);
     } else {
         (*invited->pending)--;
     }
@@ -102,6 +104,7 @@ void endpoint_invite(struct endpoint *endpoint, struct link *link, unsigned slot
         return;
     invited->endpoint = endpoint;
     invited->from = from;
+    invited->proxy = *link_proxy_id(link);
     invited->pending = pending;
     memcpy(invited->session.b, invite->session, FL_ID_BYTES);
     (void)snprintf(invited->via, sizeof(invited->via), "proxy %.80s", link_name(link));

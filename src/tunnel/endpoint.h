@@ -141,15 +141,26 @@ struct dial_request {
     enum _fl_Purpose purpose;
     struct fl_id flow; /* PURPOSE_TRANSFER */
     uint8_t token[32]; /* PURPOSE_TRANSFER */
+    /* Proxies to ask last, or with @only_others not at all: those that have a tunnel of this flow
+     * already, or have just failed. */
+    struct fl_id avoid[ENDPOINT_PROXIES_MAX];
+    size_t avoid_count;
+    bool only_others;
+    /* One way of several has failed; the dial goes on. @proxy: zero for a direct one. @label: as
+     * "proxy NAME". May be NULL; the same ctx as the tunnel's ops. */
+    void (*failed)(void *ctx, const struct fl_id *proxy, const char *label, const char *text);
 };
 
 /* endpoint_dial - a tunnel to @request->peer: direct addresses first, with 300 ms of head start,
- * then the proxies (registered ones, in order of round-trip time). The first whose tunnel opens
- * wins and ops->opened() tells; the rest is dropped. If all fail: ops->closed() with a NULL tunnel
- * and UNREACHABLE, or the peer's own refusal. 20 s at most. *ret_dial is dead after opened() or
- * closed(). */
+ * then the proxies (registered ones, nearest first; of those about as near, one by chance). The
+ * first whose tunnel opens wins and ops->opened() tells; the rest is dropped. If all fail:
+ * ops->closed() with a NULL tunnel and UNREACHABLE, or the peer's own refusal. 20 s at most.
+ * *ret_dial is dead after opened() or closed(). */
 int endpoint_dial(struct endpoint *endpoint, const struct dial_request *request,
                   const struct tunnel_ops *ops, void *ctx, struct dial **ret_dial);
+/* endpoint_usable - how many proxies take work, without the @count ones of @avoid. */
+size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoid, size_t count);
+
 /* dial_cancel - no callback follows. */
 void dial_cancel(struct dial *dial);
 

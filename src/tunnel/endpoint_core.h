@@ -17,6 +17,7 @@ struct invited {
     struct endpoint *endpoint;
     struct join *join;
     struct party from;
+    struct fl_id proxy;
     struct fl_id session;
     char via[TUNNEL_VIA_MAX];
     unsigned *pending;

@@ -40,6 +40,7 @@
 #define OPEN_TIME   (10 * CLOCK_SEC)
 #define PING_EVERY  (20 * CLOCK_SEC)
 #define SILENCE_MAX (60 * CLOCK_SEC)
+#define PROBE_AGAIN (2 * CLOCK_SEC)   /* a ping unanswered so long is followed by another */
 #define STALL_MAX   (120 * CLOCK_SEC) /* a proxy cuts then as well */
 #define CLOSE_TIME  (5 * CLOCK_SEC)
 #define IDLE_TIME   (5 * CLOCK_SEC) /* then the buffers go back */
@@ -99,6 +100,8 @@ struct tunnel {
     struct party peer;        /* whom we expect, and who it is after the handshake */
     uint8_t token[GREETING_TOKEN];
     char via[TUNNEL_VIA_MAX];
+    struct fl_id proxy;           /* zero: direct */
+    uint32_t peer_caps;           /* of its hello */
     const struct tunnel_ops *ops; /* NULL: nobody is to be told */
     void *ctx;
     void (*secured)(void *ctx, struct tunnel *tunnel);
@@ -112,6 +115,10 @@ struct tunnel {
     struct buf rx;        /* plaintext */
 
     uint64_t last_rx, last_ping, last_use;
+    uint64_t opened;
+    uint64_t ping_at; /* nonce of the last ping, when it was queued; 0: answered */
+    uint64_t rtt;
+    uint64_t received;
     uint64_t last_progress; /* the leg took something, or nothing waited */
     uint64_t last_sent;     /* stream.sent then */
     uint64_t since_rekey;
@@ -387,7 +394,7 @@ static void tunnel_opened(struct tunnel *t)
 {
     tunnel_move(t, TUNNEL_OPEN);
     t->deadline = 0;
-    t->last_rx = t->last_ping = turn_now(t->turn);
+    t->opened = t->last_rx = t->last_ping = turn_now(t->turn);
     if (t->ops && t->ops->opened)
         t->ops->opened(t->ctx, t);
 }
@@ -437,6 +444,7 @@ static void on_hello(struct tunnel *t, const struct frame *frame)
     int r = message_decode(fl_TunnelHello_fields, frame, &hello);
     if (r == 0)
         r = greeting_read(&hello, &said);
+    t->peer_caps = r == 0 ? hello.caps : 0;
     if (r < 0)
         tunnel_end(t, TUNNEL_CLOSE_GREETING, error_text(r));
     else if (!t->caller)
@@ -475,6 +483,17 @@ static void on_ping(struct tunnel *t, const struct frame *frame)
         (void)tunnel_send_message(t, FRAME_TUNNEL_PONG, fl_TunnelPing_fields, &ping);
 }
 
+static void on_pong(struct tunnel *t, const struct frame *frame)
+{
+    fl_TunnelPing pong;
+    if (message_decode(fl_TunnelPing_fields, frame, &pong) < 0) {
+        tunnel_end(t, TUNNEL_CLOSE_PROTOCOL, NULL);
+    } else if (t->ping_at && pong.nonce == t->ping_at) {
+        t->rtt = turn_now(t->turn) - t->ping_at;
+        t->ping_at = 0;
+    }
+}
+
 static void on_frame(struct tunnel *t, const struct frame *frame)
 {
     bool greeted = t->state == TUNNEL_OPEN;
@@ -497,6 +516,7 @@ static void on_frame(struct tunnel *t, const struct frame *frame)
         on_ping(t, frame);
         break;
     case FRAME_TUNNEL_PONG:
+        on_pong(t, frame);
         break;
     default:
         r = t->ops && t->ops->message ? t->ops->message(t->ctx, t, frame) : 0;
@@ -545,6 +565,7 @@ static bool read_record(struct tunnel *t)
     if (n > 0) {
         buf_commit(&t->rx, (size_t)n);
         t->last_rx = turn_now(t->turn);
+        t->received += (size_t)n;
         return true;
     }
     if (n == 0)
@@ -741,13 +762,18 @@ void tunnel_deny(struct tunnel *t)
 
 /* ---- time ---- */
 
-static void keep_alive(struct tunnel *t, uint64_t now)
+static void send_ping(struct tunnel *t, uint64_t now)
 {
     fl_TunnelPing ping = {.nonce = now};
-    if (now - t->last_ping >= PING_EVERY) {
-        t->last_ping = now;
-        (void)tunnel_send_message(t, FRAME_TUNNEL_PING, fl_TunnelPing_fields, &ping);
-    }
+    t->last_ping = now;
+    if (tunnel_send_message(t, FRAME_TUNNEL_PING, fl_TunnelPing_fields, &ping) == 0)
+        t->ping_at = now;
+}
+
+static void keep_alive(struct tunnel *t, uint64_t now)
+{
+    if (now - t->last_ping >= PING_EVERY)
+        send_ping(t, now);
     if (t->paused)
         t->last_rx = now; /* we are the ones who do not listen */
     if (stream_staged(&t->stream) == 0 || t->stream.sent != t->last_sent)
@@ -821,6 +847,33 @@ bool tunnel_is_caller(const struct tunnel *t)
 const char *tunnel_via(const struct tunnel *t)
 {
     return t->via;
+}
+
+void tunnel_info(const struct tunnel *t, struct tunnel_info *ret_info)
+{
+    *ret_info = (struct tunnel_info){
+        .proxy = t->proxy,
+        .opened = t->opened,
+        .last_rx = t->last_rx,
+        .rtt = t->rtt,
+        .received = t->received,
+        .raw = t->stream.raw,
+        .several = t->peer_caps & GREETING_CAP_FILES,
+    };
+}
+
+void tunnel_probe(struct tunnel *t)
+{
+    uint64_t now = turn_now(t->turn);
+    if (t->state == TUNNEL_OPEN && (!t->ping_at || now - t->last_ping >= PROBE_AGAIN))
+        send_ping(t, now);
+}
+
+void tunnel_want_room(struct tunnel *t)
+{
+    t->want_room = true;
+    if (t->state < TUNNEL_CLOSING)
+        turn_queue(t->turn, &t->item);
 }
 
 size_t tunnel_room(const struct tunnel *t)
@@ -947,6 +1000,7 @@ int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunne
     t->known = params->known;
     t->pending = params->pending;
     (void)snprintf(t->via, sizeof(t->via), "%s", params->via);
+    t->proxy = params->proxy;
     outbox_init(&t->outbox, TUNNEL_TX_ROOM + 2 * FRAME_MAX);
     t->last_progress = t->last_rx = turn_now(t->turn);
     t->deadline = t->last_rx + OPEN_TIME;

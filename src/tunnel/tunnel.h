@@ -26,6 +26,17 @@ const char *tunnel_close_text(enum tunnel_close why);
 #define TUNNEL_TX_ROOM (256 * 1024)
 #define TUNNEL_VIA_MAX 96
 
+/* What is known of an open tunnel. Times in microseconds on the endpoint's clock. */
+struct tunnel_info {
+    struct fl_id proxy; /* zero: direct */
+    uint64_t opened;
+    uint64_t last_rx;  /* when something came from the peer, keepalives too */
+    uint64_t rtt;      /* of the last ping end to end, behind what was queued; 0: not known */
+    uint64_t received; /* bytes, inside TLS */
+    bool raw;          /* the proxy passes our direction bare */
+    bool several;      /* the peer takes further tunnels of this flow beside this one */
+};
+
 struct tunnel;
 
 /* What the owner of a tunnel wants to know. Callbacks never run inside a call into the tunnel. */
@@ -52,6 +63,16 @@ const struct fl_id *tunnel_flow(const struct tunnel *tunnel);
 bool tunnel_is_caller(const struct tunnel *tunnel);
 /* "direct tcp", "proxy NAME tcp" */
 const char *tunnel_via(const struct tunnel *tunnel);
+
+/* tunnel_info - of an open tunnel. */
+void tunnel_info(const struct tunnel *tunnel, struct tunnel_info *ret_info);
+
+/* tunnel_probe - ask for a sign of life, unless one asked for before is still to come: any byte
+ * moves tunnel_info's last_rx. An endpoint answers whatever its disk does. */
+void tunnel_probe(struct tunnel *tunnel);
+
+/* tunnel_want_room - writable() is to come when there is much room (again). */
+void tunnel_want_room(struct tunnel *tunnel);
 
 /* tunnel_send - queue one whole frame made by message_encode() (header and body, @len bytes). 0:
  * accepted in order; -EAGAIN: no room, wait for writable(); -FL_ECLOSED. */

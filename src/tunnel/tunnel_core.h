@@ -14,6 +14,7 @@ struct tunnel_params {
     struct tunnel_list *list;  /* to be on until it is gone */
     struct identity *identity; /* referenced */
     const char *via;           /* copied */
+    struct fl_id proxy;        /* zero: direct */
     bool caller;
     struct party peer; /* caller: whom we asked for; callee: whom the proxy named; role PARTY_NONE:
                           not known */

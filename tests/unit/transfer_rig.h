@@ -40,6 +40,7 @@ struct tunnel {
     uint64_t sent; /* bytes that the other end got */
     uint64_t data; /* bytes of BLOCK and BLOCK_DATA frames among them */
     enum tunnel_close why;
+    uint64_t last_rx;
 };
 
 struct pair {
@@ -47,6 +48,12 @@ struct pair {
     struct tunnel source, target;
     uint64_t cut_after; /* bytes to the target; 0: never */
     bool cut;
+    bool frozen;     /* nothing passes any more, and nobody is told */
+    uint64_t freeze; /* freeze after so many bytes to the target; 0: never */
+    uint64_t rate;   /* bytes a second to the target; 0: no limit */
+    uint64_t begun;
+    struct fl_id proxy;
+    bool alone; /* the source takes one tunnel only */
     bool closing;
 };
 
@@ -102,6 +109,24 @@ void tunnel_pause(struct tunnel *t, bool paused)
     rig_wake(t);
 }
 
+void tunnel_info(const struct tunnel *t, struct tunnel_info *ret_info)
+{
+    *ret_info = (struct tunnel_info){
+        .proxy = t->pair->proxy, .last_rx = t->last_rx, .rtt = 1000, .several = !t->pair->alone};
+}
+
+void tunnel_probe(struct tunnel *t)
+{
+    if (!t->pair->frozen)
+        t->last_rx = clock_now();
+}
+
+void tunnel_want_room(struct tunnel *t)
+{
+    t->want_room = true;
+    rig_wake(t);
+}
+
 void tunnel_close(struct tunnel *t, enum tunnel_close why, const char *text)
 {
     t->ops = NULL;
@@ -134,6 +159,7 @@ static inline void rig_deliver(struct tunnel *from)
         assert_true(n > 0);
         at += (size_t)n;
         from->sent += (size_t)n;
+        to->last_rx = clock_now();
         if (frame.type == FRAME_BLOCK || frame.type == FRAME_BLOCK_DATA)
             from->data += frame.len;
         rc = frame_check(&frame, to->phase);
@@ -170,7 +196,14 @@ static inline void rig_turn(uv_idle_t *idle)
         if (t->ops)
             t->ops->opened(t->ctx, t);
     }
-    rig_deliver(s);
+    if (pair->freeze && s->sent >= pair->freeze)
+        pair->frozen = true;
+    if (pair->frozen && s->ops && t->ops)
+        return;
+    if (!pair->begun)
+        pair->begun = clock_now();
+    if (!pair->rate || s->sent <= (clock_now() - pair->begun) * pair->rate / CLOCK_SEC || !t->ops)
+        rig_deliver(s);
     rig_deliver(t);
     if (pair->cut || (pair->cut_after && s->sent >= pair->cut_after)) {
         rig_end(t, TUNNEL_CLOSE_LEG);

@@ -1,0 +1,346 @@
+/* One flow over several tunnels: who carries what, and what happens when one dies or is slow. */
+#include "transfer_rig.h"
+
+#include "agent/pace.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static struct pair *further(struct rig *rig)
+{
+    rig_dial(rig);
+    return rig->pair;
+}
+
+static void equal(struct rig *rig)
+{
+    assert_int_equal(rig->end, RECEIVE_DONE);
+    assert_int_equal(rig->errors, 0);
+    assert_true(rig_equal(rig->from, rig->to));
+    assert_false(rig_has_parts(rig->to));
+}
+
+/* Each is capped, and both carry. */
+static void rates_add_up(void **state)
+{
+    struct rig rig;
+    struct pair *a, *b;
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 40 * MIB, 1);
+    rig_receive(&rig);
+    a = further(&rig);
+    b = further(&rig);
+    a->rate = b->rate = 20 * MIB;
+    while (a->source.sent + b->source.sent < 20 * MIB)
+        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+    assert_true(a->source.sent > 6 * MIB);
+    assert_true(b->source.sent > 6 * MIB);
+    rig_wait(&rig);
+    assert_true(rig.progress.bytes_moved <= 44 * MIB);
+    rig_drain(&rig);
+    assert_true(rig.data >= 40 * MIB);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+/* Without a single byte lost to the other, a slow one takes no more than it can bring in time. */
+static void a_slow_one_does_not_hold_back(void **state)
+{
+    struct rig rig;
+    struct pair *slow;
+    uint64_t begin;
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 60 * MIB, 1);
+    rig_receive(&rig);
+    slow = further(&rig);
+    slow->rate = MIB / 4; /* alone: four minutes */
+    (void)further(&rig);
+    begin = clock_now();
+    rig_wait(&rig);
+    assert_true(clock_now() - begin < 20 * CLOCK_SEC);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+/* The one with the list, or the other, falls silent in the middle: what it owed comes over the
+ * other one, no new list is asked for, and little comes twice. */
+static void one_falls_silent(bool first)
+{
+    struct rig rig;
+    struct pair *a, *b;
+    uint64_t begin;
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 60 * MIB, 1);
+    for (unsigned i = 0; i < 300; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "small-%u", i);
+        rig_file(rig.from, name, 3000, i);
+    }
+    rig_receive(&rig);
+    a = further(&rig);
+    b = further(&rig);
+    a->rate = b->rate = 16 * MIB;
+    (first ? a : b)->freeze = 8 * MIB;
+    begin = clock_now();
+    rig_wait(&rig);
+    assert_true(clock_now() - begin < 25 * CLOCK_SEC);
+    assert_int_equal(rig.lost, 0);
+    assert_int_equal(rig.tunnels, 2);
+    assert_true(rig.progress.bytes_moved < 60 * MIB + 300 * 3000 + 9 * MIB);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+static void the_first_falls_silent(void **state)
+{
+    one_falls_silent(true);
+}
+
+static void the_other_falls_silent(void **state)
+{
+    one_falls_silent(false);
+}
+
+/* Alone and silent: nothing can be done but to wait for another, which then takes over all. */
+static void rescued_by_a_late_one(void **state)
+{
+    struct rig rig;
+    struct pair *a;
+    uint64_t begin = clock_now();
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 20 * MIB, 1);
+    rig_receive(&rig);
+    a = further(&rig);
+    a->freeze = 5 * MIB;
+    while (!a->frozen || clock_now() < begin + 2 * CLOCK_SEC)
+        (void)uv_run(&rig.loop, UV_RUN_NOWAIT);
+    assert_false(rig.finished);
+    (void)further(&rig);
+    rig_wait(&rig);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+/* The tunnel with the list is cut when the list is complete: no new one is needed. */
+static void the_list_outlives_its_tunnel(void **state)
+{
+    struct rig rig;
+    struct pair *a, *b;
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 40 * MIB, 1);
+    rig_receive(&rig);
+    a = further(&rig);
+    b = further(&rig);
+    a->rate = b->rate = 20 * MIB;
+    a->cut_after = 4 * MIB;
+    rig_wait(&rig);
+    assert_int_equal(rig.lost, 0);
+    assert_int_equal(rig.tunnels, 2);
+    assert_true(b->source.sent > 20 * MIB);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+/* Large blocks come in pieces, of both tunnels in turns, and each has its own hash. */
+static void pieces_of_both(void **state)
+{
+    struct rig rig;
+    struct pair *a, *b;
+    struct stat st;
+    int fd;
+
+    rig_begin(&rig);
+    fd = open(rig_path(rig.from, "sparse"), O_WRONLY | O_CREAT, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, (off_t)5 << 30), 0); /* blocks of 4 MiB */
+    for (off_t at = 0; at < 12; at++) {
+        uint8_t *data = malloc(3 * MIB);
+
+        rig_bytes(data, 3 * MIB, (uint64_t)at);
+        assert_int_equal(pwrite(fd, data, 3 * MIB, at * (off_t)(4 * MIB) + 100), 3 * MIB);
+        free(data);
+    }
+    (void)close(fd);
+    rig_receive(&rig);
+    a = further(&rig);
+    b = further(&rig);
+    a->rate = b->rate = 24 * MIB;
+    a->freeze = 10 * MIB;
+    rig_wait(&rig);
+    rig_drain(&rig);
+    assert_int_equal(rig.end, RECEIVE_DONE);
+    assert_int_equal(stat(rig_path(rig.to, "sparse"), &st), 0);
+    assert_int_equal(st.st_size, (off_t)5 << 30);
+    {
+        int from = open(rig_path(rig.from, "sparse"), O_RDONLY);
+        int to = open(rig_path(rig.to, "sparse"), O_RDONLY);
+        uint8_t *one = malloc(4 * MIB), *two = malloc(4 * MIB);
+
+        for (off_t at = 0; at < 13; at++) {
+            assert_int_equal(pread(from, one, 4 * MIB, at * (off_t)(4 * MIB)), 4 * MIB);
+            assert_int_equal(pread(to, two, 4 * MIB, at * (off_t)(4 * MIB)), 4 * MIB);
+            assert_memory_equal(one, two, 4 * MIB);
+        }
+        free(one);
+        free(two);
+        (void)close(from);
+        (void)close(to);
+    }
+    rig_done(&rig);
+}
+
+/* What is here already is not asked for, also when the hashes were asked over a tunnel that died.
+ */
+static void hashes_of_a_dead_one(void **state)
+{
+    struct rig rig;
+    struct pair *a;
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 80 * MIB, 1);
+    assert_int_equal(mkdir(rig.to, 0755), 0);
+    rig_file(rig.to, "big", 80 * MIB, 1);
+    rig_mtime(rig.to, "big", 5, 5);
+    rig_receive(&rig);
+    a = further(&rig);
+    (void)further(&rig);
+    a->freeze = 400; /* the list, and no hashes */
+    rig_wait(&rig);
+    assert_int_equal(rig.progress.bytes_moved, 0);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+static void change_big(struct rig *rig)
+{
+    if (rig->on_progress && receive_progress(rig->receive)->bytes_done > 8 * MIB) {
+        rig->on_progress = NULL;
+        rig_file(rig->from, "big", 30 * MIB + 5, 9);
+    }
+}
+
+/* A file that changes under way: each tunnel finds out for itself, and is told of the new version.
+ */
+static void a_file_changes(void **state)
+{
+    struct rig rig;
+    struct pair *a, *b;
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 30 * MIB, 1);
+    rig_receive(&rig);
+    rig.on_progress = change_big;
+    a = further(&rig);
+    b = further(&rig);
+    a->rate = b->rate = 16 * MIB;
+    rig_wait(&rig);
+    assert_null(rig.on_progress);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+static uint64_t soon(struct rig *rig)
+{
+    return MIB + (uint64_t)(rand() % (int)(6 * MIB)); /* NOLINT: no secret */
+}
+
+/* Three at a time, each of which is cut somewhere. */
+static void all_die_sometime(void **state)
+{
+    struct rig rig;
+
+    srand(7);
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 30 * MIB, 1);
+    for (unsigned i = 0; i < 500; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "small-%u", i);
+        rig_file(rig.from, name, 1000 + i, i);
+    }
+    rig.cut_after = soon;
+    rig_receive(&rig);
+    for (unsigned i = 0; i < 3; i++)
+        rig_dial(&rig);
+    rig_wait(&rig);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+/* ---- the pace of one ---- */
+
+static void pace_of_silence(void **state)
+{
+    struct pace pace = {0};
+    uint64_t now = 100 * CLOCK_SEC, heard = now;
+
+    assert_int_equal(pace_tick(&pace, now, heard, 0, true), PACE_GOOD);
+    assert_int_equal(pace_tick(&pace, now + 300 * CLOCK_MS, heard, 0, true), PACE_GOOD);
+    assert_int_equal(pace_tick(&pace, now + 400 * CLOCK_MS, heard, 0, true), PACE_ASK);
+    assert_int_equal(pace_tick(&pace, now + CLOCK_SEC, heard, 0, true), PACE_SUSPECT);
+    assert_true(pace.suspect);
+    /* The answer to the question, or anything else. */
+    heard = now + 1100 * CLOCK_MS;
+    assert_int_equal(pace_tick(&pace, now + 1200 * CLOCK_MS, heard, 0, true), PACE_GOOD);
+    assert_false(pace.suspect);
+    assert_int_equal(pace_tick(&pace, now + 7 * CLOCK_SEC, heard, 0, true), PACE_DEAD);
+    /* Nothing is owed: silence is nothing. */
+    assert_int_equal(pace_tick(&pace, now + 8 * CLOCK_SEC, heard, 0, false), PACE_GOOD);
+    assert_int_equal(pace_tick(&pace, now + 8300 * CLOCK_MS, heard, 0, true), PACE_GOOD);
+    /* Far away: four round trips. */
+    heard = now = now + 20 * CLOCK_SEC;
+    (void)pace_tick(&pace, now, heard, 500 * CLOCK_MS, false);
+    assert_int_equal(pace_tick(&pace, now + 1900 * CLOCK_MS, heard, 500 * CLOCK_MS, true),
+                     PACE_ASK);
+    assert_int_equal(pace_tick(&pace, now + 2100 * CLOCK_MS, heard, 500 * CLOCK_MS, true),
+                     PACE_SUSPECT);
+}
+
+static void pace_of_bytes(void **state)
+{
+    struct pace pace = {0};
+    uint64_t now = 100 * CLOCK_SEC;
+
+    assert_int_equal(pace_window(&pace), 2 * MIB);
+    for (unsigned i = 0; i < 40; i++) {
+        pace.bytes += 500000; /* 10 MB/s */
+        now += 50 * CLOCK_MS;
+        (void)pace_tick(&pace, now, now, 20 * CLOCK_MS, true);
+    }
+    assert_in_range(pace.rate, 9000000, 11000000);
+    assert_in_range(pace_window(&pace), 4000000, 5000000);
+    assert_in_range(pace_time(&pace, 10000000), 900 * CLOCK_MS, 1100 * CLOCK_MS);
+    for (unsigned i = 0; i < 400; i++) {
+        pace.bytes += 500; /* 10 KB/s: a record takes longer than a second */
+        now += 50 * CLOCK_MS;
+        (void)pace_tick(&pace, now, now, 20 * CLOCK_MS, true);
+    }
+    assert_int_equal(pace_window(&pace), MIB / 2);
+    assert_int_equal(pace_tick(&pace, now + 3 * CLOCK_SEC, now, 20 * CLOCK_MS, true), PACE_ASK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pace_of_silence),        cmocka_unit_test(pace_of_bytes),
+        cmocka_unit_test(rates_add_up),           cmocka_unit_test(a_slow_one_does_not_hold_back),
+        cmocka_unit_test(the_first_falls_silent), cmocka_unit_test(the_other_falls_silent),
+        cmocka_unit_test(rescued_by_a_late_one),  cmocka_unit_test(the_list_outlives_its_tunnel),
+        cmocka_unit_test(pieces_of_both),         cmocka_unit_test(hashes_of_a_dead_one),
+        cmocka_unit_test(a_file_changes),         cmocka_unit_test(all_die_sometime),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
