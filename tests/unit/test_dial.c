@@ -212,13 +212,69 @@ static void test_nearest(void **state)
 static void test_overlap(void **state)
 {
     world.proxies[0].lie = LIE_NO_ANSWER;
-    world.proxies[1].delay = 20 * CLOCK_MS;
+    world.proxies[1].delay = 60 * CLOCK_MS;
     start(2);
     world_pass(&world, CLOCK_SEC);
     struct dial_request request = request_for(NULL);
     call(&request);
     expect_via("proxy eu mem", 2 * CLOCK_SEC);
     assert_int_equal(world.proxies[0].connects, 1);
+}
+
+static unsigned ways_failed;
+
+static void on_way_failed(void *ctx, const struct fl_id *proxy, const char *label, const char *text)
+{
+    assert_ptr_equal(ctx, &a);
+    assert_string_equal(label, "proxy eu");
+    assert_true(id_equal(proxy, &identity_party(world.proxies[0].identity)->id));
+    ways_failed++;
+}
+
+/* A proxy to be avoided comes last, however near, or not at all; each failure is told as it comes.
+ */
+static void test_avoid(void **state)
+{
+    world.proxies[1].delay = 60 * CLOCK_MS;
+    start(2);
+    world_pass(&world, CLOCK_SEC);
+    struct dial_request request = request_for(NULL);
+    request.avoid[request.avoid_count++] = identity_party(world.proxies[0].identity)->id;
+    assert_int_equal(endpoint_usable(world.endpoints[0], NULL, 0), 2);
+    assert_int_equal(endpoint_usable(world.endpoints[0], request.avoid, 1), 1);
+    call(&request);
+    expect_via("proxy eu mem", 2 * CLOCK_SEC);
+    assert_int_equal(world.proxies[0].connects, 0);
+    assert_int_equal(world.proxies[1].connects, 1);
+    struct tunnel_info info;
+    tunnel_info(a.tunnel, &info);
+    assert_true(id_equal(&info.proxy, &identity_party(world.proxies[1].identity)->id));
+    assert_true(info.several);
+}
+
+static void test_only_others(void **state)
+{
+    start(1);
+    world_pass(&world, CLOCK_SEC);
+    struct dial_request request = request_for(NULL);
+    request.avoid[request.avoid_count++] = identity_party(world.proxies[0].identity)->id;
+    request.only_others = true;
+    call(&request);
+    expect_failure(TUNNEL_CLOSE_UNREACHABLE, "no proxy to try", CLOCK_SEC);
+    assert_int_equal(world.proxies[0].connects, 0);
+}
+
+static void test_tells_of_each(void **state)
+{
+    world.proxies[0].lie = LIE_ZERO_SESSION;
+    start(1);
+    world_pass(&world, CLOCK_SEC);
+    struct dial_request request = request_for(NULL);
+    request.failed = on_way_failed;
+    ways_failed = 0;
+    call(&request);
+    expect_failure(TUNNEL_CLOSE_UNREACHABLE, "malformed", 3 * CLOCK_SEC);
+    assert_int_equal(ways_failed, 1);
 }
 
 static void test_lying_proxies(void **state)
@@ -366,6 +422,9 @@ int main(void)
         T(test_not_found),
         T(test_nearest),
         T(test_overlap),
+        T(test_avoid),
+        T(test_only_others),
+        T(test_tells_of_each),
         T(test_lying_proxies),
         T(test_refused),
         T(test_wrong_token),
