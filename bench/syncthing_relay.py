@@ -96,20 +96,21 @@ def standing(bench, v1, both, folder):
             row("CPU ms per registration", [each[1] for each in registered], 2), row("KB per idle session", idle, 1)]
 
 
-def sync_once(fairlead, syncthing, uri, source, folder):
-    """Seconds from the daemons' meeting until the last file is there."""
+def sync_once(uri, source, target, netns=(None, None)):
+    """Seconds from the daemons' meeting until the last file is there. @target is left as it is then."""
+    import fairlead  # pylint: disable=import-outside-toplevel
+    import syncthing  # pylint: disable=import-outside-toplevel
+
     world, failed = fairlead.World("bench"), True
     try:
-        target = folder / "target"
-        first, second = syncthing.pair(world, uri, source, target)
+        first, second = syncthing.pair(world, uri, source, target, netns)
         for daemon in (first, second):
             daemon.wait_log("Established secure connection", 90)
         start = time.monotonic()
         want = syncthing.sizes(source)
-        fairlead.until("all files", lambda: syncthing.sizes(target) == want, 300, 0.05)
+        fairlead.until("all files", lambda: syncthing.sizes(target) == want, 900, 0.05)
         seconds = time.monotonic() - start
         syncthing.wait_equal(source, target, 10)
-        shutil.rmtree(target)
         shutil.rmtree(source / ".stfolder", ignore_errors=True)
         failed = False
         return seconds
@@ -120,9 +121,6 @@ def sync_once(fairlead, syncthing, uri, source, folder):
 
 
 def daemons(bench, v1, both, folder):
-    import fairlead  # pylint: disable=import-outside-toplevel
-    import syncthing  # pylint: disable=import-outside-toplevel
-
     source = folder / "source"
     total, files = bench.make_files(source)
     asks = v1.Device(folder, "asks")
@@ -131,7 +129,8 @@ def daemons(bench, v1, both, folder):
         for number, peer in enumerate(both):
             before = bench.cpu_seconds(peer.process.pid)
             uri = f"relay://127.0.0.1:{peer.port}/?id={v1.shown_id(peer.port, asks)}"
-            took[number].append(sync_once(fairlead, syncthing, uri, source, folder))
+            took[number].append(sync_once(uri, source, folder / "target"))
+            shutil.rmtree(folder / "target")
             cpu[number].append((bench.cpu_seconds(peer.process.pid) - before) / (total / 1e9))
     return [row(f"daemons, {total / 1e6:.0f} MB in {files} files: s", [statistics.median(each) for each in took], 1),
             row("daemons: relay's CPU s/GB", [statistics.median(each) for each in cpu], 3)]
