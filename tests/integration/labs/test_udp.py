@@ -1,7 +1,10 @@
 """Legs by QUIC through real programs: any mix with TCP, and what happens to UDP on real lines."""
 
+import fairlead
 import pytest
 import trees
+
+from .conftest import PUBLIC
 
 BOTH = ("tcp", "udp")
 
@@ -43,3 +46,129 @@ def test_three_endpoints_on_mixed_transports(world):
     agents = {agent["name"]: agent["path"] for agent in console.items("/agents")}
     assert agents == {"u": "proxy dmz udp", "t": "proxy dmz udp", "x": "proxy dmz udp"}, "the console's own leg"
     assert proxy.running()
+
+
+class SlowJob:
+    """32 MB from a to b at 8 MiB/s, so that something can happen on the way; made when the first bytes have arrived."""
+
+    def __init__(self, world, transport):
+        self.world = world
+        for name in ("a", "b"):
+            world.agent(name, via=["dmz"], netns=world.lab.ns(name), direct="never", transport=transport)
+        self.source, self.target = world.path("source"), world.path("target")
+        self.source.mkdir()
+        trees.random_file(self.source / "file", 32 << 20)
+        self.job = world.hq.job("distribution", "slow", [f"a:{self.source}"], [f"b:{self.target}"])
+        fairlead.until("the first bytes", lambda: trees.on_disk(self.target) >= 2 << 20, 60)
+
+    def ends_well(self):
+        run = self.job.wait(timeout=90)
+        assert trees.differences(self.source, self.target) == []
+        assert run["files_failed"] == 0
+        return paths(run)
+
+
+def slow(config):
+    config["limits"] = {"rate_session": 8192}
+
+
+@pytest.fixture
+def behind_nat(lab, world):
+    """Agents a and b (not started) behind NATs of their own, console and proxy between them."""
+    lab.wan_host("dmz", PUBLIC)
+    lab.natted("a", "203.0.113.11", "192.168.11.0/24")
+    lab.natted("b", "203.0.113.12", "192.168.12.0/24")
+    world.lab = lab
+    world.hq = world.console(netns=lab.ns("dmz"))
+    world.dmz = world.proxy("dmz", address=f"{PUBLIC}:1080", listen="0.0.0.0:1080", netns=lab.ns("dmz"), change=slow)
+    return world
+
+
+@pytest.fixture
+def far(lab, world):
+    """Function: agents a and b (not started) at the ends of emulated lines of 30 ms round trip, console and proxy between them."""
+    for name in ("dmz", "a", "b"):
+        lab.host(name)
+
+    def make(**settings):
+        lab.run("dmz", ["ip", "addr", "add", PUBLIC, "dev", "lo"])
+        for name, net in (("a", "10.77.1"), ("b", "10.77.2")):
+            lab.line("dmz", f"{net}.1/30", name, f"{net}.2/30", fairlead.program("bench/bench_link"), delay=15, **settings)
+            lab.run(name, ["ip", "route", "add", "default", "dev", "line0"])
+        world.lab = lab
+        world.hq = world.console(netns=lab.ns("dmz"))
+        world.dmz = world.proxy("dmz", address=f"{PUBLIC}:1080", listen="0.0.0.0:1080", netns=lab.ns("dmz"), change=slow)
+        return world
+    return make
+
+
+def survived(world):
+    """Sessions that ended otherwise than they should, by the proxy's log. None: the connections went on."""
+    return [line for line in world.dmz.log().splitlines() if "session ended" in line and 'reason="done"' not in line]
+
+
+def test_auto_takes_udp_where_it_is_far_and_tcp_when_that_is_blocked(far):
+    """On a long line data goes by QUIC; a firewall that starts to swallow UDP costs some seconds and nothing else."""
+    world = far()
+    job = SlowJob(world, "auto")
+    assert paths(job.job.run()) == ["proxy dmz udp"]
+    world.lab.nft("dmz", "table inet block { chain in { type filter hook prerouting priority -300; meta l4proto udp drop; }; }")
+    assert job.ends_well() == ["proxy dmz tcp"]
+
+
+def test_udp_that_never_works_delays_nothing(far):
+    """The first try of a line where UDP is swallowed is TCP, and QUIC loses its race."""
+    world = far()
+    world.lab.nft("dmz", "table inet block { chain in { type filter hook prerouting priority -300; meta l4proto udp drop; }; }")
+    assert SlowJob(world, "auto").ends_well() == ["proxy dmz tcp"]
+
+
+def test_router_forgets(behind_nat):
+    """A NAT that starts anew gives the connection another address in mid-transfer; the sessions live on."""
+    world, lab = behind_nat, behind_nat.lab
+    job = SlowJob(world, "udp")
+    for old, new in (("203.0.113.11", "203.0.113.31"), ("203.0.113.12", "203.0.113.32")):
+        gateway = "a-gw" if old.endswith("11") else "b-gw"
+        lab.run(gateway, ["ip", "addr", "del", f"{old}/24", "dev", "wan0"])  # what was masqueraded by it is forgotten
+        lab.run(gateway, ["ip", "addr", "add", f"{new}/24", "dev", "wan0"])
+    assert job.ends_well() == ["proxy dmz udp"]
+    assert survived(world) == []
+
+
+def test_agent_changes_its_address(behind_nat):
+    """Source and target get other addresses in mid-transfer, as from one network to the next."""
+    world, lab = behind_nat, behind_nat.lab
+    job = SlowJob(world, "udp")
+    for name, net in (("a", "192.168.11"), ("b", "192.168.12")):
+        lab.run(name, ["ip", "addr", "del", f"{net}.2/24", "dev", "lan0"])
+        lab.run(name, ["ip", "addr", "add", f"{net}.77/24", "dev", "lan0"])
+        lab.run(name, ["ip", "route", "replace", "default", "via", f"{net}.1"])
+    assert job.ends_well() == ["proxy dmz udp"]
+    assert survived(world) == []
+
+
+def test_line_of_mtu_1280(far):
+    world = far(mtu=1280)
+    assert SlowJob(world, "udp").ends_well() == ["proxy dmz udp"]
+    assert survived(world) == []
+
+
+def test_black_hole_for_large_packets(behind_nat):
+    """From the middle on, a router swallows what is longer than 1280 bytes, without a word to anybody."""
+    world, lab = behind_nat, behind_nat.lab
+    for name, device in (("a", "lan0"), ("b", "lan0"), ("dmz", "wan0")):
+        lab.run(name, ["ip", "link", "set", device, "gso_max_segs", "1"])  # so that a router sees packets, not trains of them
+    job = SlowJob(world, "udp")
+    for gateway in ("a-gw", "b-gw"):
+        lab.nft(gateway, "table ip hole { chain f { type filter hook forward priority -10; meta l4proto udp meta length > 1280 drop; }; }")
+    assert job.ends_well() == ["proxy dmz udp"]
+    assert survived(world) == []
+
+
+def test_proxy_is_killed_and_comes_back(behind_nat):
+    """The new process knows none of the connections and says so at once (stateless reset): both agents dial again."""
+    world = behind_nat
+    job = SlowJob(world, "udp")
+    world.dmz.kill()
+    world.dmz.restart()
+    assert job.ends_well() == ["proxy dmz udp"]
