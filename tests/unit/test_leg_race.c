@@ -1,5 +1,5 @@
-/* test_leg_race.c - who wins to one address: a TCP listener that answers, is silent or not there, and a QUIC server behind a
- * box. */
+/* test_leg_race.c - who wins to one address: a TCP listener that answers, is silent or not there,
+ * and a QUIC server behind a box. */
 #include "quic_rig.h"
 
 #include "identity/authority.h"
@@ -28,8 +28,8 @@ static void on_accept(void *ctx, int fd, const char *peer)
     struct field *field = ctx;
 
     assert_true(field->answered < LEGS_MAX);
-    assert_int_equal(leg_tcp_accept(&field->rig.loop, fd, LEG_TCP_WRAPPED, field->web, no_events, NULL,
-                                    &field->answerers[field->answered]),
+    assert_int_equal(leg_tcp_accept(&field->rig.loop, fd, LEG_TCP_WRAPPED, field->web, no_events,
+                                    NULL, &field->answerers[field->answered]),
                      0);
     if (field->silent) /* each step of its handshake waits for leg_proceed() */
         leg_want(field->answerers[field->answered], LEG_READABLE);
@@ -62,8 +62,8 @@ static void field_init(struct field *field, enum transport transport, bool tcp)
     free(pem);
     if (tcp)
         listen_tcp(field);
-    assert_int_equal(
-        leg_racer_new(&field->rig.loop, field->rig.agent, transport, &field->racer), 0);
+    assert_int_equal(leg_racer_new(&field->rig.loop, field->rig.agent, transport, &field->racer),
+                     0);
 }
 
 static void on_race(void *ctx, struct leg *leg, unsigned events)
@@ -85,9 +85,9 @@ static void race(struct field *field)
 {
     memset(&field->end, 0, sizeof(field->end));
     field->opened = NULL;
-    assert_int_equal(leg_racer_open(field->racer, "127.0.0.1", field->rig.port, on_race, field,
-                                    &field->end.leg),
-                     0);
+    assert_int_equal(
+        leg_racer_open(field->racer, "127.0.0.1", field->rig.port, on_race, field, &field->end.leg),
+        0);
 }
 
 /* The kind of leg that won, "" when all failed. */
@@ -124,7 +124,8 @@ static void field_done(struct field *field)
     rig_done(&field->rig);
 }
 
-/* On a busy machine it may take longer than the head start; UDP does not pass, so that it wins even then. */
+/* On a busy machine it may take longer than the head start; UDP does not pass, so that it wins even
+ * then. */
 static void near_proxies_are_reached_by_tcp(void **state)
 {
     struct field field;
@@ -183,7 +184,8 @@ static void one_transport_means_no_other(void **state)
     field_done(&field);
 }
 
-/* Without UDP it is TCP's error that is told; and what has fallen silent is not tried again soon. */
+/* Without UDP it is TCP's error that is told; and what has fallen silent is not tried again soon.
+ */
 static void silence_ends_a_connection_and_is_remembered(void **state)
 {
     struct field field;
