@@ -2,6 +2,7 @@
  *
  * What stands for what:
  *   join        src/proxy/conn.c: take_join(); src/proxy/pair.c: join_locked(), session_join(); src/proxy/keys.c: key_take()
+ *   pair_up     src/proxy/conn.c: pair_up(), conn_paired(), settle_in(); the letter names the leg by src/proxy/conn_ref.c
  *   go_home     src/proxy/conn.c: go_home(); src/proxy/worker.c: post(), by way of worker_post_move()
  *   arrive      src/proxy/conn.c: conn_arrive(); src/proxy/session.c: session_arrived(), begin()
  *   greeted     src/proxy/session.c: session_greeted(), session_run()
@@ -9,7 +10,8 @@
  *   sweep       src/proxy/pair.c: pair_sweep()
  *
  * One session with a key for each side. Legs 0 and 1 are its caller and its callee; leg 2 is the caller's as well and brings the same
- * key again; leg 3 belongs to somebody else who has got hold of the callee's key. Each comes to either worker. What a worker does
+ * key again; leg 3 belongs to somebody else who has got hold of the callee's key. Each comes to either worker, and may be of a kind that
+ * cannot leave it. What a worker does
  * under the table's lock is one step, and what it does between two such steps may meet anything of the other worker. A leg may
  * break, a letter be refused and time run out at any point.
  *
@@ -21,14 +23,17 @@
 #define OWNS(l) ((l) != 3) /* may its identity use the key? */
 #define NOBODY  9
 
-mtype = { READY, TRIED, ACCEPTED, AWAY, JOINING, GREETING, SESSION, CLOSED }; /* of a leg; TRIED and ACCEPTED are within take_join() */
-mtype = { OFFERED, HALF, LIVE, FREED };                                       /* of the session */
+/* Of a leg. WAITING: the first to join; PAIRING: the second, within take_join(); ACCEPTED: on its way home. TRIED is of a fault. */
+mtype = { READY, TRIED, WAITING, PAIRING, ACCEPTED, AWAY, JOINING, GREETING, SESSION, CLOSED };
+mtype = { OFFERED, HALF, LIVE, FREED }; /* of the session */
+mtype = { PAIRED, MOVE };               /* letters */
 
 /* Under the table's lock. */
 mtype session = OFFERED;
 bool key[2] = true;      /* still good? */
 byte conn[2] = NOBODY;   /* the leg on each side */
-byte home;               /* the session's worker; before the first JOIN nobody's */
+byte first;              /* who joined first; a reference, good after the leg has gone */
+byte home;               /* LIVE: the session's worker */
 bool expired;
 
 /* On the home's thread. */
@@ -37,8 +42,9 @@ bool here[2], greeted[2];
 /* Of legs: where each is, and in which state. */
 byte at[LEGS];
 mtype leg[LEGS] = READY;
+bool fixed[LEGS]; /* it cannot leave its worker */
 
-chan mail[2] = [LEGS] of { byte };
+chan mail[2] = [LEGS] of { mtype, byte };
 
 byte used[2];    /* times that a key was accepted, for the assertions */
 byte begun;      /* times that the session began */
@@ -116,10 +122,33 @@ inline accept(l) {
     if
     :: session == OFFERED ->
         session = HALF;
-        if :: home = 0 :: home = 1 fi /* worker_lightest() */
-    :: else -> session = LIVE
-    fi;
-    leg[l] = ACCEPTED
+        first = l;
+        leg[l] = WAITING
+    :: else ->
+        session = LIVE;
+        leg[l] = PAIRING;
+        if /* home_for() */
+        :: fixed[l] -> home = at[l]
+        :: !fixed[l] && fixed[first] -> home = at[first]
+        :: else ->
+            if
+            :: home = 0
+            :: home = 1 /* worker_lightest() */
+            fi
+        fi
+    fi
+}
+
+/* PAIRED has come for leg l, which may have gone meanwhile. */
+inline paired(l) {
+    if
+#ifdef MUT_PAIRED_BY_POINTER
+    :: true -> leg[l] = ACCEPTED
+#else
+    :: leg[l] == WAITING -> leg[l] = ACCEPTED
+    :: else -> assert(leg[l] == CLOSED)
+#endif
+    fi
 }
 
 /* Out of the rest of take_join(), or out of the letter box. */
@@ -183,7 +212,7 @@ inline greet(l) {
 #define OVER (session == FREED)
 #endif
 #define ALL_SETTLED                                                                                                     \
-    (OVER && leg[2] != READY && leg[3] != READY && leg[2] != ACCEPTED && leg[0] != READY && leg[0] != ACCEPTED &&       \
+    (OVER && (leg[0] == CLOSED || forwards) && (leg[1] == CLOSED || forwards) && leg[2] == CLOSED && leg[3] == CLOSED && \
      len(mail[0]) == 0 && len(mail[1]) == 0)
 
 /* What a worker does for leg l. */
@@ -202,21 +231,29 @@ inline greet(l) {
 #define REFUSED(l)
 #else
 #define FAILS(l)                                                                                                        \
-    :: atomic { at[l] == w && (leg[l] == READY || leg[l] == JOINING || leg[l] == GREETING || leg[l] == SESSION) -> close(l) }
+    :: atomic { at[l] == w && (leg[l] == READY || leg[l] == WAITING || leg[l] == JOINING || leg[l] == GREETING || leg[l] == SESSION) -> close(l) }
 #define REFUSED(l) /* the leg cannot be detached, or the other worker stops: the leg stays, and ends */                 \
+    :: atomic { at[l] == w && leg[l] == PAIRING -> close(l) }                                                            \
     :: atomic { at[l] == w && leg[l] == ACCEPTED && !IS_HOME(w) -> close(l) }
 #endif
 
-#ifdef MUT_LOSES_LETTER
-#define POST(l) skip
+#ifdef MUT_LOSES_MOVE
+#define POST_MOVE(l) skip
 #else
-#define POST(l) mail[home]!l
+#define POST_MOVE(l) mail[home]!MOVE(l)
+#endif
+#ifdef MUT_FORGETS_FIRST
+#define POST_PAIRED skip
+#else
+#define POST_PAIRED mail[at[first]]!PAIRED(first)
 #endif
 
 #define STEPS(l)                                                                                                        \
     JOIN_STEPS(l)                                                                                                       \
+    :: atomic { at[l] == w && leg[l] == PAIRING -> POST_PAIRED; leg[l] = ACCEPTED }                                     \
     :: atomic { at[l] == w && leg[l] == ACCEPTED && IS_HOME(w) -> arrive(l, w) }                                        \
-    :: atomic { at[l] == w && leg[l] == ACCEPTED && !IS_HOME(w) -> leg[l] = AWAY; at[l] = NOBODY; POST(l) }               \
+    :: atomic { at[l] == w && leg[l] == ACCEPTED && !IS_HOME(w) && !fixed[l] ->                                        \
+                leg[l] = AWAY; at[l] = NOBODY; POST_MOVE(l) }                                                           \
     REFUSED(l)                                                                                                          \
     :: atomic { at[l] == w && leg[l] == GREETING -> greet(l) }                                                          \
     FAILS(l)
@@ -229,7 +266,8 @@ proctype worker(byte w) {
     STEPS(1)
     STEPS(2)
     STEPS(3)
-    :: atomic { mail[w]?l ->
+    :: atomic { mail[w]?PAIRED(l) -> paired(l); l = 0 }
+    :: atomic { mail[w]?MOVE(l) ->
 #ifdef REACH_MOVES
            assert(false);
 #endif
@@ -260,10 +298,15 @@ init {
         if :: at[1] = 0 :: at[1] = 1 fi;
         if :: at[2] = 0 :: at[2] = 1 fi;
         if :: at[3] = 0 :: at[3] = 1 fi;
+        if :: fixed[0] = true :: skip fi;
 #ifdef PATIENT
         leg[2] = CLOSED; /* so that the right two meet */
         leg[3] = CLOSED;
+        if :: at[0] == at[1] -> fixed[1] = true :: skip fi
+#else
+        if :: fixed[1] = true :: skip fi
 #endif
+        ;
         run worker(0);
         run worker(1)
     }

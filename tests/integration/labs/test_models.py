@@ -34,12 +34,14 @@ FAULTS = {
         "MUT_LOOKS_THEN_KILLS": r"assertion violated",            # looked for and killed under one lock
         "MUT_OWNER_UNCHECKED": r"assertion violated .*3!=3",      # by its owner
         "MUT_REFUSAL_KEEPS_KEY": r"assertion violated .*key",     # and dead after a refusal too
-        "MUT_LEAVES_SILENTLY": r"assertion violated .*leg",       # no session with a leg that has gone
+        "MUT_LEAVES_SILENTLY": r"(assertion violated|invalid end state)",  # no session with, or for, legs that have gone
         "MUT_DROPS_UNDER_OTHER": r"assertion violated .*session", # nobody touches a session that was freed
         "MUT_SWEEPS_HALF": r"assertion violated .*session",
         "MUT_BEGINS_ANYWHERE": r"assertion violated .*home",      # a session lives on one thread
         "MUT_FORWARDS_AT_FIRST": r"assertion violated .*leg",     # JOINED to both before a byte
-        "MUT_LOSES_LETTER PATIENT": r"invalid end state",         # no deadlock
+        "MUT_PAIRED_BY_POINTER": r"assertion violated",           # nor a leg that has
+        "MUT_LOSES_MOVE PATIENT": r"invalid end state",           # no deadlock
+        "MUT_FORGETS_FIRST PATIENT": r"invalid end state",
         "REACH_MOVES": r"assertion violated",
         "REACH_ALONE": r"assertion violated",
         "REACH_FORWARDS": r"assertion violated",
