@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "leg/leg_race.h"
+#include "tunnel/endpoint.h"
 
 static const char *const direct_choices[] = {"allowed", "never", NULL};
 static const char *const browse_choices[] = {"allowed", "never", NULL};
@@ -93,6 +94,12 @@ const struct config_key agent_config_keys[] = {
      AT(transport),
      .choices = transport_names,
      .help = "to proxies: tcp, udp (QUIC), or what serves better (auto)"},
+    {.name = "raw",
+     .type = CONFIG_ENUM,
+     AT(raw),
+     .choices = endpoint_raw_names,
+     .help = "tunnels over proxies may leave the outer TLS: never, allowed, required (allowed; "
+             "required: by tcp only)"},
     {.name = "browse",
      .type = CONFIG_ENUM,
      AT(browse),
@@ -106,6 +113,7 @@ void agent_config_init(struct agent_config *config)
 {
     memset(config, 0, sizeof(*config));
     config->listening_port = AGENT_PORT_UNSET;
+    config->raw = ENDPOINT_RAW_ALLOWED;
     config->log_level = LOG_INFO;
 }
 
@@ -243,6 +251,9 @@ int agent_config_check(const char *name, struct agent_config *config, char *mess
                        name);
         return -FL_ECONFIG;
     }
+    if (config->raw == ENDPOINT_RAW_REQUIRED && config->transport == TRANSPORT_UDP)
+        return config_blame(name, "raw", message, cap,
+                            "\"required\": not with \"transport\": \"udp\", which is never raw");
     return 0;
 }
 

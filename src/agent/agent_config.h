@@ -31,6 +31,7 @@ struct agent_config {
     int direct;                    /* enum agent_direct */
     int browse;                    /* enum agent_browse */
     int transport;                 /* enum transport: to proxies */
+    int raw;                       /* enum endpoint_raw: tunnels over proxies */
     int log_level, log_format;     /* enum log_level, enum log_format */
 };
 

@@ -275,6 +275,7 @@ static int start_network(struct agent *agent)
     if (error)
         return error;
     endpoint_uv_set_transport(agent->net, (enum transport)agent->config.transport);
+    endpoint_uv_set_raw(agent->net, (enum endpoint_raw)agent->config.raw);
     error = listen_direct(agent);
     if (error)
         return error;

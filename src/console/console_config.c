@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "leg/leg_race.h"
+#include "tunnel/endpoint.h"
 
 static const struct config_key log_keys[] = {
     {.name = "level",
@@ -47,6 +48,12 @@ const struct config_key console_config_keys[] = {
      .offset = offsetof(struct console_config, transport),
      .choices = transport_names,
      .help = "to proxies: tcp, udp (QUIC), or what serves better (default auto)"},
+    {.name = "raw",
+     .type = CONFIG_ENUM,
+     .offset = offsetof(struct console_config, raw),
+     .choices = endpoint_raw_names,
+     .help = "tunnels over proxies may leave the outer TLS: never, allowed, required (default "
+             "allowed; required: by tcp only)"},
     {.name = "log", .type = CONFIG_GROUP, .keys = log_keys, .help = "what is logged"},
     {.name = NULL},
 };
@@ -84,6 +91,7 @@ static int set_defaults(struct console_config *config)
     memset(config, 0, sizeof(*config));
     config->ui = strdup(":8443");
     config->agents = strdup(":8444");
+    config->raw = ENDPOINT_RAW_ALLOWED;
     config->log_level = LOG_INFO;
     config->log_format = LOG_TEXT;
     return config->ui && config->agents ? 0 : -ENOMEM;
@@ -105,6 +113,9 @@ int console_config_load(const char *path, struct console_config *config, char *m
                          log_escape(shown, sizeof(shown), config->public_address,
                                     strlen(config->public_address)));
     }
+    if (!rc && config->raw == ENDPOINT_RAW_REQUIRED && config->transport == TRANSPORT_UDP)
+        rc = config_blame(path, "raw", message, cap,
+                          "\"required\": not with \"transport\": \"udp\", which is never raw");
     return rc;
 }
 

@@ -16,6 +16,7 @@ struct console_config {
     bool require_approval; /* newcomers wait for an administrator unless their agent.json says else
                             */
     int transport;         /* enum transport: to proxies */
+    int raw;               /* enum endpoint_raw: tunnels over proxies */
     int log_level, log_format;
 };
 

@@ -1007,6 +1007,11 @@ void fleet_set_transport(struct fleet *fleet, int transport)
     endpoint_uv_set_transport(fleet->endpoint, (enum transport)transport);
 }
 
+void fleet_set_raw(struct fleet *fleet, int raw)
+{
+    endpoint_uv_set_raw(fleet->endpoint, (enum endpoint_raw)raw);
+}
+
 int fleet_listen(struct fleet *fleet, const char *host, uint16_t port, uint16_t *ret_port)
 {
     return endpoint_uv_listen(fleet->endpoint, host, port, ret_port);

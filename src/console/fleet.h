@@ -58,6 +58,9 @@ int fleet_new(uv_loop_t *loop, struct setup *setup, const struct fleet_ops *ops,
               struct fleet **ret_fleet);
 /* fleet_set_transport - how proxies are dialled from now on (enum transport). */
 void fleet_set_transport(struct fleet *fleet, int transport);
+/* fleet_set_raw - whether tunnels over proxies may turn raw (enum endpoint_raw). After
+ * fleet_set_transport(). */
+void fleet_set_raw(struct fleet *fleet, int raw);
 /* fleet_listen - answer agents directly at host:port. */
 int fleet_listen(struct fleet *fleet, const char *host, uint16_t port, uint16_t *ret_port);
 /* fleet_folders - for looks into the folders of agents. */

@@ -301,6 +301,7 @@ static int start(struct console *console, const struct options *options)
     if (rc)
         return failed("%s: cannot start: %s", options->state, error_text(rc));
     fleet_set_transport(console->fleet, console->config.transport);
+    fleet_set_raw(console->fleet, console->config.raw);
     runs_set_fleet(console->runs, console->fleet);
     console->api = (struct api){.setup = setup,
                                 .store = setup->store,

@@ -41,6 +41,7 @@ struct session {
     struct worker *home;         /* LIVE: on whose thread it lives */
     uint64_t expires;            /* of the keys */
     uint64_t started;            /* both joined */
+    uint64_t run;                /* LIVE: when bytes began to flow */
     struct session *prev, *next; /* OFFERED and HALF, oldest first */
     bool raw;                    /* LIVE: agreed, JOINED says so */
     unsigned here;               /* set of sides (bits) that have come to @home; its thread only */

@@ -402,6 +402,16 @@ int pump_tick(struct pump *pump, uint64_t now, uint64_t idle, uint64_t stall, st
     return 0;
 }
 
+unsigned pump_wrapped(const struct pump *pump)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        const struct pump_flow *flow = &pump->flow[i];
+        if (flow->rx == PUMP_RX_OPEN && !flow_has_work(flow) && !(pump->paused >> i & 1))
+            return i;
+    }
+    return PUMP_BOTH;
+}
+
 void pump_stop(struct pump *pump)
 {
     for (unsigned i = 0; i < 2; i++) {

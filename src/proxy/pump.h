@@ -87,6 +87,10 @@ int pump_event(struct pump *pump, unsigned side, unsigned events, uint64_t now,
  * takes nothing. Returns as pump_event(). */
 int pump_tick(struct pump *pump, uint64_t now, uint64_t idle, uint64_t stall, struct pump_end *end);
 
+/* pump_wrapped - the side whose direction could have turned raw by now and has not: nothing holds
+ * it back, neither a slow receiver nor a rate. PUMP_BOTH: neither side's. */
+unsigned pump_wrapped(const struct pump *pump);
+
 /* pump_adopt - the legs came into a loop again, or the flows were set by hand: tell the legs anew
  * what is wanted of them. */
 void pump_adopt(struct pump *pump);

@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "identity/hello.h"
 
+#define RAW_WITHIN (10 * CLOCK_SEC) /* of JOINED: as long as a tunnel's handshake may take */
+
 /* What the other side is told when the reason lies with one: that one's own faults are not its
  * business. */
 static enum close_reason reason_for_other(enum close_reason reason)
@@ -199,6 +201,7 @@ static void resume(struct wheel_entry *entry)
 void session_run(struct session *session)
 {
     struct worker *home = session->home;
+    session->run = worker_now(home);
     rate_share_init(&session->share, &home->rates, account_bucket(session->account[0]),
                     account_bucket(session->account[1]), &home->proxy->bucket);
     pump_start(&session->pump, session->conn[0]->leg, session->conn[1]->leg, &home->pool,
@@ -230,13 +233,27 @@ void session_event(struct session *session, unsigned side, unsigned events)
     account_for(session, before, over, &end);
 }
 
+/* Where raw is required, an end that could and does not is not served. Returns its side, or
+ * PUMP_BOTH.
+ */
+static unsigned raw_owed_by(const struct session *session, uint64_t now)
+{
+    bool due = session->raw && session->greeted == 3 &&
+               session->home->settings.raw == PROXY_RAW_REQUIRED &&
+               clock_since(now, session->run) >= RAW_WITHIN;
+    return due ? pump_wrapped(&session->pump) : PUMP_BOTH;
+}
+
 void session_tick(struct session *session, uint64_t now)
 {
     const struct proxy_limits *limits = &session->home->settings.limits;
     struct pump_end end = {0};
+    unsigned owing = raw_owed_by(session, now);
 
     if (drain_stopped(&session->home->proxy->drain, now))
         session_fail(session, CLOSE_DRAINING, PUMP_BOTH);
+    else if (owing != PUMP_BOTH)
+        session_fail(session, CLOSE_NO_RAW, owing);
     else if (session->greeted == 3 &&
              pump_tick(&session->pump, now, limits->idle, limits->stall, &end))
         session_end(session, &end);

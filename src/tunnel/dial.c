@@ -261,6 +261,7 @@ static void on_answered(struct link_wait *wait, const fl_Offer *offer, int error
         .proxy = *link_proxy_id(link),
         .peer = a->dial->request.peer,
         .caller = true,
+        .raw = endpoint->raw,
     };
     memcpy(a->session.b, offer->session, FL_ID_BYTES);
     memcpy(request.key, offer->key, sizeof(request.key));

@@ -11,6 +11,8 @@
 #include "tunnel/endpoint_core.h"
 #include "tunnel/link.h"
 
+const char *const endpoint_raw_names[] = {"never", "allowed", "required", NULL};
+
 #define DIRECT_SLOT ENDPOINT_PROXIES_MAX
 
 static unsigned pending_max(const struct endpoint *endpoint)
@@ -114,6 +116,7 @@ void endpoint_invite(struct endpoint *endpoint, struct link *link, unsigned slot
         .session = invited->session,
         .peer = from,
         .caller = false,
+        .raw = endpoint->raw,
     };
     memcpy(request.key, invite->key, sizeof(request.key));
     if (id_is_zero(&request.session) ||
@@ -329,11 +332,17 @@ int endpoint_new(struct identity *identity, const struct endpoint_net *net,
     endpoint->ops = ops;
     endpoint->ctx = ctx;
     endpoint->identity = identity_ref(identity);
+    endpoint->raw = ENDPOINT_RAW_ALLOWED;
     endpoint->turn.wake = net->wake;
     endpoint->turn.now = net->now;
     endpoint->turn.ctx = net->ctx;
     *ret_endpoint = endpoint;
     return 0;
+}
+
+void endpoint_set_raw(struct endpoint *endpoint, enum endpoint_raw raw)
+{
+    endpoint->raw = raw;
 }
 
 /* What ends in a callback is freed at the end of the turn only, so next stays good. */

@@ -16,6 +16,13 @@
 struct endpoint;
 struct dial;
 
+/* Whether tunnels over proxies may leave the outer TLS (docs/PROTOCOL.md, Raw). REQUIRED: others
+ * are given up. */
+enum endpoint_raw { ENDPOINT_RAW_NEVER, ENDPOINT_RAW_ALLOWED, ENDPOINT_RAW_REQUIRED };
+
+/* endpoint_raw_names - for configuration: "never", "allowed", "required", NULL. */
+extern const char *const endpoint_raw_names[];
+
 /* How legs are opened. open() must not call the handler before it returns. With LEG_OPENED the
  * handler may be given another leg than *ret_leg, which is gone then and whose place it takes. */
 struct endpoint_net {
@@ -90,6 +97,9 @@ struct endpoint_ops {
 
 int endpoint_new(struct identity *identity, const struct endpoint_net *net,
                  const struct endpoint_ops *ops, void *ctx, struct endpoint **ret_endpoint);
+
+/* endpoint_set_raw - for legs from now on; ENDPOINT_RAW_ALLOWED until then. */
+void endpoint_set_raw(struct endpoint *endpoint, enum endpoint_raw raw);
 
 /* endpoint_close - closes all legs, dials and tunnels, without callbacks; memory goes at the end of
  * the turn. */

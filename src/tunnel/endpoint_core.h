@@ -29,6 +29,7 @@ struct endpoint {
     const struct endpoint_ops *ops;
     void *ctx;
     struct identity *identity;                  /* a reference */
+    enum endpoint_raw raw;                      /* policy of this endpoint */
     struct link *links[ENDPOINT_PROXIES_MAX];   /* NULL: slot free */
     struct link *rivals[ENDPOINT_PROXIES_MAX];  /* second legs on their way, by slot, or NULL */
     unsigned pending[ENDPOINT_PROXIES_MAX + 1]; /* strangers by slot of their proxy; last: direct */

@@ -119,6 +119,13 @@ void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport)
     leg_racer_set_transport(uv->racer, transport);
 }
 
+void endpoint_uv_set_raw(struct endpoint_uv *uv, enum endpoint_raw raw)
+{
+    endpoint_set_raw(uv->core, raw);
+    if (raw == ENDPOINT_RAW_REQUIRED)
+        endpoint_uv_set_transport(uv, TRANSPORT_TCP);
+}
+
 struct endpoint *endpoint_uv_core(struct endpoint_uv *uv)
 {
     return uv->core;

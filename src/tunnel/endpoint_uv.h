@@ -18,6 +18,10 @@ struct endpoint *endpoint_uv_core(struct endpoint_uv *uv);
 /* endpoint_uv_set_transport - how proxies are dialled from now on; TRANSPORT_AUTO until then. */
 void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport);
 
+/* endpoint_uv_set_raw - as endpoint_set_raw(). What is required to be raw is dialled by TCP only
+ * from now on, since QUIC legs never are. After endpoint_uv_set_transport(). */
+void endpoint_uv_set_raw(struct endpoint_uv *uv, enum endpoint_raw raw);
+
 /* endpoint_uv_listen - answer direct legs at host:port. May be called for several addresses (at
  * most 8). *ret_port: the port bound. */
 int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, uint16_t *ret_port);

@@ -25,7 +25,7 @@ int hail_message(struct leg *leg, uint8_t type, const pb_msgdesc_t *fields, cons
     return leg_send(leg, type, 0, frame + FRAME_HEADER, (size_t)size - FRAME_HEADER);
 }
 
-int hail_hello(struct leg *leg, const struct identity *identity)
+int hail_hello(struct leg *leg, const struct identity *identity, bool raw)
 {
     uint8_t exporter[HELLO_EXPORTER_BYTES];
     fl_Hello hello = fl_Hello_init_zero;
@@ -35,7 +35,7 @@ int hail_hello(struct leg *leg, const struct identity *identity)
     r = hello_make(identity, HELLO_DIALLER, exporter, &hello);
     if (r < 0)
         return r;
-    hello.caps = leg_can_raw(leg) ? HELLO_CAP_RAW : 0;
+    hello.caps = raw && leg_can_raw(leg) ? HELLO_CAP_RAW : 0;
     return hail_message(leg, FRAME_HELLO, fl_Hello_fields, &hello);
 }
 

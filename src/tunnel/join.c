@@ -79,6 +79,11 @@ static void join_fail(struct join *join, int error, const char *text)
     join->done(join->ctx, join, NULL, error, text && text[0] ? text : error_text(error));
 }
 
+static bool may_raw(const struct join *join)
+{
+    return join->request.raw != ENDPOINT_RAW_NEVER;
+}
+
 static int join_check(struct join *join, const struct frame *frame)
 {
     fl_Joined joined;
@@ -91,7 +96,7 @@ static int join_check(struct join *join, const struct frame *frame)
     if (memcmp(joined.session, join->request.session.b, FL_ID_BYTES) != 0 ||
         joined.caller != join->request.caller)
         return -FL_EPROTO;
-    join->raw = joined.raw && leg_can_raw(join->leg);
+    join->raw = joined.raw && may_raw(join) && leg_can_raw(join->leg);
     return party_equal(&peer, &join->request.peer) ? 0 : -FL_EIDENTITY;
 }
 
@@ -101,6 +106,16 @@ static void join_hand_on(struct join *join)
     leg_want(leg, 0);
     join_finish(join);
     join->done(join->ctx, join, leg, 0, "");
+}
+
+/* Raw is required here, and JOINED does not allow it. The other side is told why. */
+static void join_refuse_wrapped(struct join *join)
+{
+    const fl_Abort abort = {.code = CLOSE_NO_RAW, .text = "the other end requires it"};
+    if (hail_message(join->leg, FRAME_ABORT, fl_Abort_fields, &abort) == 0)
+        leg_close(take_ptr(join->leg), LEG_GRACEFUL);
+    join_fail(join, -FL_EREFUSED,
+              "raw is required here, and the proxy or the other side does not allow it");
 }
 
 bool join_raw(const struct join *join)
@@ -143,6 +158,8 @@ static void join_on_frame(struct join *join, const struct frame *frame)
         r = join_check(join, frame);
     if (r < 0)
         join_fail(join, r, NULL);
+    else if (join->request.raw == ENDPOINT_RAW_REQUIRED && !join->raw)
+        join_refuse_wrapped(join);
     else
         join_hand_on(join);
 }
@@ -162,7 +179,7 @@ static int join_send(struct join *join)
 {
     int r = 0;
     if (join->state == JOIN_GREETING) {
-        r = hail_hello(join->leg, join->identity);
+        r = hail_hello(join->leg, join->identity, may_raw(join));
         if (r == 0)
             state_move(&join_table, &join->state, JOIN_PROVING);
     } else if (join->state == JOIN_ASKING) {

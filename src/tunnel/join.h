@@ -15,13 +15,14 @@ struct join_request {
     uint8_t key[32];
     struct party peer; /* JOINED must say so */
     bool caller;       /* and this */
+    enum endpoint_raw raw;
 };
 
 /* join_done - the end: @leg (the receiver's from now on) and 0, or NULL, a negative code and a text
  * for people. @join is dead after it. */
 typedef void join_done(void *ctx, struct join *join, struct leg *leg, int error, const char *text);
 
-/* join_raw - for use in join_done(): JOINED allows RAW on the leg. */
+/* join_raw - for use in join_done(): RAW is agreed on for the leg. */
 bool join_raw(const struct join *join);
 
 /* join_new - @identity is referenced. The answer comes later, within 20 s; join_tick() keeps that

@@ -321,7 +321,8 @@ static int send_due(struct link *link)
     const fl_Register reg = fl_Register_init_zero;
     int r = 0;
     if (link->state == LINK_HAILING) {
-        r = hail_hello(link->leg, link->endpoint->identity);
+        r = hail_hello(link->leg, link->endpoint->identity,
+                       link->endpoint->raw != ENDPOINT_RAW_NEVER);
         if (r == 0)
             link_move(link, LINK_PROVING);
     } else if (link->state == LINK_ENTERING) {

@@ -64,12 +64,12 @@ CASES = {
         "tags": [("wrong type", 5), ("wrong type", [5]), ("out of range", [""]), ("out of range", ["t" * 32]), ("out of range", ["t"] * 1000)],
         "folders_storage_path": [*STRING, ("out of range", "here")],
         "listening_port": [*NUMBER, ("out of range", 65536)],
-        "direct": WORD, "transport": WORD, "browse": WORD, **LOG,
+        "direct": WORD, "transport": WORD, "raw": WORD, "browse": WORD, **LOG,
     }),
     "fairlead-console": ("console.json", {}, {
         "ui": ADDRESS, "agents": ADDRESS,
         "public_address": [*STRING, ("out of range", "http://x"), ("out of range", "h:99999")],
-        "require_approval": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "transport": WORD, **LOG,
+        "require_approval": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "transport": WORD, "raw": WORD, **LOG,
     }),
 }
 

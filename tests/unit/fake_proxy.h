@@ -32,6 +32,7 @@ struct fake_leg {
     struct leg *leg; /* NULL: free */
     struct party party;
     bool registered, joined;
+    uint32_t caps; /* as its HELLO said */
     struct fl_id session;
     struct fake_leg *other; /* of the session */
 };
@@ -51,7 +52,8 @@ struct fake_proxy {
     uint32_t status; /* answer to REGISTER with this STATUS instead */
     uint32_t reject; /* answer to CONNECT; 0: none */
     uint64_t delay;  /* one way; 0: 1 ms */
-    unsigned dials, registrations, connects, pongs, denied_parts, configs;
+    bool raw;        /* JOINED allows it, when both sides can */
+    unsigned dials, registrations, connects, pongs, denied_parts, configs, raws;
     size_t denied_ids;
     struct fake_leg legs[FAKE_LEGS];
     struct fake_session sessions[64];
@@ -98,6 +100,7 @@ static void fake_hello(struct fake_leg *f, const struct frame *frame)
                      0);
     assert_int_equal(leg_exporter(f->leg, HELLO_ANSWERER, exporter), 0);
     assert_int_equal(hello_make(f->proxy->identity, HELLO_ANSWERER, exporter, &ack), 0);
+    f->caps = hello.caps;
     ack.time = clock_wall();
     ack.boot[0] = 0xb0;
     if (f->proxy->lie != LIE_SILENT)
@@ -186,6 +189,7 @@ static void fake_joined(struct fake_leg *f, const struct fake_session *s, bool c
     struct fake_proxy *proxy = f->proxy;
     fl_Joined joined = {.has_peer = true, .caller = caller || proxy->lie == LIE_JOINED_CALLER};
     struct party peer = caller ? s->told_callee : s->caller;
+    joined.raw = proxy->raw && (f->caps & f->other->caps & HELLO_CAP_RAW);
     memcpy(joined.session, s->id.b, 16);
     if (proxy->lie == LIE_JOINED_SESSION)
         joined.session[3] ^= 4;
@@ -257,6 +261,18 @@ static void fake_frame(struct fake_leg *f, uint8_t *buf, const struct frame *fra
         if (f->other) /* room is ample here */
             assert_int_equal(leg_send_data(f->other->leg, buf + (frame->body - buf), frame->len),
                              frame->len);
+        break;
+    case FRAME_RAW:
+        f->proxy->raws++;
+        assert_true(f->proxy->raw);
+        assert_int_equal(leg_send_raw(f->other->leg), 0);
+        break;
+    case FRAME_ABORT:
+        if (f->other) {
+            (void)leg_send(f->other->leg, FRAME_ABORT, 0, frame->body, frame->len);
+            fake_drop(f->other, LEG_GRACEFUL);
+        }
+        fake_drop(f, LEG_GRACEFUL);
         break;
     case FRAME_EOF:
         if (f->other)

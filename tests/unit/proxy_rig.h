@@ -24,7 +24,8 @@ struct rig {
     struct leg_mem_net *net;
     uint64_t now, next_tick;
     bool woken;
-    int64_t wall; /* ahead of the real time, seconds */
+    int64_t wall;  /* ahead of the real time, seconds */
+    uint32_t caps; /* in HELLO of its ends */
 };
 
 /* The far end of a leg. */
@@ -259,6 +260,7 @@ static inline void end_hello(struct end *end, struct identity *identity)
 
     assert_int_equal(leg_exporter(end->leg, HELLO_DIALLER, exporter), 0);
     assert_int_equal(hello_make(identity, HELLO_DIALLER, exporter, &hello), 0);
+    hello.caps = end->rig->caps;
     end_send(end, FRAME_HELLO, fl_Hello_fields, &hello);
 }
 

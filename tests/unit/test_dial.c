@@ -383,6 +383,44 @@ static void test_proxy_removed(void **state)
     expect_failure(TUNNEL_CLOSE_UNREACHABLE, "not configured", CLOCK_SEC);
 }
 
+/* One cell of the table: the policies of both ends, and whether the proxy allows raw. */
+static void raw_cell(enum endpoint_raw ours, enum endpoint_raw theirs, bool allowed)
+{
+    bool agreed = allowed && ours != ENDPOINT_RAW_NEVER && theirs != ENDPOINT_RAW_NEVER;
+    bool required = ours == ENDPOINT_RAW_REQUIRED || theirs == ENDPOINT_RAW_REQUIRED;
+
+    memset(&a, 0, sizeof(a));
+    memset(&b, 0, sizeof(b));
+    world.proxies[0].raw = allowed;
+    world.proxies[0].raws = 0;
+    endpoint_set_raw(world.endpoints[0], ours);
+    endpoint_set_raw(world.endpoints[1], theirs);
+    struct dial_request request = request_for(NULL);
+    call(&request);
+    if (agreed || !required) {
+        expect_via("proxy eu mem", CLOCK_SEC);
+        tunnel_close(a.tunnel, TUNNEL_CLOSE_DONE, NULL);
+        world_pass(&world, CLOCK_SEC);
+        assert_int_equal(b.why, TUNNEL_CLOSE_DONE);
+    } else {
+        expect_failure(TUNNEL_CLOSE_UNREACHABLE, "raw is required", 3 * CLOCK_SEC);
+        assert_int_equal(b.opened, 0);
+    }
+    assert_int_equal(world.proxies[0].raws, agreed ? 2 : 0); /* each direction says so once */
+}
+
+static void test_raw_policies(void **state)
+{
+    start(1);
+    world_pass(&world, CLOCK_SEC);
+    for (unsigned ours = 0; ours < 3; ours++) {
+        for (unsigned theirs = 0; theirs < 3; theirs++) {
+            raw_cell((enum endpoint_raw)ours, (enum endpoint_raw)theirs, false);
+            raw_cell((enum endpoint_raw)ours, (enum endpoint_raw)theirs, true);
+        }
+    }
+}
+
 static int set_up(void **state)
 {
     assert_int_equal(tls_global_init(), 0);
@@ -431,6 +469,7 @@ int main(void)
         T(test_cancel_at_any_time),
         T(test_close_at_any_time),
         T(test_proxy_removed),
+        T(test_raw_policies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,6 +228,85 @@ static void the_hour_comes(void **state)
     assert_in_range(flood(4 * CLOCK_SEC), 3900000, 4300000);
 }
 
+/* Where raw is required: a session of two that can, and of whose directions the set @say (bits)
+ * turns raw. */
+static void session_where_raw_is_required(unsigned say)
+{
+    struct proxy_settings settings = rig_settings(&rig);
+    settings.raw = PROXY_RAW_REQUIRED;
+    proxy_apply(&rig.proxy, &settings);
+    rig.caps = HELLO_CAP_RAW;
+    session_of_both();
+    if (say & 1)
+        assert_int_equal(leg_send_raw(d.leg), 0);
+    if (say & 2)
+        assert_int_equal(leg_send_raw(e.leg), 0);
+    rig_run(&rig, 9 * CLOCK_SEC);
+    if (say & 1)
+        end_expect(&e, FRAME_RAW, NULL, NULL);
+    if (say & 2)
+        end_expect(&d, FRAME_RAW, NULL, NULL);
+    end_expect_silence(&d);
+    end_expect_silence(&e);
+    rig_run(&rig, 2 * CLOCK_SEC);
+}
+
+static void who_does_not_turn_raw_where_it_is_required_ends(void **state)
+{
+    session_where_raw_is_required(0);
+    end_expect_abort(&d, CLOSE_NO_RAW);
+    end_expect_abort(&e, CLOSE_OTHER_SIDE);
+    assert_int_equal(rig_ends(&rig, CLOSE_NO_RAW), 1);
+}
+
+static void nor_in_one_direction(void **state)
+{
+    session_where_raw_is_required(1);
+    end_expect_abort(&d, CLOSE_OTHER_SIDE);
+    end_expect_over(&e); /* its direction is raw: a reset */
+    assert_int_equal(rig_ends(&rig, CLOSE_NO_RAW), 1);
+}
+
+static void who_does_stays(void **state)
+{
+    session_where_raw_is_required(3);
+    end_data(&d, "bare", 4);
+    end_expect(&e, FRAME_DATA, NULL, NULL);
+    rig_run(&rig, 60 * CLOCK_SEC);
+    end_expect_silence(&d);
+    assert_int_equal(rig_ends(&rig, CLOSE_NO_RAW), 0);
+}
+
+/* What keeps the proxy from reading is not the sender's fault: here a rate of a frame in 160 s. */
+static void nor_is_who_waits_for_a_rate(void **state)
+{
+    struct proxy_settings settings = rig_settings(&rig);
+    settings.raw = PROXY_RAW_REQUIRED;
+    settings.rates.session = 100;
+    proxy_apply(&rig.proxy, &settings);
+    rig.caps = HELLO_CAP_RAW;
+    session_of_both();
+    assert_int_equal(leg_send_raw(e.leg), 0);
+    (void)flood(12 * CLOCK_SEC);
+    rig_run(&rig, 60 * CLOCK_SEC);
+    assert_int_equal(rig_ends(&rig, CLOSE_NO_RAW), 0);
+}
+
+/* Neither is a session that began where it was not. */
+static void raw_required_later(void **state)
+{
+    struct proxy_settings settings = rig_settings(&rig);
+    settings.raw = PROXY_RAW_NEVER;
+    proxy_apply(&rig.proxy, &settings);
+    rig.caps = HELLO_CAP_RAW;
+    session_of_both();
+    settings.raw = PROXY_RAW_REQUIRED;
+    proxy_apply(&rig.proxy, &settings);
+    rig_run(&rig, 60 * CLOCK_SEC);
+    end_data(&d, "wrapped", 7);
+    end_expect(&e, FRAME_DATA, NULL, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +319,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(legs_of_one_identity, setup, teardown),
         cmocka_unit_test_setup_teardown(schedule_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(the_hour_comes, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_does_not_turn_raw_where_it_is_required_ends, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(nor_in_one_direction, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_does_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(nor_is_who_waits_for_a_rate, setup, teardown),
+        cmocka_unit_test_setup_teardown(raw_required_later, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
