@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/forward_policy.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -44,6 +45,22 @@ static const struct config_key log_keys[] = {
      AT(log_format),
      .choices = log_format_names,
      .help = "text, or one JSON object a line"},
+    {0},
+};
+
+static const struct config_key forward_keys[] = {
+    {.name = "listen",
+     .type = CONFIG_STRINGS,
+     AT(forward_listen),
+     .max = AGENT_FORWARDS_MAX,
+     .help =
+         "addresses where they may listen here, as \"127.0.0.1:8000-8099\" or \"*:5432\" (none)"},
+    {.name = "connect",
+     .type = CONFIG_STRINGS,
+     AT(forward_connect),
+     .max = AGENT_FORWARDS_MAX,
+     .help =
+         "where they may connect to from here, as \"localhost:22\" or \"db.example:*\" (nowhere)"},
     {0},
 };
 
@@ -105,6 +122,10 @@ const struct config_key agent_config_keys[] = {
      AT(browse),
      .choices = browse_choices,
      .help = "whether the console's people may look into folders here (allowed)"},
+    {.name = "forward",
+     .type = CONFIG_GROUP,
+     .keys = forward_keys,
+     .help = "what the console's `forward` jobs may do with TCP connections; off unless given"},
     {.name = "log", .type = CONFIG_GROUP, .keys = log_keys, .help = "what is logged to stderr"},
     {0},
 };
@@ -185,6 +206,16 @@ static bool is_address(const char *text)
     return !config_split_address(full, host, sizeof(host), &port) && host[0] && port;
 }
 
+/* The first of @patterns that is none, or NULL. */
+static const char *bad_pattern(const struct config_strings *patterns)
+{
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (!forward_pattern_good(patterns->item[i]))
+            return patterns->item[i];
+    }
+    return NULL;
+}
+
 /* First key that is wrong in itself, with what was expected; NULL when all is well. */
 static const char *check_values(const struct agent_config *config, const char **ret_value,
                                 const char **ret_expected)
@@ -215,6 +246,13 @@ static const char *check_values(const struct agent_config *config, const char **
         *ret_value = config->folders_storage_path;
         *ret_expected = "an absolute path";
         return "folders_storage_path";
+    }
+    const char *bad = bad_pattern(&config->forward_listen);
+    bool listens = bad != NULL;
+    if (bad || (bad = bad_pattern(&config->forward_connect))) {
+        *ret_value = bad;
+        *ret_expected = "HOST:PORT, with * for any host, and a port, a range 1000-1999 or *";
+        return listens ? "forward.listen" : "forward.connect";
     }
     return NULL;
 }

@@ -13,6 +13,7 @@
 #define AGENT_TAGS_MAX     16
 #define AGENT_TAG_MAX      32
 #define AGENT_ADDRESS_MAX  128 /* "host:port" and NUL */
+#define AGENT_FORWARDS_MAX 64  /* patterns of one list */
 #define AGENT_CONSOLES_MAX 2   /* mc_address, then management_server.host */
 
 enum agent_direct { AGENT_DIRECT_ALLOWED, AGENT_DIRECT_NEVER };
@@ -33,6 +34,10 @@ struct agent_config {
     int transport;                 /* enum transport: to proxies */
     int raw;                       /* enum endpoint_raw: tunnels over proxies */
     int log_level, log_format;     /* enum log_level, enum log_format */
+    /* What `forward` jobs may listen at and connect to, as patterns of forward_policy.h; none:
+     * nothing. */
+    struct config_strings forward_listen;
+    struct config_strings forward_connect;
 };
 
 /* agent_config_keys - the table behind the parser, --help and the man page. */

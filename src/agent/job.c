@@ -1008,7 +1008,8 @@ static int load_flow(void *ctx, const fl_FlowAssign *assign, const fl_FlowReport
     struct jobs *jobs = ctx;
     struct flow *flow;
 
-    if (!is_sound(assign) || assign->action == fl_FlowAction_ACTION_FORGET)
+    if (!is_sound(assign) || assign->action == fl_FlowAction_ACTION_FORGET ||
+        assign->kind != fl_FlowKind_KIND_FILES)
         return 0;
     flow = add_flow(jobs, assign);
     if (!flow)

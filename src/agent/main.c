@@ -8,6 +8,7 @@
 #include "agent/agent_config.h"
 #include "agent/credentials.h"
 #include "agent/enrol.h"
+#include "agent/forwards.h"
 #include "agent/index.h"
 #include "agent/job.h"
 #include "agent/journal.h"
@@ -46,6 +47,7 @@ struct agent {
     struct journal *journal;
     struct index *index;
     struct jobs *jobs;
+    struct forwards *forwards;
     struct endpoint_uv *net;
     struct uplink *link;
     uint16_t direct_port; /* at which direct legs are answered; 0: none */
@@ -182,6 +184,7 @@ static void stop(struct agent *agent, int status)
     agent->status = status;
     enrol_cancel(take_ptr(agent->enrol));
     jobs_free(take_ptr(agent->jobs));
+    forwards_free(take_ptr(agent->forwards));
     uplink_free(take_ptr(agent->link));
     if (agent->net)
         endpoint_uv_close(take_ptr(agent->net));
@@ -206,6 +209,8 @@ static void on_tick(uv_timer_t *timer)
 
     if (agent->jobs)
         jobs_tick(agent->jobs, now);
+    if (agent->forwards)
+        forwards_tick(agent->forwards, now);
     if (agent->link)
         uplink_tick(agent->link, now);
 }
@@ -221,6 +226,8 @@ static enum tunnel_close on_incoming(void *ctx, struct endpoint_incoming *in)
 {
     const struct agent *agent = ctx;
 
+    if (in->purpose == fl_Purpose_PURPOSE_FORWARD)
+        return agent->forwards ? forwards_incoming(agent->forwards, in) : TUNNEL_CLOSE_NOT_NOW;
     if (in->purpose != fl_Purpose_PURPOSE_TRANSFER)
         return TUNNEL_CLOSE_GREETING;
     return agent->jobs ? jobs_incoming(agent->jobs, in) : TUNNEL_CLOSE_NOT_NOW;
@@ -269,6 +276,7 @@ static int start_network(struct agent *agent)
                                      .dir = &agent->dir,
                                      .journal = agent->journal,
                                      .jobs = agent->jobs,
+                                     .forwards = agent->forwards,
                                      .identity = agent->identity};
     int error = endpoint_uv_new(&agent->loop, agent->identity, &endpoint_ops, agent, &agent->net);
 
@@ -282,6 +290,7 @@ static int start_network(struct agent *agent)
     options.endpoint = endpoint_uv_core(agent->net);
     options.direct_port = agent->direct_port;
     jobs_set_endpoint(agent->jobs, options.endpoint);
+    forwards_set_endpoint(agent->forwards, options.endpoint);
     return uplink_new(&options, clock_now(), &agent->link);
 }
 
@@ -313,12 +322,29 @@ static int start_jobs(struct agent *agent)
     return jobs_new(&options, clock_now(), &agent->jobs);
 }
 
+static int start_forwards(struct agent *agent)
+{
+    struct forwards_options options = {
+        .loop = &agent->loop,
+        .journal = agent->journal,
+        .listen = &agent->config.forward_listen,
+        .connect = &agent->config.forward_connect,
+        .direct = agent->config.direct == AGENT_DIRECT_ALLOWED,
+        .wake = on_wake,
+        .ctx = agent,
+    };
+
+    return forwards_new(&options, clock_now(), &agent->forwards);
+}
+
 /* Takes the reference of agent->identity as it is. */
 static void start_work(struct agent *agent)
 {
     const struct party *self = identity_party(agent->identity);
     int error = start_jobs(agent);
 
+    if (!error)
+        error = start_forwards(agent);
     if (!error)
         error = start_network(agent);
     if (error) {

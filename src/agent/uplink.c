@@ -311,17 +311,22 @@ static int tell_greeting(struct uplink *link)
  * any, one of zeros is the last. */
 static int list_flows(struct uplink *link)
 {
-    size_t count = 0;
+    size_t files = 0, forwards = 0, count;
     fl_FlowHave one;
 
-    while (jobs_have(link->options.jobs, count, &one))
-        count++;
+    while (jobs_have(link->options.jobs, files, &one))
+        files++;
+    while (forwards_have(link->options.forwards, forwards, &one))
+        forwards++;
+    count = files + forwards;
     free(link->have);
     link->have = calloc(count + 1, sizeof(*link->have));
     if (!link->have)
         return -ENOMEM;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < files; i++)
         (void)jobs_have(link->options.jobs, i, &link->have[i]);
+    for (size_t i = 0; i < forwards; i++)
+        (void)forwards_have(link->options.forwards, i, &link->have[files + i]);
     link->have_count = count ? count : 1;
     link->have_at = 0;
     link->have[link->have_count - 1].last = true;
@@ -336,6 +341,8 @@ static void tell(struct uplink *link, uint64_t now)
         result = tell_greeting(link);
     if (!result && link->state == UPLINK_OPEN)
         result = jobs_tell(link->options.jobs, link->tunnel, now);
+    if (!result && link->state == UPLINK_OPEN)
+        result = forwards_tell(link->options.forwards, link->tunnel, now);
     if (result && result != -EAGAIN)
         log_debug("control tunnel takes nothing", LF_ERR(result)); /* closed() follows */
 }
@@ -371,7 +378,9 @@ static int on_assign(struct uplink *link, const struct frame *frame)
 
     if (error)
         return error;
-    error = jobs_assign(link->options.jobs, assign, clock_now());
+    error = forwards_takes(link->options.forwards, assign)
+                ? forwards_assign(link->options.forwards, assign, clock_now())
+                : jobs_assign(link->options.jobs, assign, clock_now());
     if (error == -FL_EFULL || error == -ENOMEM)
         return tell_not_taken(link, assign, error);
     return error;
@@ -382,9 +391,11 @@ static int on_ack(struct uplink *link, const struct frame *frame)
     fl_FlowAck ack;
     int error = message_decode(fl_FlowAck_fields, frame, &ack);
 
-    if (!error)
-        jobs_ack(link->options.jobs, &ack);
-    return error;
+    if (error)
+        return error;
+    jobs_ack(link->options.jobs, &ack);
+    forwards_ack(link->options.forwards, &ack);
+    return 0;
 }
 
 static int on_console_hello(struct uplink *link, const struct frame *frame)
@@ -496,6 +507,7 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
         return;
     }
     jobs_online(link->options.jobs);
+    forwards_online(link->options.forwards);
     tell(link, link->opened);
 }
 
@@ -588,6 +600,7 @@ void uplink_proxy_changed(struct uplink *link, const struct endpoint_proxy_info 
     if (link->state == UPLINK_WAITING)
         link->next_try = now;
     jobs_retry(link->options.jobs, now);
+    forwards_retry(link->options.forwards, now);
 }
 
 int uplink_new(const struct uplink_options *options, uint64_t now, struct uplink **ret_link)

@@ -4,6 +4,7 @@
 #define FL_AGENT_UPLINK_H
 
 #include "agent/agent_config.h"
+#include "agent/forwards.h"
 #include "agent/job.h"
 #include "agent/journal.h"
 #include "agent/state_dir.h"
@@ -18,6 +19,7 @@ struct uplink_options {
     const struct state_dir *dir;
     struct journal *journal;
     struct jobs *jobs;
+    struct forwards *forwards;
     struct endpoint *endpoint;
     struct identity *identity; /* a reference is taken */
     uv_loop_t *loop;

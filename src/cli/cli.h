@@ -39,6 +39,7 @@ int cmd_agent_show(struct cli *cli);
 int cmd_agent_approve(struct cli *cli);
 int cmd_agent_revoke(struct cli *cli);
 int cmd_job_create_distribution(struct cli *cli);
+int cmd_job_create_forward(struct cli *cli);
 int cmd_job_create_consolidation(struct cli *cli);
 int cmd_job_list(struct cli *cli);
 int cmd_job_show(struct cli *cli);

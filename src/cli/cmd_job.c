@@ -9,8 +9,8 @@
 #include "cli/cli.h"
 #include "cli/job.h"
 
-/* check_places - each of @list must be AGENT:PATH. */
-static int check_places(const json_t *list, const char *option)
+/* check_places - each of @list must be of the @form AGENT:…. */
+static int check_places(const json_t *list, const char *option, const char *form)
 {
     char shown[256];
     json_t *item;
@@ -24,8 +24,8 @@ static int check_places(const json_t *list, const char *option)
         if (!text)
             return cli_fail(CLI_USAGE, "--%s: not valid UTF-8", option);
         if (!colon || colon == text || colon[1] == '\0')
-            return cli_fail(CLI_USAGE, "--%s \"%s\": expected AGENT:/path", option,
-                            log_escape(shown, sizeof(shown), text, strlen(text)));
+            return cli_fail(CLI_USAGE, "--%s \"%s\": expected %s", option,
+                            log_escape(shown, sizeof(shown), text, strlen(text)), form);
     }
     return 0;
 }
@@ -44,15 +44,16 @@ static void print_made(const json_t *job)
                      shown, id, id);
 }
 
-static int create(struct cli *cli, const char *kind)
+/* create - @first: the option that gives its "from", @form: how places are written. */
+static int create(struct cli *cli, const char *kind, const char *first, const char *form)
 {
-    json_t *from = cli_list(&cli->args, "from", false);
+    json_t *from = cli_list(&cli->args, first, false);
     json_t *to = cli_list(&cli->args, "to", false);
     json_t *body = NULL, *job = NULL;
-    int status = check_places(from, "from");
+    int status = check_places(from, first, form);
 
     if (status == 0)
-        status = check_places(to, "to");
+        status = check_places(to, "to", form);
     if (status == 0) {
         body = json_pack("{s:s, s:s, s:O, s:O, s:b}", "kind", kind, "name",
                          args_value(&cli->args, "name"), "from", from, "to", to, "hold",
@@ -73,12 +74,17 @@ static int create(struct cli *cli, const char *kind)
 
 int cmd_job_create_distribution(struct cli *cli)
 {
-    return create(cli, "distribution");
+    return create(cli, "distribution", "from", "AGENT:/path");
 }
 
 int cmd_job_create_consolidation(struct cli *cli)
 {
-    return create(cli, "consolidation");
+    return create(cli, "consolidation", "from", "AGENT:/path");
+}
+
+int cmd_job_create_forward(struct cli *cli)
+{
+    return create(cli, "forward", "listen", "AGENT:HOST:PORT");
 }
 
 static void job_row(const json_t *job, struct output_table *table)
@@ -88,7 +94,10 @@ static void job_row(const json_t *job, struct output_table *table)
     char id[9], progress[64] = "", size[OUTPUT_SIZE_MAX], when[OUTPUT_SIZE_MAX];
 
     (void)snprintf(id, sizeof(id), "%s", json_text(job, "id"));
-    if (json_is_object(run))
+    if (json_is_object(run) && strcmp(json_text(job, "kind"), "forward") == 0)
+        (void)snprintf(progress, sizeof(progress), "%" PRIu64 " open",
+                       json_count(run, "files_total") - json_count(run, "files_done"));
+    else if (json_is_object(run))
         (void)snprintf(progress, sizeof(progress), "%.0f %% of %s",
                        total ? 100.0 * (double)json_count(run, "bytes_done") / (double)total
                              : (strcmp(json_text(run, "state"), "done") == 0 ? 100.0 : 0.0),
@@ -115,6 +124,26 @@ static void print_places(const char *name, const json_t *list)
 
     json_array_foreach((json_t *)list, i, item)
         cli_pair(i ? "" : name, json_string_value(item) ? json_string_value(item) : "");
+}
+
+/* print_connections - of a forward's one flow. */
+static void print_connections(const json_t *flow)
+{
+    const json_t *counts = json_object_get(flow, "connections");
+    char text[192], up[OUTPUT_SIZE_MAX], down[OUTPUT_SIZE_MAX];
+
+    (void)snprintf(text, sizeof(text), "%" PRIu64 " open, %" PRIu64 " in all, %" PRIu64 " refused",
+                   json_count(counts, "open"), json_count(counts, "total"),
+                   json_count(counts, "refused"));
+    cli_pair("connections", text);
+    (void)snprintf(text, sizeof(text), "%s up, %s down",
+                   output_size(up, json_count(counts, "bytes_up")),
+                   output_size(down, json_count(counts, "bytes_down")));
+    cli_pair("bytes", text);
+    if (json_text(flow, "path")[0])
+        cli_pair("path", json_text(flow, "path"));
+    if (json_text(flow, "text")[0])
+        cli_pair("note", json_text(flow, "text"));
 }
 
 static void print_flows(const json_t *flows)
@@ -158,6 +187,12 @@ static int print_run(struct cli *cli, const json_t *job)
     status = job_get_run(cli, json_text(json_object_get(job, "run"), "id"), &run);
     if (status)
         return status;
+    const json_t *first = json_array_get(json_object_get(run, "flows"), 0);
+    if (json_object_get(first, "connections")) {
+        print_connections(first);
+        json_decref(run);
+        return 0;
+    }
     job_print_run(run);
     print_flows(json_object_get(run, "flows"));
     status = job_print_errors(cli, run, stdout);

@@ -62,6 +62,14 @@ static const struct option_def consolidation_options[] = {
     {NULL},
 };
 
+static const struct option_def forward_options[] = {
+    {"name", "NAME", OPTION_REQUIRED, "name of the job"},
+    {"listen", "AGENT:ADDR:PORT", OPTION_REQUIRED, "where connections come in"},
+    {"to", "AGENT:HOST:PORT", OPTION_REQUIRED, "where they lead, as seen from that agent"},
+    {"hold", NULL, 0, "do not start yet"},
+    {NULL},
+};
+
 static const struct option_def wait_options[] = {
     {"timeout", "SECONDS", 0, "give up after this time, with exit status 3"},
     {NULL},
@@ -126,8 +134,14 @@ const struct command commands[] = {
      "Example:\n"
      "  fairlead job create consolidation --name logs --from web1:/var/log/nginx \\\n"
      "      --from web2:/var/log/nginx --to store:/srv/logs\n"},
+    {"job create forward", NULL, forward_options, cmd_job_create_forward,
+     "Lead a TCP port at one agent to a host and port behind another",
+     "It runs until it is stopped. Both agents must allow it in their agent.json: the first\n"
+     "under forward.listen, the second under forward.connect; by default neither does.\n\n"
+     "Example:\n"
+     "  fairlead job create forward --name db --listen laptop:127.0.0.1:5432 \\\n"
+     "      --to server:localhost:5432\n"},
     {"job create sync", NULL, NULL, NULL, "", NULL},
-    {"job create forward", NULL, NULL, NULL, "", NULL},
     {"job list", NULL, NULL, cmd_job_list, "List the jobs with their latest runs", NULL},
     {"job show", "ID", NULL, cmd_job_show, "Show one job, its latest run and what was not done",
      NULL},

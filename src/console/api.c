@@ -54,10 +54,12 @@ static const struct api_field agent_config_fields[] = {
 };
 
 static const struct api_field job_fields[] = {
-    {"kind", API_STRING, true, 1, 32, "distribution or consolidation"},
+    {"kind", API_STRING, true, 1, 32, "distribution, consolidation or forward"},
     {"name", API_STRING, true, 1, STORE_NAME_MAX - 1, "unique name"},
-    {"from", API_STRINGS, true, 1, JOBS_ENDS_MAX, "AGENT:/path"},
-    {"to", API_STRINGS, true, 1, JOBS_ENDS_MAX, "AGENT:/path"},
+    {"from", API_STRINGS, true, 1, JOBS_ENDS_MAX,
+     "AGENT:/path; of a forward: AGENT:ADDR:PORT, where it listens"},
+    {"to", API_STRINGS, true, 1, JOBS_ENDS_MAX,
+     "AGENT:/path; of a forward: AGENT:HOST:PORT, where it leads"},
     {"hold", API_BOOL, false, 0, 0, "do not start it yet"},
     {0},
 };

@@ -48,14 +48,14 @@ void api_show_job(struct api_call *call)
 
 static bool read_kind(struct api_call *call, struct store_job *row)
 {
-    static const char *const kinds[] = {"distribution", "consolidation", NULL};
+    static const char *const kinds[] = {"distribution", "consolidation", "forward", NULL};
     const char *kind = json_string_value(json_object_get(call->body, "kind"));
 
     if (jobs_kind_parse(kind, &row->kind) == 0)
         return true;
     const char *near = config_nearest(kind, kinds);
     api_problem(call, MHD_HTTP_BAD_REQUEST, "kind",
-                "\"kind\": \"%s\": expected distribution or consolidation%s%s%s", kind,
+                "\"kind\": \"%s\": expected distribution, consolidation or forward%s%s%s", kind,
                 near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
     return false;
 }
@@ -81,7 +81,7 @@ static bool read_end(struct api_call *call, const char *field, enum store_side s
     const struct fleet_agent *agent = NULL;
     const char *path = "";
 
-    if (jobs_split_end(text, ref, sizeof(ref), &path, error) == 0)
+    if (jobs_split_end(row->kind, text, ref, sizeof(ref), &path, error) == 0)
         agent = fleet_find_agent(call->api->fleet, ref, error);
     if (agent && agent->row.state == AGENT_REVOKED) {
         snprintf(error, sizeof(error), "agent %s is revoked", agent->row.name);

@@ -7,10 +7,14 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/config.h"
 #include "base/error.h"
 
-static const char *const kind_names[] = {
-    [JOB_DISTRIBUTION] = "distribution", [JOB_CONSOLIDATION] = "consolidation"};
+#define ADDRESS_MAX 256 /* as agents take it, with NUL */
+
+static const char *const kind_names[] = {[JOB_DISTRIBUTION] = "distribution",
+                                         [JOB_CONSOLIDATION] = "consolidation",
+                                         [JOB_FORWARD] = "forward"};
 
 static const char *const run_state_names[RUN_STATES] = {
     [RUN_WAITING] = "waiting", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused",
@@ -28,7 +32,7 @@ static const char *const flow_state_names[] = {
 
 const char *jobs_kind_name(enum store_job_kind kind)
 {
-    return kind_names[kind == JOB_CONSOLIDATION ? JOB_CONSOLIDATION : JOB_DISTRIBUTION];
+    return kind_names[(size_t)kind < ARRAY_SIZE(kind_names) ? kind : JOB_DISTRIBUTION];
 }
 
 int jobs_kind_parse(const char *text, enum store_job_kind *ret_kind)
@@ -78,15 +82,34 @@ static const char *path_fault(const char *path)
     return NULL;
 }
 
-int jobs_split_end(const char *text, char *agent, size_t cap, const char **ret_path, char *error)
+/* Which hosts and ports may be is for the agents' own settings to say. */
+static const char *address_fault(const char *address)
+{
+    char host[ADDRESS_MAX];
+    uint16_t port;
+
+    if (strlen(address) >= ADDRESS_MAX ||
+        config_split_address(address, host, sizeof(host), &port) || !host[0] || port == 0)
+        return "expected AGENT:HOST:PORT, as in office:127.0.0.1:8022";
+    for (const char *p = host; *p; p++)
+        if ((unsigned char)*p <= ' ' || *p == 0x7f || *p == '/')
+            return "that is no host";
+    return NULL;
+}
+
+int jobs_split_end(enum store_job_kind kind, const char *text, char *agent, size_t cap,
+                   const char **ret_path, char *error)
 {
     const char *colon = strchr(text, ':');
 
     if (!colon || colon == text)
-        return complain(error, "expected AGENT:/absolute/path", text);
+        return complain(error,
+                        kind == JOB_FORWARD ? "expected AGENT:HOST:PORT"
+                                            : "expected AGENT:/absolute/path",
+                        text);
     if ((size_t)(colon - text) >= cap)
         return complain(error, "the agent's name is too long", text);
-    const char *fault = path_fault(colon + 1);
+    const char *fault = kind == JOB_FORWARD ? address_fault(colon + 1) : path_fault(colon + 1);
     if (fault)
         return complain(error, fault, text);
     memcpy(agent, text, (size_t)(colon - text));
@@ -107,7 +130,7 @@ static size_t count_side(const struct store_job *job, enum store_side side)
 static int check_counts(const struct store_job *job, char *error, const char **ret_field)
 {
     size_t from = count_side(job, END_FROM), to = count_side(job, END_TO);
-    bool one_source = job->kind == JOB_DISTRIBUTION;
+    bool one_source = job->kind != JOB_CONSOLIDATION;
 
     *ret_field = one_source ? "from" : "to";
     if ((one_source ? from : to) != 1) {
@@ -118,6 +141,10 @@ static int check_counts(const struct store_job *job, char *error, const char **r
     *ret_field = one_source ? "to" : "from";
     if ((one_source ? to : from) == 0) {
         snprintf(error, JOBS_ERROR_MAX, "at least one \"%s\" is needed", *ret_field);
+        return -EINVAL;
+    }
+    if (job->kind == JOB_FORWARD && to != 1) {
+        snprintf(error, JOBS_ERROR_MAX, "a forward job has exactly one \"to\", this has %zu", to);
         return -EINVAL;
     }
     return 0;
@@ -165,6 +192,11 @@ static int plan_flow(const struct store_job *job, const struct fl_id *run,
                      const struct store_end *from, const struct store_end *to,
                      const char *source_name, struct store_flow *flow)
 {
+    if (job->kind == JOB_FORWARD) {
+        const struct store_end *listens = from;
+        from = to;
+        to = listens;
+    }
     memset(flow, 0, sizeof(*flow));
     id_random(&flow->id);
     flow->run = *run;
@@ -179,6 +211,11 @@ static int plan_flow(const struct store_job *job, const struct fl_id *run,
     if (gnutls_rnd(GNUTLS_RND_KEY, flow->token, sizeof(flow->token)) < 0)
         return -FL_ETLS;
     return flow->source_path && flow->target_path ? 0 : -ENOMEM;
+}
+
+bool jobs_flow_forwards(const struct store_flow *flow)
+{
+    return flow->target_path && flow->target_path[0] != '/';
 }
 
 int jobs_plan(const struct store_job *job, const struct fl_id *run,

@@ -29,15 +29,24 @@ static inline bool jobs_flow_is_final(int state)
     return state >= fl_FlowState_FLOW_DONE;
 }
 
-/* jobs_split_end - "AGENT:/path" into the agent's reference (@agent, @cap bytes) and *ret_path
- * inside @text. Returns 0, or -EINVAL with @error (JOBS_ERROR_MAX bytes) saying what is wrong. */
-int jobs_split_end(const char *text, char *agent, size_t cap, const char **ret_path, char *error);
+/* jobs_split_end - of a job of @kind: "AGENT:/path", or "AGENT:ADDR:PORT" of a forward, into the
+ * agent's reference (@agent, @cap bytes) and *ret_path inside @text. Returns 0, or -EINVAL with
+ * @error (JOBS_ERROR_MAX bytes) saying what is wrong. */
+int jobs_split_end(enum store_job_kind kind, const char *text, char *agent, size_t cap,
+                   const char **ret_path, char *error);
 
 /* jobs_check - do the ends make a job of its kind? -EINVAL with @error, and in *ret_field which of
  * "from", "to" is to blame. */
 int jobs_check(const struct store_job *job,
                const char *(*agent_name)(void *ctx, const struct fl_id *id), void *ctx, char *error,
                const char **ret_field);
+
+/* jobs_flow_forwards - is @flow one of a forward? Its target listens where "from" says, its source
+ * connects to where "to" says: the agent that listens is the one that dials the other, and reports.
+ * Paths of files are absolute, so an address is told from them. Its counters: files_total are
+ * connections, files_done those that ended, files_failed those refused; bytes_moved those of both
+ * ways, bytes_done those up, to the target host. */
+bool jobs_flow_forwards(const struct store_flow *flow);
 
 /* jobs_plan - the flows of a new run, with fresh ids and tokens. *ret_flows: free each with
  * store_flow_done(), then the array. -ENOMEM. */

@@ -47,6 +47,7 @@ void orders_assign(struct fleet *fleet, struct fleet_agent *agent, const struct 
     memcpy(assign.token, flow->token, sizeof(assign.token));
     snprintf(assign.job_name, sizeof(assign.job_name), "%s", job_name);
     assign.generation = flow->generation;
+    assign.kind = jobs_flow_forwards(flow) ? fl_FlowKind_KIND_FORWARD : fl_FlowKind_KIND_FILES;
     assign.action = jobs_action(action, flow->state);
     fill_side(fleet, flow, source, &assign);
     int rc = fleet_send(agent, FRAME_FLOW_ASSIGN, fl_FlowAssign_fields, &assign);

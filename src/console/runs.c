@@ -328,6 +328,18 @@ static uint64_t bounded(uint64_t n)
     return n < COUNTER_MAX ? n : COUNTER_MAX;
 }
 
+/* What the counters mean then: jobs_flow_forwards(). */
+static void take_forward(struct store_counters *c, const fl_ForwardCount *count)
+{
+    uint64_t open = bounded(count->open), total = bounded(count->total);
+
+    c->files_total = total;
+    c->files_done = total > open ? total - open : 0;
+    c->files_failed = bounded(count->refused);
+    c->bytes_done = bounded(count->bytes_up);
+    c->bytes_moved = c->bytes_done + bounded(count->bytes_down);
+}
+
 static void take_counters(struct store_counters *c, const fl_FlowReport *report)
 {
     c->files_total = bounded(report->files_total);
@@ -363,7 +375,10 @@ static void take_report(struct runs *runs, struct runs_flow *flow, const fl_Flow
     int state = jobs_state_of_report(before, (int)report->state);
 
     if (!jobs_flow_is_final(before)) {
-        take_counters(&flow->row.counters, report);
+        if (jobs_flow_forwards(&flow->row))
+            take_forward(&flow->row.counters, &report->forward);
+        else
+            take_counters(&flow->row.counters, report);
         take_speed(flow, clock_now());
         if (report->path[0])
             log_escape(flow->row.via, sizeof(flow->row.via), report->path, strlen(report->path));

@@ -79,7 +79,7 @@ struct store_token {
     int64_t uses; /* agents that came with it */
 };
 
-enum store_job_kind { JOB_DISTRIBUTION, JOB_CONSOLIDATION };
+enum store_job_kind { JOB_DISTRIBUTION, JOB_CONSOLIDATION, JOB_FORWARD };
 enum store_side { END_FROM, END_TO };
 
 struct store_end {

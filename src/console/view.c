@@ -246,6 +246,18 @@ static uint64_t flow_speed(const struct runs_flow *flow)
     return flow->run && clock_since(clock_now(), flow->sampled) < SPEED_STALE ? flow->speed : 0;
 }
 
+/* view_connections - of a forward; its other counters mean nothing to people. */
+static json_t *view_connections(const struct runs_flow *flow)
+{
+    const struct store_counters *c = &flow->row.counters;
+    bool over = jobs_flow_is_final(flow->row.state);
+
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "open",
+                     number(over ? 0 : c->files_total - c->files_done), "total",
+                     number(c->files_total), "refused", number(c->files_failed), "bytes_up",
+                     number(c->bytes_done), "bytes_down", number(c->bytes_moved - c->bytes_done));
+}
+
 static json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
 {
     const struct store_flow *row = &flow->row;
@@ -260,6 +272,8 @@ static json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
 
     if (json)
         set_counters(json, &row->counters);
+    if (json && jobs_flow_forwards(row))
+        (void)json_object_set_new(json, "connections", view_connections(flow));
     return json;
 }
 

@@ -536,7 +536,7 @@ static void copy_request(struct dial *dial, const struct dial_request *request)
     }
     memcpy(dial->token, request->token, sizeof(dial->token));
     explicit_bzero(dial->request.token, sizeof(dial->request.token));
-    if (request->purpose != fl_Purpose_PURPOSE_TRANSFER)
+    if (!greeting_has_flow(request->purpose))
         dial->request.flow = (struct fl_id){0};
 }
 

@@ -74,7 +74,7 @@ struct endpoint_incoming {
     struct fl_id flow;
     const char *via;
     /* to fill in when it is: */
-    uint8_t token[32]; /* PURPOSE_TRANSFER: the flow's token, against which the peer's proof is
+    uint8_t token[32]; /* the flow's token, if there is one, against which the peer's proof is
                           checked */
     const struct tunnel_ops *ops; /* the owner of the tunnel */
     void *ctx;
@@ -149,8 +149,8 @@ struct dial_request {
     bool direct;  /* direct legs allowed */
     bool relayed; /* proxies allowed */
     enum _fl_Purpose purpose;
-    struct fl_id flow; /* PURPOSE_TRANSFER */
-    uint8_t token[32]; /* PURPOSE_TRANSFER */
+    struct fl_id flow; /* greeting_has_flow() */
+    uint8_t token[32]; /* the same */
     /* Proxies to ask last, or with @only_others not at all: those that have a tunnel of this flow
      * already, or have just failed. */
     struct fl_id avoid[ENDPOINT_PROXIES_MAX];

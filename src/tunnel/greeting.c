@@ -16,11 +16,17 @@ static const struct {
     [fl_Purpose_PURPOSE_ENROL] = {PARTY_ENROL, PARTY_CONSOLE, {PHASE_ENROLLING, PHASE_ENROLLER}},
     /* The target dials the source. */
     [fl_Purpose_PURPOSE_TRANSFER] = {PARTY_AGENT, PARTY_AGENT, {PHASE_TARGET, PHASE_SOURCE}},
+    [fl_Purpose_PURPOSE_FORWARD] = {PARTY_AGENT, PARTY_AGENT, {PHASE_LISTENER, PHASE_CONNECTOR}},
 };
 
 static bool purpose_known(enum _fl_Purpose purpose)
 {
     return purpose > fl_Purpose_PURPOSE_NONE && (size_t)purpose < ARRAY_SIZE(purposes);
+}
+
+bool greeting_has_flow(enum _fl_Purpose purpose)
+{
+    return purpose == fl_Purpose_PURPOSE_TRANSFER || purpose == fl_Purpose_PURPOSE_FORWARD;
 }
 
 int greeting_proof(const uint8_t token[static GREETING_TOKEN], enum greeting_side side,
@@ -72,7 +78,7 @@ int greeting_read(const fl_TunnelHello *hello, struct greeting *ret_greeting)
     memcpy(g.flow.b, hello->flow, FL_ID_BYTES);
     if (purposes[g.purpose].caller != g.caller.role || purposes[g.purpose].callee != g.callee.role)
         return -FL_EROLE;
-    if (id_is_zero(&g.flow) == (g.purpose == fl_Purpose_PURPOSE_TRANSFER))
+    if (id_is_zero(&g.flow) == greeting_has_flow(g.purpose))
         return -FL_EMESSAGE;
     *ret_greeting = g;
     return 0;

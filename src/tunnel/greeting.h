@@ -24,8 +24,11 @@ struct greeting {
     struct party caller;
     struct party callee;
     enum _fl_Purpose purpose;
-    struct fl_id flow; /* PURPOSE_TRANSFER, else zero */
+    struct fl_id flow; /* greeting_has_flow(), else zero */
 };
+
+/* greeting_has_flow - is a tunnel of @purpose for a flow, whose token both ends prove? */
+bool greeting_has_flow(enum _fl_Purpose purpose);
 
 /* greeting_proof - HMAC-SHA256(@token, "fairlead v1 job" 00 side flow exporter). Returns 0 or
  * -FL_ETLS. */

@@ -283,7 +283,7 @@ static int make_proof(struct tunnel *t, enum greeting_side side, uint8_t ret_pro
 static bool proof_good(struct tunnel *t, const fl_TunnelHello *hello)
 {
     uint8_t expected[32];
-    if (t->greeting.purpose != fl_Purpose_PURPOSE_TRANSFER)
+    if (!greeting_has_flow(t->greeting.purpose))
         return true;
     enum greeting_side theirs = t->caller ? GREETING_CALLEE : GREETING_CALLER;
     return make_proof(t, theirs, expected) == 0 &&
@@ -293,13 +293,13 @@ static bool proof_good(struct tunnel *t, const fl_TunnelHello *hello)
 static void say_hello(struct tunnel *t)
 {
     uint8_t proof[32];
-    bool transfer = t->greeting.purpose == fl_Purpose_PURPOSE_TRANSFER;
+    bool proves = greeting_has_flow(t->greeting.purpose);
     fl_TunnelHello hello;
-    if (transfer && make_proof(t, our_side(t), proof) < 0) {
+    if (proves && make_proof(t, our_side(t), proof) < 0) {
         tunnel_end(t, TUNNEL_CLOSE_LOCAL, "no proof could be made");
         return;
     }
-    greeting_make(&t->greeting, transfer ? proof : NULL, &hello);
+    greeting_make(&t->greeting, proves ? proof : NULL, &hello);
     if (tunnel_send_message(t, FRAME_TUNNEL_HELLO, fl_TunnelHello_fields, &hello) < 0)
         tunnel_end(t, TUNNEL_CLOSE_LOCAL, NULL);
 }
@@ -425,8 +425,7 @@ static void welcome(struct tunnel *t, const struct greeting *said, const fl_Tunn
     t->ctx = in.ctx;
     t->greeting = *said;
     memcpy(t->token, in.token, sizeof(t->token));
-    bool no_token =
-        said->purpose == fl_Purpose_PURPOSE_TRANSFER && memcmp(in.token, none, sizeof(none)) == 0;
+    bool no_token = greeting_has_flow(said->purpose) && memcmp(in.token, none, sizeof(none)) == 0;
     explicit_bzero(in.token, sizeof(in.token));
     if (no_token || !proof_good(t, hello)) {
         tunnel_end(t, TUNNEL_CLOSE_PROOF, NULL);

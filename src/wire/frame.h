@@ -36,6 +36,8 @@ enum frame_phase {
     PHASE_ENROLLER,  /* tunnel, enrol: what the console receives */
     PHASE_SOURCE,    /* tunnel, transfer: what the source receives */
     PHASE_TARGET,    /* tunnel, transfer: what the target receives */
+    PHASE_LISTENER,  /* tunnel, forward: what the listening agent receives */
+    PHASE_CONNECTOR, /* tunnel, forward: what the connecting agent receives */
     PHASE_COUNT,
 };
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "control.pb.h"
+#include "forward.pb.h"
 #include "relay.pb.h"
 #include "transfer.pb.h"
 #include "tunnel.pb.h"

@@ -110,14 +110,17 @@ static void ends_are_split(void **state)
     char agent[16], error[JOBS_ERROR_MAX];
     const char *path;
 
-    assert_int_equal(jobs_split_end("a:/x:y/..z", agent, sizeof(agent), &path, error), 0);
+    assert_int_equal(
+        jobs_split_end(JOB_DISTRIBUTION, "a:/x:y/..z", agent, sizeof(agent), &path, error), 0);
     assert_string_equal(agent, "a");
     assert_string_equal(path, "/x:y/..z");
-    assert_int_equal(jobs_split_end("a:/", agent, sizeof(agent), &path, error), 0);
+    assert_int_equal(jobs_split_end(JOB_DISTRIBUTION, "a:/", agent, sizeof(agent), &path, error),
+                     0);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-        if (jobs_split_end(bad[i], agent, sizeof(agent), &path, error) == 0)
+        if (jobs_split_end(JOB_DISTRIBUTION, bad[i], agent, sizeof(agent), &path, error) == 0)
             fail_msg("\"%s\" was taken", bad[i]);
-    assert_true(jobs_split_end("0123456789abcdef:/x", agent, sizeof(agent), &path, error) < 0);
+    assert_true(jobs_split_end(JOB_DISTRIBUTION, "0123456789abcdef:/x", agent, sizeof(agent), &path,
+                               error) < 0);
 }
 
 static const char *name_of(void *ctx, const struct fl_id *id)

@@ -1,0 +1,75 @@
+/* forward.h - the TCP connections of one `forward` flow over one tunnel at a time (the messages:
+ * proto/forward.proto).
+ *
+ * The listening side accepts, gives each connection a number and asks for its continuation; the
+ * connecting side connects to the target host and says whether that worked. From then on both are
+ * alike: bytes of the local socket become FORWARD_DATA as far as the peer's window and the tunnel's
+ * room go, one frame each in turn, and bytes that come go to the local socket. What that does not
+ * take waits here, within our own window, so that one slow reader holds up nobody else. A FIN is
+ * passed on after the last byte, a reset as a reset.
+ *
+ * With the tunnel all its connections end, by a reset: what was under way is unknown, and a FIN
+ * would look like a whole answer.
+ */
+#ifndef FL_AGENT_FORWARD_H
+#define FL_AGENT_FORWARD_H
+
+#include <uv.h>
+
+#include "tunnel/tunnel.h"
+
+#define FORWARD_CONNS_MAX 1024        /* of one flow at once */
+#define FORWARD_WINDOW    (64 * 1024) /* of a new connection, each way */
+#define FORWARD_WINDOW_MAX                                                                         \
+    (4 * 1024 * 1024) /* it doubles up to here while it is used up within:                         \
+                       */
+#define FORWARD_WINDOW_MS  500
+#define FORWARD_GROWTH_MAX (64 * 1024 * 1024) /* of all windows of a flow beyond the first ones */
+#define FORWARD_CONNECT_MS 10000              /* for the target host to answer, its name included */
+#define FORWARD_WAIT_MS    15000 /* in which a connection that was accepted waits for a tunnel */
+#define FORWARD_TEXT_MAX   160
+
+struct forward;
+
+/* Since the beginning, as fl_ForwardCount. */
+struct forward_counts {
+    uint64_t open, total, refused, bytes_up, bytes_down;
+    char text[FORWARD_TEXT_MAX]; /* why the latest was refused, for people; "": none was */
+};
+
+struct forward_ops {
+    /* The tunnel has gone; the last word about it. Not inside a call into forward. */
+    void (*lost)(void *ctx, enum tunnel_close why, const char *text);
+};
+
+/* forward_new_listener - accept at @host and @port from now on. Returns 0, or listener_new()'s
+ * codes.
+ * forward_new_connector - continue connections at @host and @port. Returns 0 or -ENOMEM. */
+int forward_new_listener(uv_loop_t *loop, const char *host, uint16_t port,
+                         const struct forward_ops *ops, void *ctx, struct forward **ret_forward);
+int forward_new_connector(uv_loop_t *loop, const char *host, uint16_t port,
+                          const struct forward_ops *ops, void *ctx, struct forward **ret_forward);
+
+/* The tunnel's callbacks; their ctx is the struct forward. A second tunnel replaces the first. */
+extern const struct tunnel_ops forward_tunnel_ops;
+
+/* forward_expect - a tunnel is about to open whose owner this is by name (endpoint_incoming):
+ * should forward be freed before, its memory stays until that has opened or failed. */
+void forward_expect(struct forward *forward);
+
+/* forward_tunnel - the open one, or NULL. */
+struct tunnel *forward_tunnel(const struct forward *forward);
+
+const struct forward_counts *forward_counts(const struct forward *forward);
+
+/* forward_count_from - go on with the numbers of an earlier process. */
+void forward_count_from(struct forward *forward, const struct forward_counts *counts);
+
+/* forward_tick - deadlines; several times a second. */
+void forward_tick(struct forward *forward, uint64_t now);
+
+/* forward_free - close the tunnel with @why and reset all connections; no callback follows. Memory
+ * goes in the loop's next turns. NULL is fine. */
+void forward_free(struct forward *forward, enum tunnel_close why);
+
+#endif

@@ -1,0 +1,659 @@
+/* A flow's states, as reported (fl_FlowState). Source side: WAITING, MOVING while a tunnel is open,
+ * PAUSED.
+ *
+ *   WAITING --listening--> CONNECTING --tunnel--> MOVING      MOVING --lost--> CONNECTING
+ *      ^--- RUN --- PAUSED <--- PAUSE from any          against a policy: FAILED     STOP: STOPPED
+ */
+#include "agent/forwards.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "agent/forward.h"
+#include "agent/forward_policy.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/state.h"
+
+#define REPORT_EVERY (500 * CLOCK_MS)
+#define REPEAT_EVERY (30 * CLOCK_SEC) /* of a final report that is not acknowledged */
+#define KEEP_EVERY   (5 * CLOCK_SEC)  /* counters go into the journal */
+#define RETRY_AWAY   (10 * CLOCK_SEC) /* longest wait when there is no way, or no address */
+#define RETRY_DENIED (60 * CLOCK_SEC)
+#define STEADY       (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
+
+#define RUNNING                                                                                    \
+    (STATE_BIT(fl_FlowState_FLOW_WAITING) | STATE_BIT(fl_FlowState_FLOW_CONNECTING) |              \
+     STATE_BIT(fl_FlowState_FLOW_MOVING))
+#define FINAL (STATE_BIT(fl_FlowState_FLOW_FAILED) | STATE_BIT(fl_FlowState_FLOW_STOPPED))
+#define ANY   (RUNNING | FINAL | STATE_BIT(fl_FlowState_FLOW_PAUSED))
+
+static const struct state_def flow_defs[] = {
+    [fl_FlowState_FLOW_NONE] = {"none", ANY, 0},
+    [fl_FlowState_FLOW_WAITING] = {"waiting", ANY, 0},
+    [fl_FlowState_FLOW_CONNECTING] = {"connecting", ANY, 0},
+    [fl_FlowState_FLOW_MOVING] = {"moving", ANY, 0},
+    [fl_FlowState_FLOW_PAUSED] = {"paused", ANY, 0},
+    [fl_FlowState_FLOW_FAILED] = {"failed", 0, 0},
+    [fl_FlowState_FLOW_STOPPED] = {"stopped", 0, 0},
+};
+static const struct state_table flow_states = {"forward", flow_defs, ARRAY_SIZE(flow_defs)};
+
+struct flow {
+    struct flow *prev, *next;
+    struct forwards *all;
+    struct fl_id id;
+    fl_FlowAssign assign;    /* the newest order */
+    struct party peer;       /* of it */
+    unsigned state;          /* fl_FlowState */
+    fl_FlowReport report;    /* last told or to be told; its seq rises */
+    struct forward *forward; /* while running; owned */
+    struct dial *dial;       /* target: in progress */
+    unsigned attempt;        /* since the last good tunnel */
+    uint64_t next_try;       /* when to listen or dial again */
+    uint64_t opened;         /* when the tunnel opened */
+    uint64_t told, kept;     /* when the last report went out, and into the journal */
+    bool dirty;              /* the numbers changed since the last report */
+    bool urgent;             /* the state changed: no waiting */
+    bool acked;              /* the console has the final report */
+};
+
+struct forwards {
+    struct forwards_options options;
+    struct flow *flows; /* owned, in order of assignment */
+    unsigned count;
+    uint64_t now; /* of the last tick or call */
+};
+
+static bool is_final(const struct flow *flow)
+{
+    return (STATE_BIT(flow->state) & FINAL) != 0;
+}
+
+static bool is_running(const struct flow *flow)
+{
+    return (STATE_BIT(flow->state) & RUNNING) != 0;
+}
+
+static bool is_target(const struct flow *flow)
+{
+    return flow->assign.side == fl_FlowSide_SIDE_TARGET;
+}
+
+static struct flow *find_flow(const struct forwards *all, const void *id)
+{
+    struct flow *flow;
+
+    DL_FOREACH (all->flows, flow) {
+        if (!memcmp(&flow->id, id, FL_ID_BYTES))
+            return flow;
+    }
+    return NULL;
+}
+
+/* ---- reports ---- */
+
+/* Returns whether the numbers have changed. */
+static bool fill_report(struct flow *flow)
+{
+    fl_FlowReport *report = &flow->report;
+    fl_ForwardCount before = report->forward;
+
+    memcpy(report->flow, &flow->id, FL_ID_BYTES);
+    report->state = (fl_FlowState)flow->state;
+    report->generation = flow->assign.generation;
+    report->has_forward = true;
+    report->forward.open = 0;
+    if (flow->forward) {
+        const struct forward_counts *counts = forward_counts(flow->forward);
+        report->forward = (fl_ForwardCount){counts->open, counts->total, counts->refused,
+                                            counts->bytes_up, counts->bytes_down};
+        if (flow->state == fl_FlowState_FLOW_MOVING && counts->text[0])
+            (void)snprintf(report->text, sizeof(report->text), "latest refusal: %s", counts->text);
+    }
+    return memcmp(&before, &report->forward, sizeof(before)) != 0;
+}
+
+static void keep_report(struct flow *flow)
+{
+    int error;
+
+    (void)fill_report(flow);
+    error = journal_put_report(flow->all->options.journal, &flow->report, flow->acked);
+    if (error)
+        log_error("journal: report not kept", LF_ID("flow", &flow->id), LF_ERR(error));
+    flow->kept = flow->all->now;
+}
+
+static void set_state(struct flow *flow, unsigned state, const char *text)
+{
+    bool changed = state != flow->state;
+
+    if (changed)
+        state_move(&flow_states, &flow->state, state);
+    (void)snprintf(flow->report.text, sizeof(flow->report.text), "%s", text ? text : "");
+    flow->dirty = flow->urgent = true;
+    keep_report(flow);
+    if (changed)
+        log_info("forward", LF_STR("state", state_name(&flow_states, state)),
+                 LF_ID("flow", &flow->id), LF_STR("job", flow->assign.job_name),
+                 LF_STR("peer", flow->assign.peer_name), LF_STR("text", flow->report.text));
+    if (flow->all->options.wake)
+        flow->all->options.wake(flow->all->options.ctx);
+}
+
+/* ---- the engine of a flow ---- */
+
+static void on_lost(void *ctx, enum tunnel_close why, const char *text);
+
+static const struct forward_ops forward_ops = {on_lost};
+
+static void close_forward(struct flow *flow, enum tunnel_close why)
+{
+    if (flow->dial)
+        dial_cancel(take_ptr(flow->dial));
+    if (flow->forward)
+        (void)fill_report(flow);
+    forward_free(take_ptr(flow->forward), why);
+}
+
+static void fail(struct flow *flow, const char *text)
+{
+    close_forward(flow, TUNNEL_CLOSE_POLICY);
+    set_state(flow, fl_FlowState_FLOW_FAILED, text);
+}
+
+/* This agent's address of the order; it is bounded by is_sound(). */
+static const char *address_of(const struct flow *flow, char buf[static FORWARD_ADDRESS_MAX])
+{
+    (void)snprintf(buf, FORWARD_ADDRESS_MAX, "%.*s", (int)flow->assign.path.size,
+                   (const char *)flow->assign.path.bytes);
+    return buf;
+}
+
+static bool is_allowed(const struct flow *flow)
+{
+    const struct forwards_options *options = &flow->all->options;
+    char address[FORWARD_ADDRESS_MAX];
+
+    return forward_allowed(is_target(flow) ? options->listen : options->connect,
+                           address_of(flow, address));
+}
+
+static int make_forward(struct flow *flow)
+{
+    char address[FORWARD_ADDRESS_MAX], host[FORWARD_HOST_MAX];
+    const fl_ForwardCount *old = &flow->report.forward;
+    struct forward_counts counts = {0, old->total, old->refused, old->bytes_up, old->bytes_down,
+                                    ""};
+    uv_loop_t *loop = flow->all->options.loop;
+    uint16_t port;
+
+    if (!forward_address_good(address_of(flow, address), host, &port))
+        return -EINVAL;
+    int rc = is_target(flow)
+                 ? forward_new_listener(loop, host, port, &forward_ops, flow, &flow->forward)
+                 : forward_new_connector(loop, host, port, &forward_ops, flow, &flow->forward);
+    if (rc == 0)
+        forward_count_from(flow->forward, &counts);
+    return rc;
+}
+
+/* ---- target: listening and dialling ---- */
+
+static void try_later(struct flow *flow, enum tunnel_close why, const char *text)
+{
+    flow->next_try =
+        flow->all->now + (why == TUNNEL_CLOSE_DENIED ? clock_jitter(RETRY_DENIED)
+                                                     : clock_backoff(flow->attempt, RETRY_AWAY));
+    flow->attempt++;
+    set_state(flow, fl_FlowState_FLOW_CONNECTING, text);
+}
+
+static void no_way(struct flow *flow, enum tunnel_close why, const char *text)
+{
+    char line[sizeof(flow->report.text)];
+
+    if (why == TUNNEL_CLOSE_POLICY) {
+        (void)snprintf(line, sizeof(line),
+                       "%s: forward.connect in its agent.json does not allow it",
+                       flow->assign.peer_name);
+        fail(flow, line);
+        return;
+    }
+    (void)snprintf(line, sizeof(line), "no way to %s: %s", flow->assign.peer_name,
+                   text && text[0] ? text : tunnel_close_text(why));
+    try_later(flow, why, line);
+}
+
+static void dial_opened(void *ctx, struct tunnel *tunnel)
+{
+    struct flow *flow = ctx;
+
+    flow->dial = NULL;
+    flow->opened = flow->all->now;
+    tunnel_set_owner(tunnel, &forward_tunnel_ops, flow->forward);
+    forward_tunnel_ops.opened(flow->forward, tunnel);
+    (void)snprintf(flow->report.path, sizeof(flow->report.path), "%s", tunnel_via(tunnel));
+    set_state(flow, fl_FlowState_FLOW_MOVING, NULL);
+}
+
+static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
+{
+    struct flow *flow = ctx;
+
+    flow->dial = NULL;
+    no_way(flow, why, text);
+}
+
+static int dial_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
+{
+    return -FL_EBUG; /* the engine owns the tunnel from opened() on */
+}
+
+static void dial_writable(void *ctx, struct tunnel *tunnel)
+{
+}
+
+static const struct tunnel_ops dial_ops = {dial_opened, dial_message, dial_writable, dial_failed};
+
+static void dial(struct flow *flow)
+{
+    const fl_FlowAssign *assign = &flow->assign;
+    struct dial_request request = {.peer = flow->peer,
+                                   .relayed = true,
+                                   .purpose = fl_Purpose_PURPOSE_FORWARD,
+                                   .flow = flow->id};
+
+    for (pb_size_t i = 0; i < assign->peer_addresses_count && flow->all->options.direct; i++)
+        request.addresses[request.address_count++] = assign->peer_addresses[i];
+    request.direct = request.address_count > 0;
+    memcpy(request.token, assign->token, sizeof(request.token));
+    int error = endpoint_dial(flow->all->options.endpoint, &request, &dial_ops, flow, &flow->dial);
+    if (error) {
+        flow->dial = NULL;
+        try_later(flow, TUNNEL_CLOSE_LOCAL, error_text(error));
+    }
+}
+
+static void listen_now(struct flow *flow)
+{
+    char line[sizeof(flow->report.text)], address[FORWARD_ADDRESS_MAX];
+
+    int error = make_forward(flow);
+    if (error == 0) {
+        flow->attempt = 0;
+        return;
+    }
+    (void)snprintf(line, sizeof(line), "cannot listen at %.100s: %s", address_of(flow, address),
+                   error_text(error));
+    try_later(flow, TUNNEL_CLOSE_LOCAL, line);
+}
+
+static void go_on(struct flow *flow)
+{
+    struct forwards *all = flow->all;
+
+    if (!is_target(flow) || !is_running(flow) || flow->dial || !all->options.endpoint ||
+        flow->next_try > all->now)
+        return;
+    if (!flow->forward)
+        listen_now(flow);
+    if (!flow->forward || forward_tunnel(flow->forward))
+        return;
+    if (flow->state == fl_FlowState_FLOW_WAITING)
+        set_state(flow, fl_FlowState_FLOW_CONNECTING, NULL);
+    dial(flow);
+}
+
+static void on_lost(void *ctx, enum tunnel_close why, const char *text)
+{
+    struct flow *flow = ctx;
+    struct forwards *all = flow->all;
+
+    if (!is_running(flow))
+        return;
+    all->now = clock_now();
+    if (!is_target(flow)) {
+        set_state(flow, fl_FlowState_FLOW_WAITING, NULL);
+        return;
+    }
+    if (all->now - flow->opened > STEADY)
+        flow->attempt = 0;
+    no_way(flow, why, text);
+    go_on(flow);
+}
+
+/* ---- source ---- */
+
+static enum tunnel_close welcome(const struct flow *flow, const struct endpoint_incoming *in)
+{
+    /* Whoever is not the target of this flow is told no more than one who asks for a flow that does
+     * not exist. */
+    if (!flow || is_target(flow) || !party_equal(&flow->peer, &in->peer))
+        return TUNNEL_CLOSE_UNKNOWN_FLOW;
+    if (!is_running(flow))
+        return TUNNEL_CLOSE_NOT_NOW;
+    return is_allowed(flow) ? TUNNEL_CLOSE_DONE : TUNNEL_CLOSE_POLICY;
+}
+
+enum tunnel_close forwards_incoming(struct forwards *all, struct endpoint_incoming *in)
+{
+    struct flow *flow = find_flow(all, &in->flow);
+    enum tunnel_close why = welcome(flow, in);
+    char address[FORWARD_ADDRESS_MAX];
+
+    if (why == TUNNEL_CLOSE_POLICY)
+        log_warn("forward refused: forward.connect does not allow it",
+                 LF_STR("job", flow->assign.job_name), LF_STR("to", address_of(flow, address)),
+                 LF_STR("peer", flow->assign.peer_name));
+    if (why != TUNNEL_CLOSE_DONE)
+        return why;
+    if (!flow->forward && make_forward(flow))
+        return TUNNEL_CLOSE_LOCAL;
+    forward_expect(flow->forward);
+    memcpy(in->token, flow->assign.token, sizeof(in->token));
+    in->ops = &forward_tunnel_ops;
+    in->ctx = flow->forward;
+    set_state(flow, fl_FlowState_FLOW_MOVING, NULL);
+    return TUNNEL_CLOSE_DONE;
+}
+
+/* ---- orders ---- */
+
+static struct flow *add_flow(struct forwards *all, const fl_FlowAssign *assign)
+{
+    struct flow *flow = calloc(1, sizeof(*flow));
+
+    if (!flow)
+        return NULL;
+    flow->all = all;
+    memcpy(&flow->id, assign->flow, FL_ID_BYTES);
+    flow->assign = *assign;
+    (void)party_from_wire(&assign->peer, &flow->peer);
+    DL_APPEND(all->flows, flow);
+    all->count++;
+    return flow;
+}
+
+static void free_flow(struct flow *flow)
+{
+    close_forward(flow, TUNNEL_CLOSE_NOT_NOW);
+    DL_DELETE(flow->all->flows, flow);
+    flow->all->count--;
+    free(flow);
+}
+
+static void forget(struct flow *flow)
+{
+    int error = journal_forget(flow->all->options.journal, &flow->id);
+
+    if (error)
+        log_error("journal: flow not forgotten", LF_ID("flow", &flow->id), LF_ERR(error));
+    close_forward(flow, TUNNEL_CLOSE_CANCELLED);
+    free_flow(flow);
+}
+
+static void order_run(struct flow *flow)
+{
+    char line[sizeof(flow->report.text)], address[FORWARD_ADDRESS_MAX];
+
+    if (is_running(flow))
+        return;
+    flow->attempt = 0;
+    flow->next_try = 0;
+    if (is_target(flow) && !is_allowed(flow)) {
+        (void)snprintf(line, sizeof(line), "forward.listen in agent.json does not allow %.100s",
+                       address_of(flow, address));
+        fail(flow, line);
+        return;
+    }
+    set_state(flow, fl_FlowState_FLOW_WAITING, NULL);
+    go_on(flow);
+}
+
+static void carry_out(struct flow *flow)
+{
+    if (is_final(flow)) {
+        flow->dirty = flow->urgent = true;
+        flow->acked = false;
+        return;
+    }
+    if (flow->assign.action == fl_FlowAction_ACTION_RUN) {
+        order_run(flow);
+        return;
+    }
+    close_forward(flow, TUNNEL_CLOSE_NOT_NOW);
+    set_state(flow,
+              flow->assign.action == fl_FlowAction_ACTION_PAUSE ? fl_FlowState_FLOW_PAUSED
+                                                                : fl_FlowState_FLOW_STOPPED,
+              NULL);
+}
+
+static bool is_sound(const fl_FlowAssign *assign)
+{
+    char address[FORWARD_ADDRESS_MAX], host[FORWARD_HOST_MAX];
+    struct party peer;
+    uint16_t port;
+    bool sides = assign->side == fl_FlowSide_SIDE_SOURCE || assign->side == fl_FlowSide_SIDE_TARGET;
+
+    if (!sides || assign->action == fl_FlowAction_ACTION_NONE ||
+        assign->path.size >= sizeof(address) ||
+        memchr(assign->path.bytes, '\0', assign->path.size) || !assign->has_peer ||
+        party_from_wire(&assign->peer, &peer) || peer.role != PARTY_AGENT)
+        return false;
+    memcpy(address, assign->path.bytes, assign->path.size);
+    address[assign->path.size] = '\0';
+    return forward_address_good(address, host, &port);
+}
+
+bool forwards_takes(const struct forwards *all, const fl_FlowAssign *assign)
+{
+    return assign->kind == fl_FlowKind_KIND_FORWARD || find_flow(all, assign->flow);
+}
+
+static int take_order(struct forwards *all, struct flow *flow, const fl_FlowAssign *assign)
+{
+    if (!flow) {
+        flow = all->count < FORWARDS_MAX ? add_flow(all, assign) : NULL;
+        if (!flow)
+            return all->count < FORWARDS_MAX ? -ENOMEM : -FL_EFULL;
+    } else if (assign->generation <= flow->assign.generation) {
+        flow->dirty = flow->urgent = true; /* the console may have missed the answer */
+        return 0;
+    }
+    flow->assign = *assign;
+    (void)party_from_wire(&assign->peer, &flow->peer);
+    int error = journal_put_assign(all->options.journal, assign);
+    if (error)
+        log_error("journal: order not kept", LF_ID("flow", &flow->id), LF_ERR(error));
+    carry_out(flow);
+    return 0;
+}
+
+int forwards_assign(struct forwards *all, const fl_FlowAssign *assign, uint64_t now)
+{
+    struct flow *flow = find_flow(all, assign->flow);
+
+    all->now = now;
+    if (assign->action == fl_FlowAction_ACTION_FORGET) {
+        if (flow)
+            forget(flow);
+        return 0;
+    }
+    return is_sound(assign) ? take_order(all, flow, assign) : -FL_EMESSAGE;
+}
+
+void forwards_ack(struct forwards *all, const fl_FlowAck *ack)
+{
+    struct flow *flow = find_flow(all, ack->flow);
+
+    if (!flow || !is_final(flow) || flow->acked || flow->dirty || ack->seq < flow->report.seq)
+        return;
+    flow->acked = true;
+    (void)journal_put_report(all->options.journal, &flow->report, true);
+}
+
+/* ---- telling the console ---- */
+
+void forwards_online(struct forwards *all)
+{
+    struct flow *flow;
+
+    DL_FOREACH (all->flows, flow)
+        flow->dirty = flow->urgent = !flow->acked;
+}
+
+static bool report_due(const struct flow *flow, uint64_t now)
+{
+    if (!is_target(flow))
+        return false;
+    if (flow->urgent)
+        return true;
+    if (is_final(flow))
+        return !flow->acked && (flow->dirty || now - flow->told >= REPEAT_EVERY);
+    return flow->dirty && now - flow->told >= REPORT_EVERY;
+}
+
+static int tell_flow(struct flow *flow, struct tunnel *tunnel, uint64_t now)
+{
+    uint64_t floor = (uint64_t)clock_wall() << 12; /* numbers rise across restarts too */
+
+    if (!report_due(flow, now))
+        return 0;
+    (void)fill_report(flow);
+    flow->report.seq = flow->report.seq + 1 > floor ? flow->report.seq + 1 : floor;
+    int result =
+        tunnel_send_message(tunnel, FRAME_FLOW_REPORT, fl_FlowReport_fields, &flow->report);
+    if (result)
+        return result;
+    flow->told = now;
+    flow->dirty = flow->urgent = false;
+    if (is_final(flow))
+        keep_report(flow);
+    return 0;
+}
+
+int forwards_tell(struct forwards *all, struct tunnel *tunnel, uint64_t now)
+{
+    struct flow *flow;
+    int result = 0;
+
+    DL_FOREACH (all->flows, flow) {
+        result = tell_flow(flow, tunnel, now);
+        if (result)
+            break;
+    }
+    return result;
+}
+
+bool forwards_have(const struct forwards *all, size_t at, fl_FlowHave *ret_have)
+{
+    const struct flow *flow = all->flows;
+
+    for (; flow && at > 0; at--)
+        flow = flow->next;
+    if (!flow)
+        return false;
+    *ret_have = (fl_FlowHave)fl_FlowHave_init_zero;
+    memcpy(ret_have->flow, &flow->id, FL_ID_BYTES);
+    ret_have->generation = flow->assign.generation;
+    ret_have->state = (fl_FlowState)flow->state;
+    return true;
+}
+
+/* ---- time and life ---- */
+
+void forwards_tick(struct forwards *all, uint64_t now)
+{
+    struct flow *flow;
+
+    all->now = now;
+    DL_FOREACH (all->flows, flow) {
+        if (flow->forward)
+            forward_tick(flow->forward, now);
+        if (flow->forward && fill_report(flow))
+            flow->dirty = true;
+        if (flow->dirty && is_running(flow) && now - flow->kept >= KEEP_EVERY)
+            keep_report(flow);
+        go_on(flow);
+    }
+}
+
+void forwards_retry(struct forwards *all, uint64_t now)
+{
+    struct flow *flow;
+
+    all->now = now;
+    DL_FOREACH (all->flows, flow) {
+        flow->next_try = 0;
+        go_on(flow);
+    }
+}
+
+static int load_flow(void *ctx, const fl_FlowAssign *assign, const fl_FlowReport *report,
+                     bool acked)
+{
+    struct forwards *all = ctx;
+
+    if (assign->kind != fl_FlowKind_KIND_FORWARD || !is_sound(assign))
+        return 0;
+    struct flow *flow = add_flow(all, assign);
+    if (!flow)
+        return -ENOMEM;
+    flow->report = *report;
+    flow->acked = acked;
+    if (STATE_BIT(report->state) & FINAL)
+        flow->state = report->state;
+    return 0;
+}
+
+int forwards_new(const struct forwards_options *options, uint64_t now,
+                 struct forwards **ret_forwards)
+{
+    struct forwards *all = calloc(1, sizeof(*all));
+    unsigned bad;
+
+    if (!all)
+        return -ENOMEM;
+    all->options = *options;
+    all->options.wake = NULL; /* nothing can be told yet */
+    all->now = now;
+    int error =
+        journal_each_flow(options->journal, load_flow, all, &bad); /* job.c tells of bad ones */
+    if (error) {
+        forwards_free(all);
+        return error;
+    }
+    struct flow *flow;
+    DL_FOREACH (all->flows, flow) {
+        if (!is_final(flow))
+            carry_out(flow);
+    }
+    all->options.wake = options->wake;
+    *ret_forwards = all;
+    return 0;
+}
+
+void forwards_set_endpoint(struct forwards *all, struct endpoint *endpoint)
+{
+    all->options.endpoint = endpoint;
+}
+
+void forwards_free(struct forwards *all)
+{
+    struct flow *flow, *next;
+
+    if (!all)
+        return;
+    DL_FOREACH_SAFE (all->flows, flow, next) {
+        if (!is_final(flow))
+            keep_report(flow);
+        free_flow(flow);
+    }
+    free(all);
+}
