@@ -204,7 +204,7 @@ static void refused(struct link *link, const char *text)
 
     counts->refused++;
     (void)snprintf(counts->text, sizeof(counts->text), "%s", text);
-    log_info("forward: connection refused", LF_STR("peer", link->peer), LF_STR("text", text));
+    log_debug("forward: connection refused", LF_STR("peer", link->peer), LF_STR("text", text));
 }
 
 /* ---- telling the peer ---- */

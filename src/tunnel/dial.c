@@ -306,7 +306,8 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
 static bool is_final(enum tunnel_close why)
 {
     const uint32_t final = STATE_BIT(TUNNEL_CLOSE_UNKNOWN_FLOW) | STATE_BIT(TUNNEL_CLOSE_NOT_NOW) |
-                           STATE_BIT(TUNNEL_CLOSE_DENIED) | STATE_BIT(TUNNEL_CLOSE_PROOF);
+                           STATE_BIT(TUNNEL_CLOSE_DENIED) | STATE_BIT(TUNNEL_CLOSE_PROOF) |
+                           STATE_BIT(TUNNEL_CLOSE_POLICY);
     return why < TUNNEL_CLOSE_COUNT && (final & STATE_BIT(why));
 }
 

@@ -197,6 +197,25 @@ def handovers():
         put("handover", name, bytes([fds]) + message)
 
 
+def forwards():
+    """Frames to a side of a forward: the first byte says which (1: it listens), 0xff is a turn of the loop."""
+    opened, refused, data = (lambda n: frame(0x91, field(1, n) + field(2, 65536))), (lambda n: frame(0x92, field(1, n) + field(2, b"no"))), \
+        (lambda n, body: frame(0x93, n.to_bytes(4, "big") + body))
+    eof, reset, window = (lambda n: frame(0x94, field(1, n))), (lambda n: frame(0x95, field(1, n))), (lambda n, b: frame(0x96, field(1, n) + field(2, b)))
+    ask = lambda n: frame(0x90, field(1, n) + field(2, 65536) + field(3, b"192.0.2.1:5"))  # noqa: E731
+    turn = b"\xff"
+    for name, message in [
+        ("connect", b"\0" + ask(1) + turn * 3 + data(1, b"hello") + turn + eof(1) + turn), ("connect-many", b"\0" + b"".join(map(ask, range(1, 30))) + turn * 2),
+        ("connect-reset", b"\0" + ask(1) + reset(1) + turn + ask(2) + turn * 2 + reset(2) + data(2, b"late")), ("connect-gap", b"\0" + ask(2)),
+        ("connect-data-early", b"\0" + ask(1) + data(1, b"early")), ("connect-window", b"\0" + ask(1) + turn * 3 + window(1, 1 << 31)),
+        ("listen", b"\1" + opened(1) + opened(2) + turn + data(1, b"x" * 100) + eof(1) + window(1, 5) + turn + data(2, b"y") + turn),
+        ("listen-refused", b"\1" + refused(1) + turn + refused(2) + turn), ("listen-answer-twice", b"\1" + opened(1) + opened(1)),
+        ("listen-unknown", b"\1" + opened(9)), ("listen-reset", b"\1" + reset(1) + opened(1) + turn), ("endless", b"\0" + frame(0x90, ENDLESS)),
+        ("listen-empty", b"\1" + opened(1) + data(1, b"")),
+    ]:
+        put("forward", name, message)
+
+
 def proxies():
     """Steps of fuzz_proxy.c: operation | slot << 3, then its operands."""
     def step(op, slot, *operands):
@@ -280,6 +299,7 @@ if __name__ == "__main__":
     messages()
     configs()
     handovers()
+    forwards()
     proxies()
     identities()
     syncthing()
