@@ -182,6 +182,7 @@ static struct identity *result;
 static char result_text[300];
 static unsigned done;
 static struct uplink *uplink;
+static struct forwards *forwards;
 static struct endpoint_uv *net;
 static struct identity *self;
 
@@ -285,6 +286,7 @@ static int tear_down(void **state)
                                         "journal.db"};
 
     uplink_free(take_ptr(uplink));
+    forwards_free(take_ptr(forwards));
     if (net)
         endpoint_uv_close(take_ptr(net));
     endpoint_uv_close(console);
@@ -431,6 +433,10 @@ static void tokens(void **state)
 static void start_uplink(int64_t seconds)
 {
     struct uplink_options options = {.config = &config, .dir = &dir, .journal = journal};
+    struct forwards_options none = {.loop = &loop,
+                                    .journal = journal,
+                                    .listen = &config.forward_listen,
+                                    .connect = &config.forward_connect};
     char *key, *cert;
 
     assert_int_equal(credentials_key(&dir, &key), 0);
@@ -443,6 +449,9 @@ static void start_uplink(int64_t seconds)
     assert_int_equal(endpoint_uv_new(&loop, self, &agent_ops, NULL, &net), 0);
     options.endpoint = endpoint_uv_core(net);
     options.identity = self;
+    if (!forwards)
+        assert_int_equal(forwards_new(&none, clock_now(), &forwards), 0);
+    options.forwards = forwards;
     assert_int_equal(uplink_new(&options, clock_now(), &uplink), 0);
 }
 
@@ -523,6 +532,7 @@ static void keeps_proxies_and_denied(void **state)
     free(data);
     /* The next start knows them before any console does. */
     uplink_free(take_ptr(uplink));
+    forwards_free(take_ptr(forwards));
     endpoint_uv_close(take_ptr(net));
     identity_unref(take_ptr(self));
     free(config.host);
