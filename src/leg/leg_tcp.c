@@ -38,6 +38,7 @@
 #include "leg/leg_tcp.h"
 
 #include <fcntl.h>
+#include <gnutls/crypto.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -59,7 +60,10 @@
 #define NOTSENT_BYTES      (128 * 1024) /* unsent in the kernel; more would only be latency */
 #define NEAR_US            1000         /* a shorter round trip is the same room */
 #define NEAR_NOTSENT_BYTES (1024 * 1024)
-#define WARNINGS           4 /* alerts of level warning that a handshake may contain */
+#define PADDED             8    /* records of a direction, from the first */
+#define PAD_LEAST          900  /* bytes of plaintext */
+#define PAD_SPREAD         1024 /* on top, at random */
+#define WARNINGS           4    /* alerts of level warning that a handshake may contain */
 
 /* Records under one key: 64 GiB of full ones. RFC 8446 §5.5 allows 2^24.5 with AES-GCM. */
 #ifndef LEG_TCP_REKEY_RECORDS
@@ -158,6 +162,7 @@ struct leg_tcp {
     bool hung;                   /* a hang-up was seen without any wants; not watched again */
     bool waits;                  /* in the handshake, for leg_proceed() */
     uint64_t records;            /* sent under the present key */
+    uint8_t padded;              /* records sent so far, up to PADDED */
     gnutls_session_t tls;        /* NULL: plain, raw both ways, or nothing has arrived yet */
     struct wire wire;            /* between it and the socket */
     struct web *web;             /* of the answering side; a reference */
@@ -956,10 +961,24 @@ static int may_send(struct leg_tcp *leg)
     return in(leg->tx, TX_ENDED) ? -FL_ECLOSED : -EAGAIN;
 }
 
+/* padding - for a record of @len bytes: the first ones of a direction, up to PADDED of them, hold
+ * the handshake of a tunnel or what looks like it from outside, whose sizes are sharp. They become
+ * at least PAD_LEAST long, and up to PAD_SPREAD more at random. */
+static size_t padding(const struct leg_tcp *leg, size_t len)
+{
+    uint16_t random;
+    size_t pad = len < PAD_LEAST ? PAD_LEAST - len : 0;
+
+    if (leg->padded >= PADDED || gnutls_rnd(GNUTLS_RND_NONCE, &random, sizeof(random)) < 0)
+        return 0;
+    pad += random % PAD_SPREAD;
+    return pad < FRAME_MAX - len ? pad : FRAME_MAX - len; /* what wire_room() is about */
+}
+
 /* send_record - @len bytes as one record; may_send() said yes, so the wire has room for it and for
  * a KeyUpdate. A peer that negotiated smaller records (RFC 8449) than a frame cannot be served:
  * GnuTLS would cut the frame in two. */
-static int send_record(struct leg_tcp *leg, const uint8_t *record, size_t len)
+static int send_record(struct leg_tcp *leg, const uint8_t *record, size_t len, size_t pad)
 {
     ssize_t n = 0;
 
@@ -968,10 +987,11 @@ static int send_record(struct leg_tcp *leg, const uint8_t *record, size_t len)
         leg->records = 0;
     }
     if (n == 0)
-        n = gnutls_record_send(leg->tls, record, len);
+        n = gnutls_record_send2(leg->tls, record, len, pad, 0);
     if (n != (ssize_t)len)
         return fail(leg, n < 0 ? tls_error(leg, (int)n) : -FL_ETLS);
     leg->records++;
+    leg->padded += leg->padded < PADDED;
     defer(leg);
     return 0;
 }
@@ -989,7 +1009,7 @@ static int tcp_send(struct leg *base, uint8_t type, uint8_t flags, const void *b
     frame_put(scratch, type, flags, len);
     if (len)
         memcpy(scratch + FRAME_HEADER, body, len);
-    return send_record(leg, scratch, FRAME_HEADER + len);
+    return send_record(leg, scratch, FRAME_HEADER + len, padding(leg, FRAME_HEADER + len));
 }
 
 static int tcp_send_text(struct leg *base, const void *text, size_t len)
@@ -1002,7 +1022,7 @@ static int tcp_send_text(struct leg *base, const void *text, size_t len)
     if (leg->tx == TX_PLAIN || !leg->web || len == 0 || len > FRAME_MAX)
         return -FL_EBUG;
     if (leg->tls)
-        return send_record(leg, text, len);
+        return send_record(leg, text, len, 0); /* as web servers do */
     ret = wire_put(&leg->wire, text, len);
     if (ret < 0)
         return fail(leg, ret);
@@ -1032,8 +1052,9 @@ static int tcp_send_data(struct leg *base, uint8_t *data, size_t len)
     if (leg->tx == TX_PLAIN)
         return send_plain(leg, data, len);
     frame_put(data - FRAME_HEADER, FRAME_DATA, 0, len);
-    ret = send_record(leg, data - FRAME_HEADER, FRAME_HEADER + len);
-    return ret < 0 ? ret : (int)len;
+    len += FRAME_HEADER;
+    ret = send_record(leg, data - FRAME_HEADER, len, padding(leg, len));
+    return ret < 0 ? ret : (int)(len - FRAME_HEADER);
 }
 
 static int tcp_send_eof(struct leg *base)
@@ -1052,7 +1073,7 @@ static int tcp_send_eof(struct leg *base)
         return 0;
     }
     frame_put(record, FRAME_EOF, 0, 0);
-    ret = send_record(leg, record, sizeof(record));
+    ret = send_record(leg, record, sizeof(record), padding(leg, sizeof(record)));
     if (ret == 0)
         state_move(&tx_table, &leg->tx, TX_EOF_QUEUED);
     return ret;
@@ -1069,7 +1090,7 @@ static int tcp_send_raw(struct leg *base)
     if (leg->tx == TX_PLAIN)
         return -FL_EBUG;
     frame_put(record, FRAME_RAW, 0, 0);
-    ret = send_record(leg, record, sizeof(record));
+    ret = send_record(leg, record, sizeof(record), padding(leg, sizeof(record)));
     if (ret < 0)
         return ret;
     leg->wire.sealed = true;

@@ -285,6 +285,47 @@ static void frames_of_all_sizes(void **state)
     net_done(&net);
 }
 
+/* Sends one frame and returns what it came to on the wire. */
+static size_t wire_size(struct net *net, struct end *from, struct end *to, size_t len)
+{
+    static uint8_t frame[FRAME_MAX];
+    uint64_t before = from->leg->tx_bytes;
+    unsigned frames = to->frames;
+
+    assert_int_equal(leg_send_data(from->leg, frame + FRAME_HEADER, len), len);
+    UNTIL(&net->loop, to->frames > frames);
+    assert_int_equal(to->last.len, len);
+    return (size_t)(from->leg->tx_bytes - before) - 22; /* header, content type, tag */
+}
+
+/* The first records of either side hide how much is in them; all others are as long as they must
+ * be, and none is longer than a full one. */
+static void first_records_are_padded(void **state)
+{
+    struct net net;
+
+    net_open(&net, LEG_TCP_WRAPPED);
+    leg_want(net.answerer.leg, LEG_READABLE);
+    leg_want(net.dialler.leg, LEG_READABLE);
+    for (unsigned side = 0; side < 2; side++) {
+        struct end *from = side ? &net.answerer : &net.dialler;
+        struct end *to = side ? &net.dialler : &net.answerer;
+        size_t least = SIZE_MAX, most = 0;
+        for (unsigned i = 0; i < 6; i++) {
+            size_t size = wire_size(&net, from, to, 1 + i * 50);
+            least = size < least ? size : least;
+            most = size > most ? size : most;
+        }
+        assert_in_range(least, 900, most - 1); /* all alike: once in 10^15 */
+        assert_in_range(most, least + 1, 900 + 1023);
+        assert_in_range(wire_size(&net, from, to, 5000), 5004, 5004 + 1023);
+        assert_int_equal(wire_size(&net, from, to, FRAME_BODY_MAX), FRAME_MAX);
+        assert_int_equal(wire_size(&net, from, to, 1), 5);
+        assert_int_equal(wire_size(&net, from, to, 3000), 3004);
+    }
+    net_done(&net);
+}
+
 static void half_close(enum leg_tcp_mode mode)
 {
     static uint8_t data[100000];
@@ -1245,6 +1286,7 @@ int main(void)
         cmocka_unit_test(plain_opens_without_a_byte),
         cmocka_unit_test(releases_its_socket),
         cmocka_unit_test(frames_of_all_sizes),
+        cmocka_unit_test(first_records_are_padded),
         cmocka_unit_test(half_close_wrapped),
         cmocka_unit_test(half_close_plain),
         cmocka_unit_test(back_pressure_wrapped),
