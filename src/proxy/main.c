@@ -353,6 +353,7 @@ static int make_workers(struct server *server, const struct proxy_config *config
             return listen_failed(address, rc);
         open_datagrams(server, address);
     }
+    udp_announce(server->shell[server->count - 1].udp);
     return open_syncthing(server);
 }
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "leg/leg_quic.h"
+#include "leg/quic_packet.h"
 #include "proxy/admit.h"
 #include "proxy/conn.h"
 
@@ -166,12 +167,20 @@ int udp_take(struct udp *udp, int fd)
     return quic_endpoint_take(udp->endpoint, fd);
 }
 
-uint64_t udp_buffer(const struct udp *udp)
+void udp_announce(const struct udp *udp)
 {
     struct quic_endpoint_stats stats;
 
+    if (!udp)
+        return;
     quic_endpoint_stats(udp->endpoint, &stats);
-    return stats.receive_buffer;
+    if (stats.receive_buffer == 0) /* no socket */
+        return;
+    log_info("QUIC on the same ports", LF_U64("receive_buffer", stats.receive_buffer));
+    if (stats.receive_buffer < QUIC_SOCKET_BUFFER)
+        log_info("UDP sockets got less memory than they asked for, which costs speed on long lines",
+                 LF_U64("asked", QUIC_SOCKET_BUFFER),
+                 LF_STR("hint", "sysctl -w net.core.rmem_max=4194304 net.core.wmem_max=4194304"));
 }
 
 void udp_stop(struct udp *udp)

@@ -26,9 +26,9 @@ int udp_new(struct worker *worker, void *loop, struct udp **ret_udp);
 int udp_listen(struct udp *udp, const char *address, uint16_t port, int *ret_fd);
 int udp_take(struct udp *udp, int fd);
 
-/* udp_buffer - bytes that the kernel granted a socket for receiving, the least of all; 0: there is
- * no socket. */
-uint64_t udp_buffer(const struct udp *udp);
+/* udp_announce - log what the kernel has granted the sockets, and what to do where that is little.
+ * Before the worker runs. NULL is fine. */
+void udp_announce(const struct udp *udp);
 
 /* udp_stop - take nothing new, and end when what was told has been delivered. udp_end - at once:
  * every connection is closed and the sockets are free for another process. On the worker's thread.

@@ -1,5 +1,8 @@
 """Legs by QUIC through real programs: any mix with TCP, and what happens to UDP on real lines."""
 
+import shutil
+import subprocess
+
 import fairlead
 import pytest
 import trees
@@ -54,7 +57,8 @@ class SlowJob:
     def __init__(self, world, transport):
         self.world = world
         for name in ("a", "b"):
-            world.agent(name, via=["dmz"], netns=world.lab.ns(name), direct="never", transport=transport)
+            netns = world.lab.ns(name) if world.lab else None
+            world.agent(name, via=["dmz"], netns=netns, direct="never", transport=transport)
         self.source, self.target = world.path("source"), world.path("target")
         self.source.mkdir()
         trees.random_file(self.source / "file", 32 << 20)
@@ -172,3 +176,32 @@ def test_proxy_is_killed_and_comes_back(behind_nat):
     world.dmz.kill()
     world.dmz.restart()
     assert job.ends_well() == ["proxy dmz udp"]
+
+
+def test_take_over_ends_quic_and_no_run(world):
+    """Sessions over QUIC cannot be passed to a new process: they are closed at once, and the agents go on at the new one."""
+    world.lab = None
+    world.hq = world.console()
+    handover = str(world.folder / "handover.sock")
+    world.dmz = world.proxy("dmz", change=lambda config: config.update(limits={"rate_session": 8192}, handover=handover))
+    job = SlowJob(world, "udp")
+    new = fairlead.Program(world, "successor", [*world.dmz.argv, "--take-over"]).start()
+    new.wait_log("taken over")
+    assert job.ends_well() == ["proxy dmz udp"]
+    assert world.dmz.wait(timeout=30) == 0, "the old process has nothing to stay for"
+
+
+def test_another_stack_is_refused(world):
+    """A client of HTTP/3 meets no such thing: its handshake ends with the alert for it, again and again, and others do not notice."""
+    if not shutil.which("gtlsclient"):
+        pytest.skip("needs gtlsclient (package ngtcp2-client)")
+    console = world.console()
+    proxy = world.proxy("dmz")
+    host, port = proxy.address.split(":")
+    for _ in range(5):
+        done = subprocess.run(["gtlsclient", "--exit-on-all-streams-close", "--timeout=5s", host, port, f"https://{host}/"],
+                              capture_output=True, text=True, check=False, timeout=30 * fairlead.SLOW)
+        assert "0x178" in done.stderr + done.stdout, done.stderr[-2000:]  # CRYPTO_ERROR with alert 120, no_application_protocol
+    world.agent("a", via=["dmz"], direct="never", transport="udp")
+    assert console.agent("a")["path"] == "proxy dmz tcp"
+    assert proxy.running()
