@@ -64,7 +64,8 @@ static void tune(int fd, int family)
 {
     set(fd, SOL_SOCKET, SO_RCVBUF, QUIC_SOCKET_BUFFER);
     set(fd, SOL_SOCKET, SO_SNDBUF, QUIC_SOCKET_BUFFER);
-    set(fd, SOL_SOCKET, SO_RCVBUFFORCE, QUIC_SOCKET_BUFFER); /* beyond net.core.rmem_max, for root */
+    set(fd, SOL_SOCKET, SO_RCVBUFFORCE,
+        QUIC_SOCKET_BUFFER); /* beyond net.core.rmem_max, for root */
     set(fd, SOL_SOCKET, SO_SNDBUFFORCE, QUIC_SOCKET_BUFFER);
     set(fd, SOL_UDP, UDP_GRO, 1);
     set(fd, IPPROTO_IP, IP_RECVTOS, 1);

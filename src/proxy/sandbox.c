@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <pthread.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -139,8 +141,33 @@ void sandbox_harden(void)
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+#define WARM_BLOCKS 64
+#define WARM_BYTES  60000 /* below what malloc() maps by itself */
+
+static void *fill_and_empty(void *arg)
+{
+    void *volatile blocks[WARM_BLOCKS];
+
+    for (unsigned i = 0; i < WARM_BLOCKS; i++)
+        blocks[i] = malloc(WARM_BYTES);
+    for (unsigned i = 0; i < WARM_BLOCKS; i++)
+        free(blocks[i]);
+    return NULL;
+}
+
+/* glibc reads /proc/sys/vm/overcommit_memory when a thread's heap shrinks for the first time
+ * (check_may_shrink_heap), and remembers. Better now than when it is refused. */
+static void warm_malloc(void)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, fill_and_empty, NULL) == 0)
+        (void)pthread_join(thread, NULL);
+}
+
 static void enter(struct sandbox_gaps *gaps, bool reads)
 {
+    warm_malloc();
     tzset(); /* glibc reads its zone file at the first use, also of gmtime_r(3) for the log */
     sandbox_harden(); /* Landlock wants no_new_privs */
     forbid_paths(gaps, reads);

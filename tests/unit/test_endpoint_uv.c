@@ -2,7 +2,8 @@
  * through the proxy and directly, move data with hashes.
  *
  * FAIRLEAD_PROXY is the program; FAIRLEAD_BENCH_MB=N moves that much and prints throughput and the
- * proxy's CPU time, with FAIRLEAD_BENCH_RAW=never within the outer TLS.
+ * proxy's CPU time, with FAIRLEAD_BENCH_RAW=never within the outer TLS, with
+ * FAIRLEAD_BENCH_TRANSPORT=udp over QUIC (then RAW must not be required).
  */
 #include <errno.h>
 #include <gnutls/crypto.h>
@@ -88,8 +89,16 @@ static enum tunnel_close source_incoming(void *ctx, struct endpoint_incoming *in
     return TUNNEL_CLOSE_DONE;
 }
 
+static bool wants_udp(void)
+{
+    const char *transport = getenv("FAIRLEAD_BENCH_TRANSPORT");
+    return transport && strcmp(transport, "udp") == 0;
+}
+
 static void set_proxy(struct endpoint_uv *uv)
 {
+    if (wants_udp())
+        endpoint_uv_set_transport(uv, TRANSPORT_UDP);
     struct endpoint_proxy proxy = {.id = identity_party(proxy_identity)->id, .name = "lo"};
     (void)snprintf(proxy.addresses[0], sizeof(proxy.addresses[0]), "%s", proxy_address);
     (void)endpoint_set_proxies(endpoint_uv_core(uv), &proxy, 1);
@@ -246,7 +255,7 @@ static void test_direct(void **state)
 
 static void test_relayed(void **state)
 {
-    move(false, "proxy lo tcp");
+    move(false, wants_udp() ? "proxy lo udp" : "proxy lo tcp");
 }
 
 static void test_addresses(void **state)

@@ -366,8 +366,9 @@ static void connection_survives_another_address(void **state)
     rig_done(&rig);
 }
 
-/* A client that has another address every few datagrams: each way is checked before much goes there, others do not notice, and
- * when it stays somewhere it is served again, or has lost its connection and no more than that. */
+/* A client that has another address every few datagrams: each way is checked before much goes
+ * there, others do not notice, and when it stays somewhere it is served again, or has lost its
+ * connection and no more than that. */
 static void migration_storm_is_its_own_affair(void **state)
 {
     struct rig rig;
@@ -390,8 +391,8 @@ static void migration_storm_is_its_own_affair(void **state)
         if (!(other->seen & LEG_FAILED))
             (void)leg_send_data(other->leg, buf + FRAME_HEADER, 1000);
         rig_run(&rig, 3 * CLOCK_MS);
-        /* What an address gets before it has answered is three times what came from it (RFC 9000 §8.2.1), or else it has
-         * answered; either way no storm of ours comes of it. */
+        /* What an address gets before it has answered is three times what came from it (RFC 9000
+         * §8.2.1), or else it has answered; either way no storm of ours comes of it. */
         assert_true(rig.box.to_client - to_client <= 3 * (rig.box.to_server - to_server) + 65536);
     }
     transfer(&rig, calm, calm_other, 8 * MIB);
