@@ -8,8 +8,8 @@
 #include "base/log.h"
 
 int console_way_dial(struct endpoint *endpoint, const struct agent_config *config,
-                     struct trust *trust, enum _fl_Purpose purpose, const struct tunnel_ops *ops,
-                     void *ctx, struct dial **ret_dial)
+                     struct trust *trust, enum _fl_Purpose purpose, const struct fl_id *avoid,
+                     const struct tunnel_ops *ops, void *ctx, struct dial **ret_dial)
 {
     char addresses[AGENT_CONSOLES_MAX][AGENT_ADDRESS_MAX];
     struct dial_request request = {
@@ -22,6 +22,8 @@ int console_way_dial(struct endpoint *endpoint, const struct agent_config *confi
     for (size_t i = 0; i < request.address_count; i++)
         request.addresses[i] = addresses[i];
     request.direct = request.address_count > 0;
+    if (avoid)
+        request.avoid[request.avoid_count++] = *avoid;
     return endpoint_dial(endpoint, &request, ops, ctx, ret_dial);
 }
 

@@ -6,10 +6,11 @@
 #include "agent/agent_config.h"
 #include "tunnel/endpoint.h"
 
-/* console_way_dial - a tunnel of @purpose to the console of @trust's domain; as endpoint_dial(). */
+/* console_way_dial - a tunnel of @purpose to the console of @trust's domain; as endpoint_dial().
+ * @avoid: a proxy to be asked last, or NULL. */
 int console_way_dial(struct endpoint *endpoint, const struct agent_config *config,
-                     struct trust *trust, enum _fl_Purpose purpose, const struct tunnel_ops *ops,
-                     void *ctx, struct dial **ret_dial);
+                     struct trust *trust, enum _fl_Purpose purpose, const struct fl_id *avoid,
+                     const struct tunnel_ops *ops, void *ctx, struct dial **ret_dial);
 
 /* console_way_set_proxies - register at the proxies of @list (NULL: none known) and, where they are
  * not among them, of mc_proxy. */

@@ -297,7 +297,7 @@ static void dial(struct enrol *enrol)
     state_move(&enrol_states, &enrol->state, ENROL_DIALLING);
     error =
         console_way_dial(endpoint_uv_core(enrol->net), enrol->config, identity_trust(enrol->token),
-                         fl_Purpose_PURPOSE_ENROL, &tunnel_ops, enrol, &enrol->dial);
+                         fl_Purpose_PURPOSE_ENROL, NULL, &tunnel_ops, enrol, &enrol->dial);
     if (!error)
         return;
     enrol->dial = NULL;

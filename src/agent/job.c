@@ -31,8 +31,8 @@
 #define RETRY_AWAY    (10 * CLOCK_SEC) /* longest wait when there is no way */
 #define RETRY_DENIED  (60 * CLOCK_SEC)
 #define FURTHER_AFTER (200 * CLOCK_MS) /* a flow that lasts longer is worth a further tunnel */
-#define HOLD_FIRST    3                /* steps of clock_backoff(): some 2 s */
-#define HOLD_MAX      (60 * CLOCK_SEC)
+#define HOLD_FIRST    (2 * CLOCK_SEC)  /* and twice as long each time */
+#define HOLD_DOUBLED  5
 #define STEADY        (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
 
 #define RUNNING                                                                                    \
@@ -279,8 +279,8 @@ static void hold(struct flow *flow, const struct fl_id *proxy)
     }
     if (!held->used || !id_equal(&held->proxy, proxy))
         *held = (struct held){.used = true, .proxy = *proxy};
-    held->until = clock_now() + clock_backoff(HOLD_FIRST + held->failures, HOLD_MAX);
-    held->failures++;
+    held->until = flow->jobs->now + clock_jitter(HOLD_FIRST << held->failures);
+    held->failures += held->failures < HOLD_DOUBLED;
 }
 
 /* Proxies with a tunnel of this flow, and those that are held. */
@@ -320,6 +320,8 @@ static enum further further(struct flow *flow)
         if (!info.several)
             return FURTHER_NONE;
         good += !ways[i].suspect;
+        if (ways[i].suspect)
+            endpoint_check(flow->jobs->options.endpoint, &info.proxy);
         direct |= !ways[i].suspect && id_is_zero(&info.proxy);
         if (flow->jobs->now - info.opened > STEADY && !ways[i].suspect &&
             find_held(flow, &info.proxy))
@@ -395,7 +397,7 @@ static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why,
         return;
     if (receive_connected(flow->receive)) {
         log_debug("no further way", LF_ID("flow", &flow->id), LF_STR("text", text));
-        flow->next_way = clock_now() + retry_delay_way(flow, why);
+        flow->next_way = flow->jobs->now + retry_delay_way(flow, why);
         flow->way_attempt++;
         return;
     }
@@ -603,8 +605,10 @@ static void on_way_lost(void *ctx, const struct tunnel *tunnel, enum tunnel_clos
     tunnel_info(tunnel, &info);
     log_info("way lost", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)),
              LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));
-    if (!id_is_zero(&info.proxy))
+    if (!id_is_zero(&info.proxy)) {
         hold(flow, &info.proxy);
+        endpoint_check(flow->jobs->options.endpoint, &info.proxy);
+    }
     flow->next_way = 0;
     flow->dirty = flow->urgent = true;
 }

@@ -2,6 +2,10 @@
  *    ^                                  |                    |                    |
  *    '------------- failed -------------+------ lost --------+--------------------'
  *
+ * A dead tunnel shows by silence. After 4 s without a byte the console is asked for one; when none
+ * comes for 3 s more a second dial looks for another way, beside the first tunnel: whichever of the
+ * two gives a sign of life first is the one.
+ *
  * GREETING: AGENT_HELLO and the list of flows (FLOW_HAVE) go out; OPEN: errors and reports follow.
  */
 #include "agent/uplink.h"
@@ -25,6 +29,9 @@
 #define RETRY_MAX    (30 * CLOCK_SEC)
 #define RETRY_DENIED (60 * CLOCK_SEC)
 #define STEADY       (10 * CLOCK_SEC)   /* a tunnel that held so long was good: waits start over */
+#define QUIET        (4 * CLOCK_SEC)    /* without a byte: ask for one */
+#define SILENT       (3 * CLOCK_SEC)    /* and then: look for another way */
+#define ASLEEP       CLOCK_SEC          /* between two ticks: the silence was ours */
 #define RENEW_AGAIN  (3600 * CLOCK_SEC) /* after a refused or unanswered renewal */
 #define LOST_LONG                                                                                  \
     (60 * CLOCK_SEC)      /* without the console: the proxies of agent.json count again            \
@@ -41,7 +48,7 @@ static const struct state_def uplink_defs[] = {
     [UPLINK_WAITING] = {"waiting", STATE_BIT(UPLINK_DIALLING), 0},
     [UPLINK_DIALLING] = {"dialling", STATE_BIT(UPLINK_WAITING) | STATE_BIT(UPLINK_GREETING), 0},
     [UPLINK_GREETING] = {"greeting", STATE_BIT(UPLINK_WAITING) | STATE_BIT(UPLINK_OPEN), 0},
-    [UPLINK_OPEN] = {"open", STATE_BIT(UPLINK_WAITING), 0},
+    [UPLINK_OPEN] = {"open", STATE_BIT(UPLINK_WAITING) | STATE_BIT(UPLINK_GREETING), 0},
 };
 static const struct state_table uplink_states = {
     .machine = "uplink", .defs = uplink_defs, .count = ARRAY_SIZE(uplink_defs)};
@@ -53,6 +60,11 @@ struct uplink {
     unsigned state;        /* enum uplink_state */
     struct dial *dial;     /* while DIALLING */
     struct tunnel *tunnel; /* while GREETING or OPEN */
+    struct dial *rescue;   /* a second dial, while OPEN and silent */
+    unsigned rescues;      /* that failed in a row */
+    uint64_t next_rescue;  /* not before */
+    uint64_t asked; /* when the silent console was asked for a sign of life; 0: it is not silent */
+    uint64_t ticked;
     unsigned attempt;      /* dials since the last good tunnel */
     uint64_t next_try;     /* while WAITING */
     uint64_t opened;       /* when the tunnel opened */
@@ -489,11 +501,21 @@ static int on_message(void *ctx, struct tunnel *tunnel, const struct frame *fram
 
 /* ---- the tunnel's life ---- */
 
+static void end_rescue(struct uplink *link)
+{
+    if (link->rescue)
+        dial_cancel(take_ptr(link->rescue));
+    link->rescues = 0;
+    link->next_rescue = 0;
+    link->asked = 0;
+}
+
 static void on_opened(void *ctx, struct tunnel *tunnel)
 {
     struct uplink *link = ctx;
 
     link->dial = NULL;
+    end_rescue(link);
     link->tunnel = tunnel;
     link->opened = clock_now();
     link->lost = 0;
@@ -539,6 +561,7 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
     (void)tunnel;
     link->dial = NULL;
     link->tunnel = NULL;
+    end_rescue(link);
     if (was_up) {
         link->lost = now;
         if (now - link->opened > STEADY)
@@ -558,6 +581,63 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
 
 static const struct tunnel_ops tunnel_ops = {on_opened, on_message, on_writable, on_closed};
 
+/* on_rescued - another way, and the first tunnel has still not said a word. */
+static void on_rescued(void *ctx, struct tunnel *tunnel)
+{
+    static const char text[] = "nothing came over it any more";
+    struct uplink *link = ctx;
+
+    link->rescue = NULL;
+    log_warn("console reached by another way", LF_STR("former", tunnel_via(link->tunnel)),
+             LF_STR("text", text));
+    tunnel_close(take_ptr(link->tunnel), TUNNEL_CLOSE_TIMEOUT, text);
+    tunnel_set_owner(tunnel, &tunnel_ops, link);
+    on_opened(link, tunnel);
+}
+
+static void on_not_rescued(void *ctx, struct tunnel *tunnel, enum tunnel_close why,
+                           const char *text)
+{
+    struct uplink *link = ctx;
+
+    (void)tunnel, (void)why;
+    link->rescue = NULL;
+    link->next_rescue = clock_now() + clock_backoff(link->rescues++, RETRY_MAX);
+    log_debug("no other way to the console", LF_STR("text", text));
+}
+
+static const struct tunnel_ops rescue_ops = {.opened = on_rescued, .closed = on_not_rescued};
+
+/* watch - is the tunnel still alive? */
+static void watch(struct uplink *link, uint64_t now)
+{
+    bool slept = link->ticked && now - link->ticked > ASLEEP;
+    struct tunnel_info info;
+
+    link->ticked = now;
+    if (link->state != UPLINK_OPEN)
+        return;
+    tunnel_info(link->tunnel, &info);
+    if (slept || now < info.last_rx + QUIET || (link->asked && info.last_rx > link->asked)) {
+        end_rescue(link);
+        return;
+    }
+    if (!link->asked) {
+        link->asked = now;
+        tunnel_probe(link->tunnel);
+    }
+    if (now < link->asked + SILENT || link->rescue || now < link->next_rescue)
+        return;
+    endpoint_check(link->options.endpoint, &info.proxy);
+    tunnel_probe(link->tunnel);
+    if (console_way_dial(link->options.endpoint, link->options.config,
+                         identity_trust(link->options.identity), fl_Purpose_PURPOSE_CONTROL,
+                         &info.proxy, &rescue_ops, link, &link->rescue)) {
+        link->rescue = NULL;
+        link->next_rescue = now + RETRY_MAX;
+    }
+}
+
 static void dial(struct uplink *link, uint64_t now)
 {
     int error;
@@ -565,7 +645,7 @@ static void dial(struct uplink *link, uint64_t now)
     state_move(&uplink_states, &link->state, UPLINK_DIALLING);
     error = console_way_dial(link->options.endpoint, link->options.config,
                              identity_trust(link->options.identity), fl_Purpose_PURPOSE_CONTROL,
-                             &tunnel_ops, link, &link->dial);
+                             NULL, &tunnel_ops, link, &link->dial);
     if (!error)
         return;
     link->dial = NULL;
@@ -582,6 +662,7 @@ void uplink_tick(struct uplink *link, uint64_t now)
         link->proxies_fresh = false;
         use_proxies(link);
     }
+    watch(link, now);
     if (!is_up(link))
         return;
     tell(link, now);
@@ -628,6 +709,7 @@ void uplink_free(struct uplink *link)
         return;
     if (link->dial)
         dial_cancel(link->dial);
+    end_rescue(link);
     if (link->tunnel)
         tunnel_close(link->tunnel, TUNNEL_CLOSE_DONE, "the agent stops");
     struct look *look;

@@ -372,12 +372,13 @@ static uint64_t bucket(uint64_t rtt)
     return n;
 }
 
-/* The lower, the sooner: not avoided, nearer, and among equals by chance, so that heavy ones are
- * taken more often. */
+/* The lower, the sooner: one that answers, not avoided, nearer, and among equals by chance, so that
+ * heavy ones are taken more often. */
 static uint64_t place(const struct dial *dial, const struct attempt *a, const struct link *link)
 {
     uint64_t avoided = is_avoided(&dial->request, link);
-    return avoided << 60 | bucket(link_rtt(link)) << 48 | a->rank;
+    uint64_t doubtful = link_doubtful(link);
+    return doubtful << 61 | avoided << 60 | bucket(link_rtt(link)) << 48 | a->rank;
 }
 
 size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoid, size_t count)
@@ -385,7 +386,8 @@ size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoi
     size_t n = 0;
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
         const struct link *link = endpoint->links[i];
-        n += link && link_usable(link) && !is_among(avoid, count, link_proxy_id(link));
+        n += link && link_usable(link) && !link_doubtful(link) &&
+             !is_among(avoid, count, link_proxy_id(link));
     }
     return n;
 }

@@ -7,6 +7,7 @@
 #include <utlist.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "tunnel/endpoint_core.h"
 #include "tunnel/link.h"
@@ -14,6 +15,7 @@
 const char *const endpoint_raw_names[] = {"never", "allowed", "required", NULL};
 
 #define DIRECT_SLOT ENDPOINT_PROXIES_MAX
+#define ASLEEP      CLOCK_SEC /* between two ticks: the silence was ours */
 
 static unsigned pending_max(const struct endpoint *endpoint)
 {
@@ -138,6 +140,16 @@ void endpoint_links_changed(struct endpoint *endpoint)
         dial_links_changed(dial);
 }
 
+bool endpoint_has_other(const struct endpoint *endpoint, const struct link *link)
+{
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        const struct link *other = endpoint->links[i];
+        if (other && other != link && link_usable(other) && !link_doubtful(other))
+            return true;
+    }
+    return false;
+}
+
 static const struct endpoint_proxy *find_proxy(const struct link *link,
                                                const struct endpoint_proxy *proxies, size_t count)
 {
@@ -232,6 +244,13 @@ int endpoint_renew(struct endpoint *endpoint, const struct fl_id *id)
         return -FL_ENOTFOUND;
     unsigned slot = (unsigned)(link - endpoint->links);
     return endpoint->rivals[slot] ? 0 : link_new_rival(*link, &endpoint->rivals[slot]);
+}
+
+void endpoint_check(struct endpoint *endpoint, const struct fl_id *id)
+{
+    struct link **link = find_link(endpoint, id);
+    if (link)
+        link_check(*link);
 }
 
 void endpoint_renewed(struct endpoint *endpoint, struct link *link, unsigned slot)
@@ -362,6 +381,9 @@ static void drop_list(const struct tunnel_list *list)
 
 static void tick_all(struct endpoint *endpoint, uint64_t now)
 {
+    if (endpoint->ticked && now - endpoint->ticked > ASLEEP)
+        endpoint->awake = now;
+    endpoint->ticked = now;
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
         if (endpoint->links[i])
             link_tick(endpoint->links[i], now);

@@ -130,6 +130,10 @@ int endpoint_order(struct endpoint *endpoint, const struct fl_id *id, uint8_t ty
  * until it works. Returns 0, also when one is on its way; -FL_ENOTFOUND, -ENOMEM. */
 int endpoint_renew(struct endpoint *endpoint, const struct fl_id *id);
 
+/* endpoint_check - something that went over the proxy @id has failed or fallen silent: see now
+ * whether the proxy itself still answers. */
+void endpoint_check(struct endpoint *endpoint, const struct fl_id *id);
+
 /* endpoint_set_identity - after renewal: new legs and tunnels use it. */
 void endpoint_set_identity(struct endpoint *endpoint, struct identity *identity);
 

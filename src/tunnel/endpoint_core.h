@@ -42,6 +42,8 @@ struct endpoint {
     uint64_t denied_revision; /* 0: none yet */
     uint64_t next_request;    /* number of the next CONNECT */
     uint64_t registrations;   /* so far */
+    uint64_t ticked;          /* when the last tick was */
+    uint64_t awake;           /* when we were last found to have slept: silence before was ours */
     bool closed;
 };
 
@@ -59,6 +61,9 @@ void endpoint_renewed(struct endpoint *endpoint, struct link *link, unsigned slo
 
 /* endpoint_hurry - try the proxy at @address now, if it is one of ours that waits. */
 void endpoint_hurry(struct endpoint *endpoint, const char *address);
+
+/* endpoint_has_other - is there a registered proxy that answers, beside @link? */
+bool endpoint_has_other(const struct endpoint *endpoint, const struct link *link);
 
 /* endpoint_links_changed - a link became registered or ceased to be: dials look again. */
 void endpoint_links_changed(struct endpoint *endpoint);

@@ -11,6 +11,10 @@
  *            +------------------------------------------------------------------------------------+
  *   any -> GONE: not configured any more.
  *
+ * A registered proxy that does not answer a PING within 2 s (or four round trips) is doubtful:
+ * others are asked before it. After 6 s it is lost, if there are others; if not, hope is cheaper
+ * than a new leg, and 75 s pass.
+ *
  * A proxy that drains says when to leave: until then the leg stays, though other proxies are
  * preferred; then it is WAITING for as long as the proxy asked for. A *rival* is a second link for
  * the same slot of the endpoint, made so that there is a newer leg without a time without any: when
@@ -48,6 +52,9 @@
 #define HOLD_DRAINING   (60 * CLOCK_SEC)
 #define AWAY_MAX        (3600 * CLOCK_SEC) /* longer no proxy keeps us away by DRAIN */
 #define PING_EVERY      (25 * CLOCK_SEC)
+#define PING_OFTEN      (5 * CLOCK_SEC) /* when there are other proxies to go to */
+#define DOUBT_AFTER     (2 * CLOCK_SEC) /* of a PING unanswered; also when it is said again */
+#define GIVE_UP_AFTER   (6 * CLOCK_SEC) /* of the same, when there are others */
 #define SILENCE_MAX     (75 * CLOCK_SEC)
 #define FRAMES_A_TURN   64
 #define DENIED_A_PART   200 /* under 4 KiB a message */
@@ -124,6 +131,7 @@ struct link {
     uint64_t rtt;
     uint64_t ping_at; /* when our PING left; 0: none is out */
     uint64_t next_ping;
+    uint64_t asked; /* when the first PING left after which nothing came; 0: something did */
     bool pong_due;
     uint64_t pong_nonce;
     size_t denied_next; /* index of the next id to push; SIZE_MAX: all is pushed */
@@ -261,7 +269,9 @@ static int send_ping(struct link *link)
     int r = hail_message(link->leg, FRAME_PING, fl_Ping_fields, &ping);
     if (r == 0) {
         link->ping_at = now;
-        link->next_ping = now + clock_jitter(PING_EVERY);
+        link->asked = link->asked ? link->asked : now;
+        link->next_ping =
+            now + clock_jitter(endpoint_has_other(link->endpoint, link) ? PING_OFTEN : PING_EVERY);
     }
     return r;
 }
@@ -376,6 +386,7 @@ static void on_registered(struct link *link, const struct frame *frame)
                strlen(registered.observed_address));
     link->next_ping = 0;
     link->ping_at = 0;
+    link->asked = 0;
     link->pong_due = false;
     link->registered.id = link->id;
     link->registered.number = ++link->endpoint->registrations;
@@ -552,6 +563,7 @@ static void link_on_frame(struct link *link, const struct frame *frame)
                                                            : PHASE_LINK;
     int r = frame_check(frame, phase);
     link->last_rx = link_now(link);
+    link->asked = 0;
     if (r < 0)
         link_lost(link, r, NULL, 0);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(handlers); i++) {
@@ -618,6 +630,42 @@ static void link_leave(struct link *link)
     link_lost(link, -FL_EREFUSED, close_reason_text(CLOSE_DRAINING), away);
 }
 
+/* For how long has a PING been without an answer, while we were awake to hear it? */
+static uint64_t unanswered(const struct link *link, uint64_t now)
+{
+    uint64_t awake = link->endpoint->awake;
+    uint64_t since = link->asked > awake ? link->asked : awake;
+    return link->state == LINK_REGISTERED && link->asked && now > since ? now - since : 0;
+}
+
+bool link_doubtful(const struct link *link)
+{
+    uint64_t patience = 4 * link->rtt > DOUBT_AFTER ? 4 * link->rtt : DOUBT_AFTER;
+    return unanswered(link, link_now(link)) >= patience;
+}
+
+void link_check(struct link *link)
+{
+    if (link->state != LINK_REGISTERED || link->asked)
+        return;
+    link->next_ping = 0;
+    turn_queue(&link->endpoint->turn, &link->item);
+}
+
+static void link_watch(struct link *link, uint64_t now)
+{
+    bool doubtful = link_doubtful(link);
+    if (doubtful && unanswered(link, now) >= GIVE_UP_AFTER &&
+        endpoint_has_other(link->endpoint, link)) {
+        link_lost(link, -FL_ETIMEOUT, "the proxy does not answer", 0);
+        return;
+    }
+    if (doubtful && now >= link->ping_at + DOUBT_AFTER)
+        link->next_ping = now;
+    if (now >= link->next_ping)
+        link_push(link);
+}
+
 void link_tick(struct link *link, uint64_t now)
 {
     if (link->state == LINK_WAITING || link->state == LINK_IDLE) {
@@ -631,8 +679,8 @@ void link_tick(struct link *link, uint64_t now)
         link_lost(link, -FL_ETIMEOUT, link_views[LINK_REGISTERED].late, 0);
     else if (link->state == LINK_REGISTERED && link->leave_at && now >= link->leave_at)
         link_leave(link);
-    else if (link->state == LINK_REGISTERED && now >= link->next_ping)
-        link_push(link);
+    else if (link->state == LINK_REGISTERED)
+        link_watch(link, now);
 }
 
 /* ---- for the endpoint and its dials ---- */

@@ -40,6 +40,10 @@ void link_info(const struct link *link, struct endpoint_proxy_info *ret_info);
 bool link_registered(const struct link *link);
 /* link_usable - registered, and the proxy takes new work. */
 bool link_usable(const struct link *link);
+/* link_doubtful - registered, but it has not answered for a while. link_check - ask it for a sign
+ * of life now: something that went over it has failed. */
+bool link_doubtful(const struct link *link);
+void link_check(struct link *link);
 /* link_trying - not registered, but on its way. */
 bool link_trying(const struct link *link);
 uint64_t link_rtt(const struct link *link);

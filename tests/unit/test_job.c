@@ -54,8 +54,9 @@ static fl_FlowReport reports[256];
 static size_t report_count, error_count;
 static size_t room; /* messages that the control tunnel still takes */
 static unsigned wakes, closes;
-static size_t proxies; /* usable */
-static bool several;   /* the source takes several tunnels */
+static size_t proxies;  /* usable */
+static unsigned checks; /* of a proxy that is in doubt */
+static bool several;    /* the source takes several tunnels */
 static uint64_t now;
 static char fake_tunnel[MANY]; /* their addresses are tunnels */
 
@@ -148,6 +149,10 @@ void tunnel_info(const struct tunnel *tunnel, struct tunnel_info *ret_info)
 {
     *ret_info = (struct tunnel_info){.several = several, .opened = now};
     ret_info->proxy.b[0] = (uint8_t)((const char *)(const void *)tunnel - fake_tunnel);
+}
+void endpoint_check(struct endpoint *endpoint, const struct fl_id *id)
+{
+    checks++;
 }
 size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoid, size_t count)
 {
@@ -531,6 +536,108 @@ static void errors_come_before_the_end(void **state)
     assert_int_equal(error_count, 10);
 }
 
+/* open_way - the dial at @at brings tunnel @number. */
+static void open_way(size_t at, int number)
+{
+    assert_true(dials[at].live);
+    dials[at].live = false;
+    dials[at].ops->opened(dials[at].ctx, TUNNEL(number));
+}
+
+static void pass(uint64_t micros)
+{
+    now += micros;
+    jobs_tick(jobs, now);
+}
+
+/* Beside the first there is soon a second, over another proxy, as long as there are any. */
+static void further_ways(void **state)
+{
+    proxies = 3;
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_way(0, 1);
+    pass(100 * CLOCK_MS);
+    assert_int_equal(dial_count, 1);
+    pass(150 * CLOCK_MS);
+    assert_int_equal(dial_count, 2);
+    assert_true(dials[1].request.only_others);
+    assert_false(dials[1].request.direct);
+    assert_int_equal(dials[1].request.avoid_count, 1);
+    assert_int_equal(dials[1].request.avoid[0].b[0], 1);
+    open_way(1, 2);
+    pass(50 * CLOCK_MS);
+    assert_int_equal(dials[2].request.avoid_count, 2);
+    open_way(2, 3);
+    pass(CLOCK_SEC);
+    assert_int_equal(dial_count, 3); /* each proxy has one */
+    proxies = 9;
+    pass(CLOCK_SEC);
+    open_way(3, 4);
+    pass(CLOCK_SEC);
+    assert_int_equal(dial_count, 4); /* enough */
+}
+
+/* Nothing beside a direct one, or where the source cannot. */
+static void no_further_way(void **state)
+{
+    proxies = 3;
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_way(0, 0);
+    pass(CLOCK_SEC);
+    assert_int_equal(dial_count, 1);
+    several = false;
+    tell(2, fl_FlowAction_ACTION_RUN, 1);
+    open_way(1, 1);
+    pass(CLOCK_SEC);
+    assert_int_equal(dial_count, 2);
+}
+
+/* A proxy that has failed is held, for longer each time; the flow goes on and none is dialled in a
+ * storm. */
+static void a_way_is_lost(void **state)
+{
+    proxies = 2;
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_way(0, 1);
+    pass(CLOCK_SEC);
+    open_way(1, 2);
+    receives[0].more[0] = NULL;
+    checks = 0;
+    receives[0].ops->way_lost(receives[0].ctx, TUNNEL(2), TUNNEL_CLOSE_LEG, "cut");
+    assert_int_equal(checks, 1);
+    for (unsigned i = 0; i < 10; i++)
+        pass(100 * CLOCK_MS);
+    assert_int_equal(dial_count, 2); /* held */
+    proxies = 3;
+    pass(100 * CLOCK_MS);
+    assert_int_equal(dial_count, 3); /* another is there at once */
+    assert_int_equal(dials[2].request.avoid_count, 2);
+    dials[2].request.failed(dials[2].ctx, &(struct fl_id){{3}}, "proxy c", "not there");
+    dials[2].live = false;
+    dials[2].ops->closed(dials[2].ctx, NULL, TUNNEL_CLOSE_UNREACHABLE, "proxy c: not there");
+    pass(100 * CLOCK_MS);
+    assert_int_equal(dial_count, 3);
+    pass(5 * CLOCK_SEC);
+    assert_int_equal(dial_count, 4); /* the hold is over */
+    assert_int_equal(heard()->state, fl_FlowState_FLOW_MOVING);
+}
+
+/* All are silent: whatever there is, those in use last. */
+static void all_ways_are_suspect(void **state)
+{
+    proxies = 1;
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_way(0, 1);
+    receives[0].suspect = true;
+    checks = 0;
+    pass(50 * CLOCK_MS);
+    assert_int_equal(dial_count, 2);
+    assert_true(checks > 0);
+    assert_true(dials[1].request.relayed);
+    assert_false(dials[1].request.only_others);
+    assert_int_equal(dials[1].request.avoid[0].b[0], 1);
+}
+
 static void who_is_welcome(void **state)
 {
     struct endpoint_incoming in = {.peer = {PARTY_AGENT, {{99}}}, .flow = {{1}}};
@@ -669,6 +776,10 @@ int main(void)
         TEST(a_restart_goes_on),
         TEST(a_stop_is_finished_after_a_restart),
         TEST(errors_come_before_the_end),
+        TEST(further_ways),
+        TEST(no_further_way),
+        TEST(a_way_is_lost),
+        TEST(all_ways_are_suspect),
         TEST(who_is_welcome),
         TEST(a_source_serves_so_many),
         TEST(paths),

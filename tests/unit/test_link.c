@@ -1,6 +1,8 @@
 /* test_link.c - an endpoint's control legs: registering, losing, coming back, and proxies that
  * misbehave. */
 #include "fake_proxy.h"
+#include "tunnel/endpoint_core.h"
+#include "tunnel/link.h"
 
 #include "base/cleanup.h"
 #include "identity/tls.h"
@@ -201,6 +203,48 @@ static void test_silence(void **state)
     assert_int_equal(state_now(), PROXY_REGISTERED);
     world_pass(&world, 2 * CLOCK_SEC);
     assert_int_equal(world.proxies[0].registrations, 2);
+}
+
+/* With another proxy to go to, a silent one is doubtful within seconds and lost soon after; it is
+ * not when something comes. */
+static void test_silence_beside_another(void **state)
+{
+    struct endpoint_proxy proxies[2] = {fake_config(&world.proxies[0]),
+                                        fake_config(&world.proxies[1])};
+    const struct fl_id id = identity_party(world.proxies[0].identity)->id;
+    start(agent, proxies, 2);
+    world_pass(&world, 30 * CLOCK_SEC);
+    const struct link *link = world.endpoints[0]->links[0];
+    assert_false(link_doubtful(link));
+    assert_int_equal(endpoint_usable(world.endpoints[0], NULL, 0), 2);
+    world.proxies[0].lie = LIE_DEAF_PING;
+    endpoint_check(world.endpoints[0], &id); /* a tunnel over it has failed: no need to wait */
+    world_pass(&world, 1900 * CLOCK_MS);
+    assert_false(link_doubtful(link));
+    world_pass(&world, 400 * CLOCK_MS);
+    assert_true(link_doubtful(link));
+    assert_int_equal(endpoint_usable(world.endpoints[0], NULL, 0), 1);
+    world.proxies[0].lie = LIE_NONE;
+    world_pass(&world, 2500 * CLOCK_MS); /* it is asked again, and answers */
+    assert_false(link_doubtful(link));
+    assert_int_equal(world.proxies[0].registrations, 1);
+    world.proxies[0].lie = LIE_DEAF_PING;
+    world_pass(&world, 14 * CLOCK_SEC); /* by itself: the next PING, and 6 s */
+    assert_int_equal(world.proxies[0].registrations, 2);
+    assert_int_equal(world.proxies[1].registrations, 1);
+}
+
+/* Nobody answers: that may be our own line, and no proxy is left for it. */
+static void test_silence_of_all(void **state)
+{
+    struct endpoint_proxy proxies[2] = {fake_config(&world.proxies[0]),
+                                        fake_config(&world.proxies[1])};
+    start(agent, proxies, 2);
+    world_pass(&world, 30 * CLOCK_SEC);
+    world.proxies[0].lie = world.proxies[1].lie = LIE_DEAF_PING;
+    world_pass(&world, 40 * CLOCK_SEC);
+    assert_int_equal(world.proxies[0].registrations + world.proxies[1].registrations, 2);
+    assert_int_equal(endpoint_usable(world.endpoints[0], NULL, 0), 0);
 }
 
 static void test_holds(void **state)
@@ -594,6 +638,8 @@ int main(void)
         T(test_deadlines),
         T(test_black_hole),
         T(test_silence),
+        T(test_silence_beside_another),
+        T(test_silence_of_all),
         T(test_holds),
         T(test_leaves_when_told),
         T(test_stays_after_all),

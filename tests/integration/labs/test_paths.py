@@ -131,7 +131,7 @@ def drain(world):
     world.hq.cli("proxy", "drain", "east")
 
 
-@pytest.mark.parametrize("how", [die, drain], ids=lambda how: how.__name__)
+@pytest.mark.parametrize("how", [die, drop, freeze, drain], ids=lambda how: how.__name__)
 def test_a_proxy_goes_in_mid_transfer(two, how):
     """No run fails, data flows on, and little comes twice."""
     size = 48 * MB
@@ -146,6 +146,8 @@ def test_a_proxy_goes_in_mid_transfer(two, how):
     growth.stop()
     if how is freeze:
         world.proxies["east"].signal(signal.SIGCONT)
+    if how is drop:
+        world.lab.nft("east", "delete table ip cut")
     assert trees.differences(source, target) == []
     assert trees.leftovers(target) == []
     assert run["files_failed"] == 0
