@@ -50,6 +50,13 @@ int cmd_job_stop(struct cli *cli);
 int cmd_job_remove(struct cli *cli);
 int cmd_job_wait(struct cli *cli);
 int cmd_event_list(struct cli *cli);
+int cmd_hook_add(struct cli *cli);
+int cmd_hook_list(struct cli *cli);
+int cmd_hook_show(struct cli *cli);
+int cmd_hook_test(struct cli *cli);
+int cmd_hook_remove(struct cli *cli);
+int cmd_mail_set(struct cli *cli);
+int cmd_mail_show(struct cli *cli);
 int cmd_backup(struct cli *cli);
 int cmd_status(struct cli *cli);
 

@@ -81,6 +81,24 @@ static const struct option_def event_options[] = {
     {NULL},
 };
 
+static const struct option_def hook_options[] = {
+    {"url", "URL", 0, "a web server that gets a signed POST"},
+    {"mail", "ADDRESS", 0, "who gets a mail"},
+    {"event", "EVENT[,…]", OPTION_REQUIRED | OPTION_REPEAT,
+     "run.finished, run.failed, agent.missing, agent.back, proxy.missing, proxy.back"},
+    {"secret-file", "FILE", 0, "what to sign with, in its first line (one is made)"},
+    {NULL},
+};
+
+static const struct option_def mail_options[] = {
+    {"server", "URL", OPTION_REQUIRED, "smtp://HOST[:PORT] or smtps://HOST[:PORT]"},
+    {"from", "ADDRESS", 0, "the sender's address"},
+    {"user", "NAME", 0, "to log in with"},
+    {"password-file", "FILE", 0, "its password, in the first line (as it is)"},
+    {"no-tls", NULL, 0, "send in clear where the server has no TLS"},
+    {NULL},
+};
+
 const struct command commands[] = {
     {"proxy add", "NAME", proxy_add_options, cmd_proxy_add, "Add a proxy and print its proxy.json",
      "The proxy's machine needs this file and nothing else. It holds a private key.\n\n"
@@ -159,6 +177,18 @@ const struct command commands[] = {
     {"event list", NULL, event_options, cmd_event_list, "Print what happened",
      "Example:\n"
      "  fairlead event list --follow\n"},
+    {"hook add", "NAME", hook_options, cmd_hook_add, "Have somebody notified by web or mail",
+     "Prints the secret that messages are signed with; it is not shown again.\n\n"
+     "Example:\n"
+     "  fairlead hook add tickets --url https://tickets.example/in --event run.failed\n"},
+    {"hook list", NULL, NULL, cmd_hook_list, "List who is notified", NULL},
+    {"hook show", "NAME", NULL, cmd_hook_show, "Show the latest messages to somebody", NULL},
+    {"hook test", "NAME", NULL, cmd_hook_test, "Send a test", NULL},
+    {"hook remove", "NAME", NULL, cmd_hook_remove, "Notify somebody no more", NULL},
+    {"mail set", NULL, mail_options, cmd_mail_set, "Set the server that mail goes out by",
+     "Example:\n"
+     "  fairlead mail set --server smtp://mail.example.org:587 --from fairlead@example.org\n"},
+    {"mail show", NULL, NULL, cmd_mail_show, "Show the server that mail goes out by", NULL},
     {"backup", "FILE", NULL, cmd_backup, "Save all that the console knows in one file",
      "It is made while the console works, and replaces FILE once it is whole. It holds the "
      "authority's\n"

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "console/api_audit.h"
 #include "console/api_handlers.h"
+#include "console/notify.h"
 #include "console/openapi.h"
 #include "console/view.h"
 #include "console/web.h"
@@ -123,6 +124,34 @@ static const struct api_field token_fields[] = {
     {0},
 };
 
+static const struct api_field hook_fields[] = {
+    {"name", API_STRING, true, 1, STORE_NAME_MAX - 1, "unique name"},
+    {"kind", API_STRING, true, 1, 16, "webhook or mail"},
+    {"target", API_STRING, true, 1, HOOK_TARGET_MAX - 1, "a URL, or an address of mail"},
+    {"events", API_STRINGS, true, 1, 16,
+     "of run.finished, run.failed, agent.missing, agent.back, proxy.missing, proxy.back"},
+    {"secret", API_STRING, false, 16, HOOK_SECRET_MAX,
+     "what requests are signed with; else one is made"},
+    {0},
+};
+
+static const struct api_field hook_change_fields[] = {
+    {"target", API_STRING, false, 1, HOOK_TARGET_MAX - 1, "a URL, or an address of mail"},
+    {"events", API_STRINGS, false, 1, 16, "all that it is told of from now on"},
+    {"secret", API_STRING, false, 16, HOOK_SECRET_MAX, "what requests are signed with"},
+    {"enabled", API_BOOL, false, 0, 0, "what comes meanwhile is not told later"},
+    {0},
+};
+
+static const struct api_field mail_fields[] = {
+    {"server", API_STRING, true, 0, 255, "smtp://HOST[:PORT] or smtps://HOST[:PORT]; empty: none"},
+    {"from", API_STRING, false, 0, 127, "the sender's address"},
+    {"user", API_STRING, false, 0, 127, "to log in with; empty: not"},
+    {"password", API_STRING, false, 0, 127, "never shown; left out: as it is"},
+    {"starttls", API_BOOL, false, 0, 0, "with smtp: nothing is sent without TLS (true)"},
+    {0},
+};
+
 /* One line a route, and what it is for on the next. */
 const struct api_route api_routes[] = {
     {"GET", "/healthz", SCOPE_OPEN, get_health, NULL,
@@ -164,6 +193,21 @@ const struct api_route api_routes[] = {
     {"GET", "/api/v1/backup", SCOPE_ADMIN, api_backup, NULL,
      "all that the console knows, keys included, as one file for fairlead-console --restore",
      "=application/vnd.sqlite3"},
+    {"GET", "/api/v1/hooks", SCOPE_ADMIN, api_list_hooks, NULL, "who is notified of what",
+     "HookList"},
+    {"POST", "/api/v1/hooks", SCOPE_ADMIN, api_add_hook, hook_fields,
+     "notify somebody; the secret is shown this once", "NewHook"},
+    {"GET", "/api/v1/hooks/{hook}", SCOPE_ADMIN, api_show_hook, NULL, "one of them", "Hook"},
+    {"PATCH", "/api/v1/hooks/{hook}", SCOPE_ADMIN, api_change_hook, hook_change_fields,
+     "another target, events or secret, or disabled", "Hook"},
+    {"DELETE", "/api/v1/hooks/{hook}", SCOPE_ADMIN, api_remove_hook, NULL,
+     "notify somebody no more; what waits is dropped", NULL},
+    {"POST", "/api/v1/hooks/{hook}/test", SCOPE_ADMIN, api_test_hook, NULL,
+     "send a message of the event \"test\"", "Hook"},
+    {"GET", "/api/v1/hooks/{hook}/deliveries", SCOPE_ADMIN, api_list_deliveries, NULL,
+     "the latest 50 messages, newest first", "DeliveryList"},
+    {"GET", "/api/v1/mail", SCOPE_ADMIN, api_show_mail, NULL, "the mail server", "Mail"},
+    {"PUT", "/api/v1/mail", SCOPE_ADMIN, api_put_mail, mail_fields, "the mail server", "Mail"},
     {"GET", "/api/v1/status", SCOPE_VIEWER, api_status, NULL, "version, identity and counts",
      "Status"},
     {"GET", "/api/v1/proxies", SCOPE_VIEWER, api_list_proxies, NULL, "all proxies", "ProxyList"},

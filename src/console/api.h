@@ -39,6 +39,7 @@ struct api {
     struct live *live;
     struct backup *backup;
     struct metrics *metrics;
+    struct notify *notify;
     const struct console_config *config;
     uint16_t agents_port;
     uint64_t started; /* clock_now() */

@@ -56,4 +56,14 @@ void api_list_audit(struct api_call *call);
 
 void api_backup(struct api_call *call);
 
+void api_list_hooks(struct api_call *call);
+void api_add_hook(struct api_call *call);
+void api_show_hook(struct api_call *call);
+void api_change_hook(struct api_call *call);
+void api_remove_hook(struct api_call *call);
+void api_test_hook(struct api_call *call);
+void api_list_deliveries(struct api_call *call);
+void api_show_mail(struct api_call *call);
+void api_put_mail(struct api_call *call);
+
 #endif

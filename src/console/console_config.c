@@ -54,6 +54,24 @@ const struct config_key console_config_keys[] = {
      .choices = endpoint_raw_names,
      .help = "tunnels over proxies may leave the outer TLS: never, allowed, required (default "
              "allowed; required: by tcp only)"},
+    {.name = "missing_after",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct console_config, missing_after),
+     .min = 1,
+     .max = 86400,
+     .help = "seconds that an agent or a proxy is away until it is told of (default 120)"},
+    {.name = "notify_retry",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct console_config, notify_retry),
+     .min = 1,
+     .max = 3600,
+     .help = "seconds until a message that was not taken is sent again, then twice as long each "
+             "time (default 10)"},
+    {.name = "notify_ca",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct console_config, notify_ca),
+     .help = "PEM file with the authorities of web and mail servers that are notified (default: "
+             "the system's)"},
     {.name = "log", .type = CONFIG_GROUP, .keys = log_keys, .help = "what is logged"},
     {.name = NULL},
 };
@@ -92,6 +110,8 @@ static int set_defaults(struct console_config *config)
     config->ui = strdup(":8443");
     config->agents = strdup(":8444");
     config->raw = ENDPOINT_RAW_ALLOWED;
+    config->missing_after = 120;
+    config->notify_retry = 10;
     config->log_level = LOG_INFO;
     config->log_format = LOG_TEXT;
     return config->ui && config->agents ? 0 : -ENOMEM;

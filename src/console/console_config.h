@@ -17,6 +17,9 @@ struct console_config {
                             */
     int transport;         /* enum transport: to proxies */
     int raw;               /* enum endpoint_raw: tunnels over proxies */
+    int64_t missing_after; /* seconds away until somebody is missing */
+    int64_t notify_retry;  /* seconds until a message is tried again the first time */
+    char *notify_ca;       /* PEM file: authorities of those whom we notify; NULL: the system's */
     int log_level, log_format;
 };
 

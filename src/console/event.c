@@ -11,12 +11,23 @@
 static struct {
     void (*fn)(void *ctx, const struct store_event *event);
     void *ctx;
-} listener;
+} listeners[EVENT_LISTENERS];
 
 void event_listen(void (*fn)(void *ctx, const struct store_event *event), void *ctx)
 {
-    listener.fn = fn;
-    listener.ctx = ctx;
+    for (size_t i = 0; i < EVENT_LISTENERS; i++)
+        if (!listeners[i].fn) {
+            listeners[i].fn = fn;
+            listeners[i].ctx = ctx;
+            return;
+        }
+}
+
+void event_unlisten(void *ctx)
+{
+    for (size_t i = 0; i < EVENT_LISTENERS; i++)
+        if (listeners[i].ctx == ctx)
+            listeners[i].fn = NULL;
 }
 
 void event_add(struct store *store, enum store_level level, const char *kind,
@@ -39,8 +50,9 @@ void event_add(struct store *store, enum store_level level, const char *kind,
     if (rc)
         log_error("event not stored", LF_STR("kind", kind), LF_ERR(rc),
                   LF_STR("detail", store_error(store)));
-    else if (listener.fn)
-        listener.fn(listener.ctx, &event);
+    for (size_t i = 0; !rc && i < EVENT_LISTENERS; i++)
+        if (listeners[i].fn)
+            listeners[i].fn(listeners[i].ctx, &event);
 }
 
 const char *event_level_name(enum store_level level)

@@ -10,8 +10,11 @@ __attribute__((format(printf, 5, 6))) void event_add(struct store *store, enum s
                                                      const char *kind, const struct fl_id *subject,
                                                      const char *format, ...);
 
-/* event_listen - have @fn told of every event from now on; NULL: nobody. There is one listener. */
+/* event_listen - have @fn told of every event from now on. At most EVENT_LISTENERS. event_unlisten
+ * - not any more. */
+#define EVENT_LISTENERS 4
 void event_listen(void (*fn)(void *ctx, const struct store_event *event), void *ctx);
+void event_unlisten(void *ctx);
 
 const char *event_level_name(enum store_level level);
 

@@ -115,7 +115,7 @@ void live_close(struct live *live)
 {
     if (!live)
         return;
-    event_listen(NULL, NULL);
+    event_unlisten(live);
     uv_close((uv_handle_t *)&live->beat, on_closed);
 }
 

@@ -11,6 +11,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "console/api.h"
+#include "console/event.h"
+#include "console/missing.h"
+#include "console/notify.h"
 #include "identity/tls.h"
 
 #define PROGRAM       "fairlead-console"
@@ -34,6 +37,8 @@ struct console {
     struct sessions *sessions;
     struct live *live;
     struct backup *backup;
+    struct notify *notify;
+    struct missing *missing;
     struct http *http;
     struct metrics metrics;
     struct api api;
@@ -278,6 +283,11 @@ static int tell_addresses(struct console *console)
     return 0;
 }
 
+static void on_event(void *ctx, const struct store_event *event)
+{
+    notify_event(ctx);
+}
+
 static int start(struct console *console, const struct options *options)
 {
     struct setup *setup = &console->setup;
@@ -303,6 +313,14 @@ static int start(struct console *console, const struct options *options)
     fleet_set_transport(console->fleet, console->config.transport);
     fleet_set_raw(console->fleet, console->config.raw);
     runs_set_fleet(console->runs, console->fleet);
+    rc = notify_new(&console->loop, setup, console->fleet, console->runs,
+                    console->config.notify_retry, console->config.notify_ca, &console->notify);
+    if (!rc)
+        rc = missing_new(&console->loop, setup->store, console->fleet,
+                         console->config.missing_after, &console->missing);
+    if (rc)
+        return failed("%s: cannot start: %s", options->state, error_text(rc));
+    event_listen(on_event, console->notify);
     console->api = (struct api){.setup = setup,
                                 .store = setup->store,
                                 .fleet = console->fleet,
@@ -313,6 +331,7 @@ static int start(struct console *console, const struct options *options)
                                 .live = console->live,
                                 .backup = console->backup,
                                 .metrics = &console->metrics,
+                                .notify = console->notify,
                                 .config = &console->config,
                                 .started = clock_now()};
     status = start_agents(console);
@@ -330,6 +349,12 @@ static void stop(struct console *console)
     console->http = NULL;
     live_close(console->live);
     console->live = NULL;
+    missing_close(console->missing);
+    console->missing = NULL;
+    if (console->notify)
+        event_unlisten(console->notify);
+    notify_close(console->notify);
+    console->notify = NULL;
     backup_close(console->backup);
     console->backup = NULL;
     if (console->runs)

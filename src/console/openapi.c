@@ -31,6 +31,15 @@ static const struct {
     {"AuditEntry",
      "n:integer time:time user:text from:text action:text subject:text before:any after:any"},
     {"AuditList", "items:[AuditEntry] last:integer"},
+    {"Delivery", "n:integer event:text state:text attempts:integer status:integer error:text "
+                 "created:time next:time ended:time"},
+    {"DeliveryList", "items:[Delivery] total:integer"},
+    {"Hook", "id:id name:text kind:text target:text events:[text] enabled:boolean created:time "
+             "waiting:integer last:Delivery|null"},
+    {"NewHook", "id:id name:text kind:text target:text events:[text] enabled:boolean created:time "
+                "waiting:integer last:Delivery|null secret:text"},
+    {"HookList", "items:[Hook] total:integer"},
+    {"Mail", "server:text from:text user:text starttls:boolean password_set:boolean"},
     {"AgentCount", "total:integer online:integer pending:integer"},
     {"ProxyCount", "total:integer connected:integer"},
     {"Total", "total:integer"},

@@ -84,6 +84,18 @@ static const char *const migrations[] = {
     " state INTEGER NOT NULL, version INTEGER NOT NULL, good_version INTEGER NOT NULL,"
     " confirm_within INTEGER NOT NULL, good TEXT NOT NULL, tried TEXT NOT NULL, error TEXT NOT "
     "NULL) WITHOUT ROWID;",
+    /* 5: whom to notify, what waits to be told, and who is known to be missing */
+    "CREATE TABLE hooks(id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL,"
+    " target TEXT NOT NULL, events TEXT NOT NULL, secret BLOB NOT NULL, enabled INTEGER NOT NULL,"
+    " created INTEGER NOT NULL);"
+    "CREATE TABLE deliveries(n INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " hook BLOB NOT NULL REFERENCES hooks(id) ON DELETE CASCADE, event TEXT NOT NULL,"
+    " body TEXT NOT NULL, created INTEGER NOT NULL, due INTEGER NOT NULL,"
+    " attempts INTEGER NOT NULL, state INTEGER NOT NULL, status INTEGER NOT NULL,"
+    " error TEXT NOT NULL, ended INTEGER NOT NULL);"
+    "CREATE INDEX deliveries_due ON deliveries(state, due);"
+    "CREATE INDEX deliveries_hook ON deliveries(hook, n);"
+    "CREATE TABLE missing(id BLOB PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 enum stmt {
@@ -404,19 +416,18 @@ bool store_list_add(struct store_list *list, const char *text)
     return true;
 }
 
-#define LIST_TEXT_MAX (STORE_LIST_MAX * STORE_ITEM_MAX)
-
-static const char *list_join(const struct store_list *list, char buf[static LIST_TEXT_MAX])
+const char *store_list_join(const struct store_list *list, char buf[static STORE_LIST_TEXT])
 {
     size_t at = 0;
 
     buf[0] = 0;
     for (size_t i = 0; i < list->count; i++)
-        at += (size_t)snprintf(buf + at, LIST_TEXT_MAX - at, "%s%s", i ? "\n" : "", list->item[i]);
+        at +=
+            (size_t)snprintf(buf + at, STORE_LIST_TEXT - at, "%s%s", i ? "\n" : "", list->item[i]);
     return buf;
 }
 
-static void list_split(const char *text, struct store_list *list)
+void store_list_split(const char *text, struct store_list *list)
 {
     memset(list, 0, sizeof(*list));
     while (*text) {
@@ -688,11 +699,11 @@ int store_count_up(struct store *store, const char *key, uint64_t *ret_value)
 
 int store_proxy_add(struct store *store, const struct store_proxy *proxy)
 {
-    char addresses[LIST_TEXT_MAX], listen[LIST_TEXT_MAX];
+    char addresses[STORE_LIST_TEXT], listen[STORE_LIST_TEXT];
 
     return WRITE(store, S_PROXY_ADD, "dttti", &proxy->id, proxy->name,
-                 list_join(&proxy->addresses, addresses), list_join(&proxy->listen, listen),
-                 proxy->created);
+                 store_list_join(&proxy->addresses, addresses),
+                 store_list_join(&proxy->listen, listen), proxy->created);
 }
 
 int store_proxy_remove(struct store *store, const struct fl_id *id)
@@ -712,8 +723,8 @@ int store_proxies(struct store *store, void (*each)(void *ctx, const struct stor
         rc = 0;
         column_id(stmt, 0, &proxy.id);
         COLUMN_COPY(proxy.name, stmt, 1);
-        list_split(column_text(stmt, 2), &proxy.addresses);
-        list_split(column_text(stmt, 3), &proxy.listen);
+        store_list_split(column_text(stmt, 2), &proxy.addresses);
+        store_list_split(column_text(stmt, 3), &proxy.listen);
         each(ctx, &proxy);
     }
     return rc;
@@ -751,11 +762,11 @@ int store_settings_get(struct store *store, const struct fl_id *proxy,
 
 int store_agent_put(struct store *store, const struct store_agent *agent)
 {
-    char tags[LIST_TEXT_MAX], addresses[LIST_TEXT_MAX];
+    char tags[STORE_LIST_TEXT], addresses[STORE_LIST_TEXT];
 
     return WRITE(store, S_AGENT_PUT, "dtidttttiii", &agent->id, agent->name, (int64_t)agent->state,
-                 &agent->token, list_join(&agent->tags, tags),
-                 list_join(&agent->addresses, addresses), agent->software, agent->system,
+                 &agent->token, store_list_join(&agent->tags, tags),
+                 store_list_join(&agent->addresses, addresses), agent->software, agent->system,
                  agent->first_seen, agent->last_seen, agent->expires);
 }
 
@@ -765,8 +776,8 @@ static void agent_row(sqlite3_stmt *stmt, struct store_agent *agent)
     COLUMN_COPY(agent->name, stmt, 1);
     agent->state = (enum store_agent_state)sqlite3_column_int(stmt, 2);
     column_id(stmt, 3, &agent->token);
-    list_split(column_text(stmt, 4), &agent->tags);
-    list_split(column_text(stmt, 5), &agent->addresses);
+    store_list_split(column_text(stmt, 4), &agent->tags);
+    store_list_split(column_text(stmt, 5), &agent->addresses);
     COLUMN_COPY(agent->software, stmt, 6);
     COLUMN_COPY(agent->system, stmt, 7);
     agent->first_seen = sqlite3_column_int64(stmt, 8);
@@ -794,9 +805,9 @@ int store_agents(struct store *store, void (*each)(void *ctx, const struct store
 
 int store_token_add(struct store *store, const struct store_token *token)
 {
-    char tags[LIST_TEXT_MAX];
+    char tags[STORE_LIST_TEXT];
 
-    return WRITE(store, S_TOKEN_ADD, "dtiiiii", &token->id, list_join(&token->tags, tags),
+    return WRITE(store, S_TOKEN_ADD, "dtiiiii", &token->id, store_list_join(&token->tags, tags),
                  (int64_t)token->approval, (int64_t)token->revoked, token->created, token->expires,
                  token->uses);
 }
@@ -804,7 +815,7 @@ int store_token_add(struct store *store, const struct store_token *token)
 static void token_row(sqlite3_stmt *stmt, struct store_token *token)
 {
     column_id(stmt, 0, &token->id);
-    list_split(column_text(stmt, 1), &token->tags);
+    store_list_split(column_text(stmt, 1), &token->tags);
     token->approval = sqlite3_column_int(stmt, 2) != 0;
     token->revoked = sqlite3_column_int(stmt, 3) != 0;
     token->created = sqlite3_column_int64(stmt, 4);

@@ -17,7 +17,7 @@
 
 /* The secrets among the settings. */
 static const char *const secret_keys[] = {"authority.key", "console.key", "web.pem",
-                                          "notify.secrets"};
+                                          "mail.password"};
 
 /* The secrets in other tables: each as a blob, its name made of @kind and the row's key in hex. */
 static const struct {
@@ -25,6 +25,7 @@ static const struct {
 } secret_columns[] = {
     {"totp", "users", "totp", "name"},
     {"flow", "flows", "token", "id"},
+    {"hook", "hooks", "secret", "id"},
 };
 
 /* ---- text as base64 ---- */

@@ -17,6 +17,12 @@ int store_bind(sqlite3_stmt *stmt, const char *types, ...);
 
 const char *store_text(sqlite3_stmt *stmt, int column); /* "" for NULL */
 
+#define STORE_LIST_TEXT (STORE_LIST_MAX * STORE_ITEM_MAX)
+
+/* A list as one text, and back. */
+const char *store_list_join(const struct store_list *list, char buf[static STORE_LIST_TEXT]);
+void store_list_split(const char *text, struct store_list *list);
+
 struct vault;
 
 /* The vault that secrets are sealed with, or NULL. store_take_vault - @vault is it from now on, and

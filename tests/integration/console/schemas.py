@@ -54,6 +54,16 @@ STEPS = {
      version INTEGER NOT NULL, good_version INTEGER NOT NULL, confirm_within INTEGER NOT NULL, good TEXT NOT NULL, tried TEXT NOT NULL,
      error TEXT NOT NULL) WITHOUT ROWID;
     """,
+    5: """
+    CREATE TABLE hooks(id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, target TEXT NOT NULL, events TEXT NOT NULL,
+     secret BLOB NOT NULL, enabled INTEGER NOT NULL, created INTEGER NOT NULL);
+    CREATE TABLE deliveries(n INTEGER PRIMARY KEY AUTOINCREMENT, hook BLOB NOT NULL REFERENCES hooks(id) ON DELETE CASCADE,
+     event TEXT NOT NULL, body TEXT NOT NULL, created INTEGER NOT NULL, due INTEGER NOT NULL, attempts INTEGER NOT NULL,
+     state INTEGER NOT NULL, status INTEGER NOT NULL, error TEXT NOT NULL, ended INTEGER NOT NULL);
+    CREATE INDEX deliveries_due ON deliveries(state, due);
+    CREATE INDEX deliveries_hook ON deliveries(hook, n);
+    CREATE TABLE missing(id BLOB PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
+    """,
 }
 
 # What each version could hold, and its successors keep. Ids are 16 bytes; the token's hash is that of "an old token".
@@ -85,9 +95,15 @@ ROWS = {
     4: """
     INSERT INTO proxy_settings VALUES(x'{p}', 2, 3, 3, 60, '{{"raw":"never"}}', '', '');
     """,
+    5: """
+    INSERT INTO hooks VALUES(x'{h}', 'pager', 0, 'http://127.0.0.1:9/', 'run.failed' || char(10) || 'agent.missing', x'{token}', 0, 1700000013);
+    INSERT INTO deliveries(hook, event, body, created, due, attempts, state, status, error, ended)
+     VALUES(x'{h}', 'run.failed', '{{}}', 1700000014, 1700000015, 1, 0, 500, 'it answered with status 500', 0);
+    INSERT INTO missing VALUES(x'{a}', 1700000016);
+    """,
 }
 
-IDS = {name: (name.encode() * 16).hex() for name in "abfjprt"}
+IDS = {name: (name.encode() * 16).hex() for name in "abfhjprt"}
 TOKEN = "an-old-token"
 
 

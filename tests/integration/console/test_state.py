@@ -208,6 +208,8 @@ def test_stores_of_earlier_versions(world, version):
         assert users["vera"]["disabled"] and console.items("/audit")[0]["user"] == "vera"
     wanted = console.rest("GET", "/proxies/gate/settings")["wanted"]
     assert wanted == ({"raw": "never"} if version >= 4 else {})
+    hooks = console.items("/hooks")
+    assert [(h["name"], h["events"], h["waiting"]) for h in hooks] == ([("pager", ["run.failed", "agent.missing"], 1)] if version >= 5 else [])
     assert console.stop() == 0
     assert schemas.shape(path) == schemas.shape(fresh.state / "console.db")
     assert query(path, "PRAGMA foreign_key_check") == []
