@@ -428,10 +428,12 @@ def test_the_description_is_true(world):
     (folder / "file").write_text("x")
     job = console.job("distribution", "copy", [f"a:{folder}"], [f"b:{world.path('there')}"])
     job.wait()
+    console.rest("POST", "/hooks", {"name": "h", "kind": "webhook", "target": "http://127.0.0.1:9/", "events": ["run.failed"]})
+    console.rest("POST", "/hooks/h/test")
     boss = admin(console)
     description = boss.call("GET", "/openapi.json")[2]
     schemas = description["components"]["schemas"]
-    names = {"{proxy}": "hub", "{agent}": "a", "{job}": "copy", "{run}": console.items("/jobs")[0]["run"]["id"], "{user}": "admin"}
+    names = {"{proxy}": "hub", "{agent}": "a", "{job}": "copy", "{run}": console.items("/jobs")[0]["run"]["id"], "{user}": "admin", "{hook}": "h"}
     checked = 0
     for path, methods in description["paths"].items():
         if "get" not in methods or path.endswith("openapi.json") or not path.startswith("/api/v1"):
