@@ -55,4 +55,27 @@ int tls_quic(bool server, struct identity *identity, const char *alpn,
 int tls_exporter(gnutls_session_t session, const char *label, uint8_t context,
                  uint8_t ret_out[static 32]);
 
+/* What a session has read since it last gave something for it: a handshake, or a record's content.
+ * GnuTLS 3.7 and 3.8 collect all of a handshake message before they look at its size, whatever
+ * gnutls_handshake_set_max_packet_length() says: 16 MB, of anybody, before and after the handshake.
+ * So whoever reads for GnuTLS stops here. */
+#define TLS_METER_MAX 65536 /* a flight with a certificate, and some */
+struct tls_meter {
+    size_t spent; /* bytes */
+};
+
+/* tls_meter_over - too much for nothing: read no more, and fail with -FL_ETLS. */
+static inline bool tls_meter_over(const struct tls_meter *meter)
+{
+    return meter->spent >= TLS_METER_MAX;
+}
+static inline void tls_meter_add(struct tls_meter *meter, size_t len)
+{
+    meter->spent += len;
+}
+static inline void tls_meter_reset(struct tls_meter *meter)
+{
+    meter->spent = 0;
+}
+
 #endif

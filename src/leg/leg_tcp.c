@@ -285,7 +285,7 @@ static int tls_error(const struct leg_tcp *leg, int ret)
 {
     switch (ret) {
     case GNUTLS_E_PULL_ERROR:
-        return wire_error(leg->wire.error);
+        return leg->wire.error == WIRE_OVER ? -FL_ETLS : wire_error(leg->wire.error);
     case GNUTLS_E_MEMORY_ERROR:
     case GNUTLS_E_PUSH_ERROR: /* a push only ever fails for lack of a block */
         return -ENOMEM;
@@ -842,6 +842,8 @@ static ssize_t recv_record(struct leg_tcp *leg, uint8_t *buf)
 {
     ssize_t n = gnutls_record_recv(leg->tls, buf, LEG_BUFFER);
 
+    if (n > 0)
+        tls_meter_reset(&leg->wire.meter);
     if (buffered(leg))
         defer(leg);
     if (n < 0)

@@ -178,6 +178,18 @@ static int cb_decrypt(uint8_t *dest, const ngtcp2_crypto_aead *aead,
     return NGTCP2_ERR_CALLBACK_FAILURE;
 }
 
+/* All of a connection's handshake; there is nothing of it later, as nobody gives tickets. */
+static int cb_crypto(ngtcp2_conn *ngtcp2, ngtcp2_encryption_level level, uint64_t offset,
+                     const uint8_t *data, size_t len, void *user)
+{
+    struct quic_conn *conn = user;
+
+    if (tls_meter_over(&conn->meter))
+        return NGTCP2_ERR_CALLBACK_FAILURE;
+    tls_meter_add(&conn->meter, len);
+    return ngtcp2_crypto_recv_crypto_data_cb(ngtcp2, level, offset, data, len, user);
+}
+
 static int cb_new_id(ngtcp2_conn *ngtcp2, ngtcp2_cid *cid, uint8_t *token, size_t len, void *user)
 {
     struct quic_conn *conn = user;
@@ -279,7 +291,7 @@ static int cb_stream_window(ngtcp2_conn *ngtcp2, int64_t id, uint64_t most, void
 static const ngtcp2_callbacks callbacks = {
     .client_initial = ngtcp2_crypto_client_initial_cb,
     .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
-    .recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
+    .recv_crypto_data = cb_crypto,
     .encrypt = ngtcp2_crypto_encrypt_cb,
     .decrypt = cb_decrypt,
     .hp_mask = ngtcp2_crypto_hp_mask_cb,

@@ -15,6 +15,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "identity/tls.h"
 #include "leg/quic_chain.h"
 #include "leg/quic_endpoint.h"
 #include "leg/quic_guard.h"
@@ -134,8 +135,9 @@ struct quic_conn {
     uint64_t small_until;       /* no large packets until then: a black hole swallows them */
     unsigned holes;             /* how often that was so */
     struct quic_guard guard;
-    uint64_t ids_second; /* that @ids were made in */
-    unsigned ids;        /* of ours, that the peer made us make */
+    struct tls_meter meter; /* of all its handshake */
+    uint64_t ids_second;    /* that @ids were made in */
+    unsigned ids;           /* of ours, that the peer made us make */
     struct quic_route *routes;
     struct quic_stream *streams;
     struct quic_stream *ready; /* with something to send, the next one first */

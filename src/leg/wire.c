@@ -87,12 +87,16 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
 {
     struct wire *wire = ptr;
 
+    if (tls_meter_over(&wire->meter))
+        return refuse(wire, WIRE_OVER);
     if (wire_unread(wire) == 0) {
         ssize_t n = fill(wire);
         if (n <= 0)
             return n;
     }
-    return (ssize_t)wire_take(wire, buf, len);
+    size_t taken = wire_take(wire, buf, len);
+    tls_meter_add(&wire->meter, taken);
+    return (ssize_t)taken;
 }
 
 /* GnuTLS asks whether a read would block; it must not wait here, whatever @ms says. */

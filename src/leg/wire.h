@@ -10,12 +10,16 @@
 #ifndef FL_LEG_WIRE_H
 #define FL_LEG_WIRE_H
 
+#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_FIN (-1) /* in wire.error: the peer has finished sending */
+#include "identity/tls.h"
+
+#define WIRE_FIN  (-1)   /* in wire.error: the peer has finished sending */
+#define WIRE_OVER EPROTO /* in wire.error: tls_meter_over() */
 
 /* Bytes of a block that hold something. */
 struct wire_span {
@@ -25,14 +29,15 @@ struct wire_span {
 };
 
 struct wire {
-    int fd;               /* not owned */
-    int error;            /* errno that the last failed read met, or WIRE_FIN */
-    bool sealed;          /* the outer session has said its last: nothing more is taken from it */
-    bool dry;             /* the last read took all there was: say so once, without asking again */
-    uint64_t *rx_bytes;   /* counts what came from the socket */
-    uint64_t *tx_bytes;   /* counts what went into it */
-    struct wire_span in;  /* received, not yet taken by GnuTLS */
-    struct wire_span out; /* written by GnuTLS, not yet in the socket */
+    int fd;      /* not owned */
+    int error;   /* errno that the last failed read met, or WIRE_FIN */
+    bool sealed; /* the outer session has said its last: nothing more is taken from it */
+    bool dry;    /* the last read took all there was: say so once, without asking again */
+    struct tls_meter meter; /* reset by the owner when GnuTLS has given something */
+    uint64_t *rx_bytes;     /* counts what came from the socket */
+    uint64_t *tx_bytes;     /* counts what went into it */
+    struct wire_span in;    /* received, not yet taken by GnuTLS */
+    struct wire_span out;   /* written by GnuTLS, not yet in the socket */
 };
 
 /* wire_init - the counters must live as long as @wire. wire_done - what is held is dropped; the

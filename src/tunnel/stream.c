@@ -107,6 +107,11 @@ static int fill(struct stream *stream)
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *dst, size_t len)
 {
     struct stream *stream = ptr;
+    if (tls_meter_over(&stream->meter)) {
+        stream->error = -FL_ETLS;
+        gnutls_transport_set_errno(stream->tls, ECONNRESET);
+        return -1;
+    }
     int r = fill(stream);
     if (r == -FL_EEOF)
         return 0;
@@ -118,6 +123,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *dst, size_t len)
     memcpy(dst, stream->in, n);
     stream->in += n;
     stream->in_len -= n;
+    tls_meter_add(&stream->meter, n);
     return (ssize_t)n;
 }
 

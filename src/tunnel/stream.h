@@ -11,6 +11,7 @@
 #include <gnutls/gnutls.h>
 #include <stdbool.h>
 
+#include "identity/tls.h"
 #include "leg/leg.h"
 
 #define STREAM_TEXT_MAX 192
@@ -29,6 +30,7 @@ struct stream {
     const uint8_t *in;              /* what GnuTLS has not pulled yet of the last DATA frame */
     size_t in_len;
     size_t stage_start, stage_end; /* staged bytes */
+    struct tls_meter meter;        /* reset by the owner when GnuTLS has given something */
     unsigned budget; /* DATA frames that may still be taken this turn; set by the owner */
     uint64_t sent;   /* bytes that the leg took */
     bool raw;        /* the other side may say RAW */

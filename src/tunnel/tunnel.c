@@ -328,6 +328,7 @@ static void handshake_done(struct tunnel *t)
     bool right = t->peer.role == PARTY_NONE || party_equal(&t->peer, &peer);
     if (right)
         t->peer = peer;
+    tls_meter_reset(&t->stream.meter);
     tunnel_move(t, t->caller ? TUNNEL_HELD : TUNNEL_GREETING);
     if (!right) {
         tunnel_end(t, TUNNEL_CLOSE_IDENTITY, NULL);
@@ -562,6 +563,7 @@ static bool read_record(struct tunnel *t)
         return false;
     ssize_t n = gnutls_record_recv(t->tls, buf_tail(&t->rx), room);
     if (n > 0) {
+        tls_meter_reset(&t->stream.meter);
         buf_commit(&t->rx, (size_t)n);
         t->last_rx = turn_now(t->turn);
         t->received += (size_t)n;

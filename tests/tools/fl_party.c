@@ -359,7 +359,7 @@ static void cmd_proxy(char **word, int count)
 
     need(identity_make_key(&key), "identity_make_key");
     need(authority_issue_key(ca->authority, key, PARTY_PROXY, 86400, &cert, &id), "issue");
-    need(authority_issue_web(ca->authority, names, 2, 1, &web), "issue_web");
+    need(authority_issue_web(ca->authority, names, 2, 90, &web), "issue_web");
     (void)mkdir(word[2], 0700);
     write_file(word[2], "identity.pem", key, cert);
     write_file(word[2], "ca.pem", ca->cert, "");

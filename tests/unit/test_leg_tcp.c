@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include <gnutls/crypto.h>
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "identity/authority.h"
@@ -1014,6 +1016,287 @@ static void half_a_handshake(void **state)
     script_done(&script);
 }
 
+/* ---- a handshake in odd portions ---- */
+
+static struct {
+    uint8_t bytes[128 * 1024];
+    size_t len;
+} outgoing; /* what the peer's TLS wants to send */
+
+static ssize_t collect(gnutls_transport_ptr_t ctx, const void *data, size_t len)
+{
+    assert_true(outgoing.len + len <= sizeof(outgoing.bytes));
+    memcpy(outgoing.bytes + outgoing.len, data, len);
+    outgoing.len += len;
+    return (ssize_t)len;
+}
+
+static ssize_t pull(gnutls_transport_ptr_t ctx, void *data, size_t len)
+{
+    return recv((int)(intptr_t)ctx, data, len, 0);
+}
+
+/* Send what was collected, @piece bytes at a time, with a turn of the loop after each. */
+static void deliver(struct script *script, size_t piece)
+{
+    for (size_t at = 0; at < outgoing.len && !(script->end.seen & LEG_FAILED); at += piece) {
+        size_t len = outgoing.len - at < piece ? outgoing.len - at : piece;
+        ssize_t n;
+        while ((n = send(script->fd, outgoing.bytes + at, len, MSG_NOSIGNAL)) < 0 &&
+               errno == EAGAIN)
+            turn(&script->loop);
+        if (n < 0)
+            break; /* it has hung up */
+        assert_int_equal(n, len);
+        turn(&script->loop);
+    }
+    outgoing.len = 0;
+}
+
+static void collect_begin(struct script *script)
+{
+    static const int on = 1;
+
+    script_init(script);
+    (void)setsockopt(script->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    assert_int_equal(tls_outer(false, NULL, NULL, &script->tls), 0);
+    gnutls_transport_set_ptr2(script->tls, (gnutls_transport_ptr_t)(intptr_t)script->fd, NULL);
+    gnutls_transport_set_push_function(script->tls, collect);
+    gnutls_transport_set_pull_function(script->tls, pull);
+    outgoing.len = 0;
+}
+
+/* In portions of @piece bytes; the last one, which ends the handshake, is left to be sent. */
+static void collect_shake(struct script *script, size_t piece)
+{
+    int rc;
+
+    while ((rc = gnutls_handshake(script->tls)) == GNUTLS_E_AGAIN) {
+        deliver(script, piece);
+        turn(&script->loop);
+    }
+    assert_int_equal(rc, 0);
+}
+
+static void handshake_in_pieces(void **state)
+{
+    static const size_t pieces[] = {1, 2, 3, 50, 100000};
+
+    for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+        struct script script;
+
+        collect_begin(&script);
+        collect_shake(&script, pieces[i]);
+        deliver(&script, pieces[i]);
+        UNTIL(&script.loop, script.end.seen & LEG_OPENED);
+        leg_want(script.end.leg, LEG_READABLE);
+        script_send(&script, "\x10\0\0\1x", 5);
+        deliver(&script, pieces[i]);
+        UNTIL(&script.loop, script.end.bytes == 1);
+        script_done(&script);
+    }
+}
+
+/* The peer's last part of the handshake and its first frames come in one segment, whole or with the
+ * beginning of one more. */
+static void handshake_and_more(void **state)
+{
+    for (size_t cut = 0; cut < 20; cut += 19) {
+        struct script script;
+
+        collect_begin(&script);
+        collect_shake(&script, sizeof(outgoing.bytes));
+        script_send(&script, "\x10\0\0\1x", 5);
+        script_send(&script, "\x10\0\0\1y", 5);
+        size_t whole = outgoing.len;
+        outgoing.len -= cut;
+        deliver(&script, sizeof(outgoing.bytes));
+        UNTIL(&script.loop, script.end.seen & LEG_OPENED);
+        leg_want(script.end.leg, LEG_READABLE);
+        UNTIL(&script.loop, script.end.bytes == (cut ? 1 : 2));
+        if (cut) {
+            memmove(outgoing.bytes, outgoing.bytes + whole - cut, cut);
+            outgoing.len = cut;
+            deliver(&script, 1);
+            UNTIL(&script.loop, script.end.bytes == 2);
+        }
+        assert_false(script.end.seen & LEG_FAILED);
+        script_done(&script);
+    }
+}
+
+/* What follows a ClientHello at once cannot be right, however much it is. */
+static void client_hello_and_garbage(void **state)
+{
+    static const size_t lens[] = {1, 100, 60000};
+
+    for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+        struct script script;
+
+        collect_begin(&script);
+        assert_int_equal(gnutls_handshake(script.tls), GNUTLS_E_AGAIN);
+        memset(outgoing.bytes + outgoing.len, 0x17, lens[i]);
+        outgoing.len += lens[i];
+        deliver(&script, sizeof(outgoing.bytes));
+        run_for(&script.loop, 5 * CLOCK_MS);
+        assert_false(script.end.seen & LEG_OPENED);
+        (void)shutdown(script.fd, SHUT_WR);
+        UNTIL(&script.loop, script.end.seen & LEG_FAILED);
+        script_done(&script);
+    }
+}
+
+static size_t padding;
+
+static int pad_send(gnutls_session_t session, gnutls_buffer_t data)
+{
+    static const uint8_t zeros[60000];
+
+    assert_int_equal(gnutls_buffer_append_data(data, zeros, padding), 0);
+    return (int)padding;
+}
+
+static int pad_recv(gnutls_session_t session, const unsigned char *data, size_t len)
+{
+    return 0;
+}
+
+/* As large as post-quantum keys make it, and larger, in several records; but a bound there is. */
+static void large_client_hellos(void **state)
+{
+    static const size_t sizes[] = {1500, 15000, 17000, 60000};
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct script script;
+        int rc;
+
+        padding = sizes[i];
+        collect_begin(&script);
+        gnutls_handshake_set_max_packet_length(script.tls, 128 * 1024);
+        assert_int_equal(gnutls_session_ext_register(
+                             script.tls, "padding", 0xfe01, GNUTLS_EXT_TLS, pad_recv, pad_send,
+                             NULL, NULL, NULL, GNUTLS_EXT_FLAG_TLS | GNUTLS_EXT_FLAG_CLIENT_HELLO),
+                         0);
+        rc = gnutls_handshake(script.tls);
+        assert_int_equal(rc, GNUTLS_E_AGAIN);
+        assert_true(outgoing.len > padding);
+        if (padding < 16000) {
+            collect_shake(&script, 1000);
+            deliver(&script, 1000);
+            UNTIL(&script.loop, script.end.seen & LEG_OPENED);
+        } else {
+            deliver(&script, 1000);
+            script_fails(&script, -FL_ETLS);
+            assert_in_range(script.end.leg->rx_bytes, 0, 2 * TLS_METER_MAX);
+        }
+        script_done(&script);
+    }
+}
+
+/* --- a handshake message that never ends: GnuTLS would collect 16 MB of it --- */
+
+#define RECORD 16000
+
+/* What we say of it is what any server says of nonsense; and it has not been read, let alone kept.
+ */
+static void endless_client_hello(void **state)
+{
+    static uint8_t record[5 + RECORD] = {0x16, 3, 1, RECORD >> 8, RECORD & 0xff, 1, 0xff, 0xff,
+                                         0xff, 3, 3};
+    struct script script;
+
+    script_init(&script);
+    for (unsigned i = 0; i < 100 && !(script.end.seen & LEG_FAILED); i++) {
+        memcpy(outgoing.bytes, record, sizeof(record));
+        outgoing.len = sizeof(record);
+        memset(record + 5, 0, 6); /* from the second on */
+        deliver(&script, sizeof(record));
+    }
+    script_fails(&script, -FL_ETLS);
+    assert_in_range(script.end.leg->rx_bytes, TLS_METER_MAX, 5 * TLS_METER_MAX);
+    script_done(&script);
+}
+
+static uint8_t secret[64];
+static size_t secret_len;
+
+static int keep_secret(gnutls_session_t session, const char *label, const gnutls_datum_t *value)
+{
+    if (!strcmp(label, "CLIENT_TRAFFIC_SECRET_0")) {
+        assert_true(value->size <= sizeof(secret));
+        memcpy(secret, value->data, value->size);
+        secret_len = value->size;
+    }
+    return 0;
+}
+
+/* HKDF-Expand-Label of RFC 8446 §7.1, without a context. */
+static void expand(gnutls_mac_algorithm_t mac, const char *label, uint8_t *ret_key, size_t len)
+{
+    gnutls_datum_t key = {secret, (unsigned)secret_len}, info;
+    uint8_t text[64];
+    int n = snprintf((char *)text + 3, sizeof(text) - 3, "tls13 %s", label);
+
+    text[0] = 0;
+    text[1] = (uint8_t)len;
+    text[2] = (uint8_t)n;
+    text[3 + n] = 0;
+    info = (gnutls_datum_t){text, (unsigned)n + 4};
+    assert_int_equal(gnutls_hkdf_expand(mac, &key, &info, ret_key, len), 0);
+}
+
+/* Record @number under the peer's key, of type handshake. */
+static void seal(gnutls_session_t tls, uint64_t number, const uint8_t *body, size_t len)
+{
+    gnutls_cipher_algorithm_t cipher = gnutls_cipher_get(tls);
+    unsigned tag = gnutls_cipher_get_tag_size(cipher);
+    uint8_t key[32], iv[12], *out = outgoing.bytes, plain[RECORD + 1];
+    gnutls_datum_t datum = {key, (unsigned)gnutls_cipher_get_key_size(cipher)};
+    size_t sealed = len + 1 + tag;
+    gnutls_aead_cipher_hd_t handle;
+
+    memcpy(plain, body, len);
+    plain[len] = 0x16; /* the real type comes last, RFC 8446 §5.2 */
+    expand((gnutls_mac_algorithm_t)gnutls_prf_hash_get(tls), "key", key, datum.size);
+    expand((gnutls_mac_algorithm_t)gnutls_prf_hash_get(tls), "iv", iv, sizeof(iv));
+    for (unsigned i = 0; i < 8; i++)
+        iv[11 - i] ^= (uint8_t)(number >> (8 * i));
+    memcpy(out, (uint8_t[]){0x17, 3, 3, (uint8_t)(sealed >> 8), (uint8_t)sealed}, 5);
+    assert_int_equal(gnutls_aead_cipher_init(&handle, cipher, &datum), 0);
+    assert_int_equal(gnutls_aead_cipher_encrypt(handle, iv, sizeof(iv), out, 5, tag, plain, len + 1,
+                                                out + 5, &sealed),
+                     0);
+    gnutls_aead_cipher_deinit(handle);
+    outgoing.len = 5 + sealed;
+}
+
+/* The same after the handshake, when the outer TLS is up and nothing is proved yet: a KeyUpdate, a
+ * NewSessionTicket, and what is no message at all. */
+static void endless_message_after_the_handshake(void **state)
+{
+    static const uint8_t types[] = {24, 4, 99};
+    static uint8_t body[RECORD];
+
+    for (size_t i = 0; i < sizeof(types); i++) {
+        struct script script;
+
+        script_init(&script);
+        assert_int_equal(tls_outer(false, NULL, NULL, &script.tls), 0);
+        gnutls_session_set_keylog_function(script.tls, keep_secret);
+        script_shake(&script);
+        memset(body, 0, sizeof(body));
+        memcpy(body, (uint8_t[]){types[i], 0xff, 0xff, 0xff}, 4);
+        for (unsigned n = 0; n < 100 && !(script.end.seen & LEG_FAILED); n++) {
+            seal(script.tls, n, body, sizeof(body));
+            memset(body, 0, 4);
+            deliver(&script, outgoing.len);
+        }
+        script_fails(&script, -FL_ETLS);
+        assert_in_range(script.end.leg->rx_bytes, RECORD, 5 * TLS_METER_MAX);
+        script_done(&script);
+    }
+}
+
 static void key_updates(void **state)
 {
     struct script script;
@@ -1311,6 +1594,12 @@ int main(void)
         cmocka_unit_test(garbage_after_the_handshake),
         cmocka_unit_test(silence_costs_nothing),
         cmocka_unit_test(half_a_handshake),
+        cmocka_unit_test(handshake_in_pieces),
+        cmocka_unit_test(handshake_and_more),
+        cmocka_unit_test(client_hello_and_garbage),
+        cmocka_unit_test(large_client_hellos),
+        cmocka_unit_test(endless_client_hello),
+        cmocka_unit_test(endless_message_after_the_handshake),
         cmocka_unit_test(key_updates),
         cmocka_unit_test(key_update_under_back_pressure),
         cmocka_unit_test(key_update_flood),

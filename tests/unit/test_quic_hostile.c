@@ -278,6 +278,21 @@ ONCE(retire_never_given, 0x19, 0x7f, 0xff)
 ONCE(close_now, 0x1c, 0, 0, 0)
 ONCE(reset_of_unknown, 0x04, 0xbf, 0xff, 0xff, 0xff, 0, 0)
 
+/* A handshake message of 16 MB, in order. */
+static size_t endless_crypto(uint8_t *out, size_t cap, unsigned n)
+{
+    const size_t len = 1000, at = n * len;
+
+    memset(out, 0, cap);
+    memcpy(out,
+           (uint8_t[]){0x06, (uint8_t)(0x80 | at >> 24), (uint8_t)(at >> 16), (uint8_t)(at >> 8),
+                       (uint8_t)at, (uint8_t)(0x40 | len >> 8), (uint8_t)len},
+           7);
+    if (n == 0)
+        memcpy(out + 7, (uint8_t[]){4, 0xff, 0xff, 0xff}, 4);
+    return 7 + len;
+}
+
 /* FIN, and then more. */
 static size_t final_size(uint8_t *out, size_t cap, unsigned n)
 {
@@ -358,6 +373,7 @@ static const struct {
     {"stream of the other side", stream_of_theirs, true, true, false},
     {"too many streams", too_many_streams, true, true, false},
     {"beyond the window", beyond_window, true, true, false},
+    {"endless CRYPTO", endless_crypto, true, true, false},
     {"CRYPTO far away", crypto_far_away, true, true, false},
     {"absurd MAX_STREAMS", max_streams_absurd, true, true, false},
     {"acknowledges the future", ack_of_the_future, true, true, false},

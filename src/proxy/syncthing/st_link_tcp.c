@@ -205,6 +205,8 @@ static int tcp_peek(struct st_link *base, uint8_t *ret_byte)
 static ssize_t recv_secure(struct link_tcp *link, void *buf, size_t len)
 {
     ssize_t n = gnutls_record_recv(link->tls, buf, len);
+    if (n > 0)
+        tls_meter_reset(&link->wire.meter);
     switch (n) {
     case GNUTLS_E_AGAIN:
     case GNUTLS_E_INTERRUPTED:
@@ -244,8 +246,15 @@ static void tcp_want(struct st_link *base, bool readable)
 
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
 {
-    const struct wire *wire = ptr;
-    return recv(wire->fd, buf, len, 0);
+    struct wire *wire = ptr;
+    if (tls_meter_over(&wire->meter)) {
+        errno = WIRE_OVER;
+        return -1;
+    }
+    ssize_t n = recv(wire->fd, buf, len, 0);
+    if (n > 0)
+        tls_meter_add(&wire->meter, (size_t)n);
+    return n;
 }
 
 static int tcp_secure(struct st_link *base)
@@ -289,6 +298,7 @@ static void shake(struct link_tcp *link)
         return;
     }
     state_move(&link_table, &link->state, LINK_SECURE);
+    tls_meter_reset(&link->wire.meter);
     update(link);
     tell(link, ST_LINK_SECURE);
 }
