@@ -24,6 +24,7 @@ PEM = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"  # enough to be
 NUMBER = [("wrong type", "many"), ("wrong type", 1.5), ("wrong type", True), ("wrong type", None), ("out of range", -1), ("out of range", 10**12)]
 WORD = [("wrong type", 7), ("wrong type", ["info"]), ("out of range", "sometimes")]
 STRING = [("wrong type", 7), ("wrong type", {}), ("wrong type", None)]
+PATTERNS = [("wrong type", 5), ("wrong type", [5]), ("out of range", ["host"]), ("out of range", ["host:70000"]), ("out of range", "*:2-1"), ("out of range", ["a:1"] * 1000)]
 GROUP = [("wrong type", "text"), ("wrong type", []), ("wrong type", 7)]
 SECRETS = [("wrong type", [SECRET]), ("wrong type", {"x": SECRET}), ("out of range", SECRET + "!")]
 ADDRESS = [*STRING, ("out of range", "127.0.0.1:99999"), ("out of range", "no port")]
@@ -65,6 +66,7 @@ CASES = {
         "folders_storage_path": [*STRING, ("out of range", "here")],
         "listening_port": [*NUMBER, ("out of range", 65536)],
         "direct": WORD, "transport": WORD, "raw": WORD, "browse": WORD, **LOG,
+        "forward": GROUP, "forward.listen": PATTERNS, "forward.connect": PATTERNS,
     }),
     "fairlead-console": ("console.json", {}, {
         "ui": ADDRESS, "agents": ADDRESS,

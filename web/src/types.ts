@@ -43,9 +43,12 @@ export interface Counters {
 
 export interface Party { id: string; name: string }
 
+/** Of a forward, whose other counters mean nothing. */
+export interface Connections { open: number; total: number; refused: number; bytes_up: number; bytes_down: number }
+
 export interface Flow extends Counters {
   id: string; source: Party; target: Party; source_path: string; target_path: string; subfolder: string;
-  state: string; path: string; text: string; speed: number;
+  state: string; path: string; text: string; speed: number; connections?: Connections;
 }
 
 export interface Run extends Counters {

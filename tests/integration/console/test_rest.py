@@ -258,7 +258,9 @@ def test_agents(shared):
 
 
 @pytest.mark.parametrize("change, field, text", [
-    ({"kind": "sync"}, "kind", "distribution or consolidation"),
+    ({"kind": "sync"}, "kind", "distribution, consolidation or forward"),
+    ({"kind": "forward"}, "from", "expected AGENT:HOST:PORT"),
+    ({"kind": "forward", "from": ["a:127.0.0.1:0"]}, "from", "expected AGENT:HOST:PORT"),
     ({"kind": "distribution "}, "kind", "did you mean"),
     ({"name": "a/b"}, "name", "slashes"),
     ({"from": ["a"]}, "from", "AGENT:/absolute/path"),

@@ -4,7 +4,7 @@ import { jobs, refresh } from "../live";
 import { bytes, clock, count, duration, rate } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
-import type { Flow, Job, Run, RunError } from "../types";
+import type { Connections, Flow, Job, Run, RunError } from "../types";
 
 const ERRORS_PAGE = 200;
 
@@ -28,13 +28,23 @@ export function Jobs() {
             { head: "State", cell: (j) => <State is={j.state} /> },
             { head: "From", cell: (j) => j.from.join(", "), wide: true },
             { head: "To", cell: (j) => (j.to.length > 3 ? `${j.to.slice(0, 2).join(", ")} and ${j.to.length - 2} more` : j.to.join(", ")), wide: true },
-            { head: "Progress", cell: (j) => j.run && <Progress part={j.run.bytes_done} whole={j.run.bytes_total} label={`progress of ${j.name}`} tone={TONE[j.state]} /> },
+            { head: "Progress", cell: (j) => j.run && (connections(j.run) ? openNow(j.run) : <Progress part={j.run.bytes_done} whole={j.run.bytes_total} label={`progress of ${j.name}`} tone={TONE[j.state]} />) },
             { head: "Speed", cell: (j) => (j.run ? rate(j.run.speed) : "–"), right: true },
           ]} />
         )}
       </Card>
     </>
   );
+}
+
+/** Of a forward's one flow. */
+function connections(run: Run): Connections | undefined {
+  return run.flows[0]?.connections;
+}
+
+export function openNow(run: Run): string {
+  const open = connections(run)?.open ?? 0;
+  return `${count(open)} ${open === 1 ? "connection" : "connections"} open`;
 }
 
 function Actions({ job }: { job: Job }) {
@@ -88,7 +98,32 @@ function Errors({ run }: { run: Run }) {
   );
 }
 
+function ForwardView({ run, counts }: { run: Run; counts: Connections }) {
+  const flow = run.flows[0];
+  return (
+    <>
+      <div class="figures">
+        <Figure label={`Run ${run.number}`} value={<State is={run.state} />} hint={`since ${clock(run.started)}`} />
+        <Figure label="Open" value={count(counts.open)} hint={`of ${count(counts.total)} connections so far`} />
+        <Figure label="Refused" value={count(counts.refused)} />
+        <Figure label="Up" value={bytes(counts.bytes_up)} hint="to the target host" />
+        <Figure label="Down" value={bytes(counts.bytes_down)} />
+        <Figure label="Speed" value={rate(run.speed)} hint="both ways" />
+      </div>
+      <Card title="Way">
+        <p>{flow.target.name}:{flow.target_path} → {flow.source.name}:{flow.source_path} <State is={flow.state} /> {flow.path}</p>
+        {flow.text && <p class="hint">{flow.text}</p>}
+      </Card>
+    </>
+  );
+}
+
 export function RunView({ run }: { run: Run }) {
+  const counts = connections(run);
+  return counts ? <ForwardView run={run} counts={counts} /> : <FilesView run={run} />;
+}
+
+function FilesView({ run }: { run: Run }) {
   const took = run.started ? (Date.parse(run.ended ?? new Date().toISOString()) - Date.parse(run.started)) / 1000 : 0;
   return (
     <>

@@ -1,6 +1,7 @@
 // What is going on, and what needs somebody.
 import { agents, events, jobs, loaded, proxies, status, throughput } from "../live";
 import { LiveMap } from "../map";
+import { openNow } from "./jobs";
 import { ago, bytes, rate } from "../format";
 import { href } from "../router";
 import { Card, Empty, Figure, PageHead, Progress, State } from "../ui/parts";
@@ -37,8 +38,12 @@ function RunningJob({ job }: { job: Job }) {
     <li>
       <a href={href("jobs", job.id)}>{job.name}</a> <State is={job.state} />
       <span class="right">{rate(run.speed)}</span>
-      <Progress part={run.bytes_done} whole={run.bytes_total} label={`progress of ${job.name}`} />
-      <span class="hint">{bytes(run.bytes_done)} of {bytes(run.bytes_total)}{run.list_complete ? "" : " so far"}</span>
+      {job.kind === "forward" ? <span class="hint">{openNow(run)}</span> : (
+        <>
+          <Progress part={run.bytes_done} whole={run.bytes_total} label={`progress of ${job.name}`} />
+          <span class="hint">{bytes(run.bytes_done)} of {bytes(run.bytes_total)}{run.list_complete ? "" : " so far"}</span>
+        </>
+      )}
     </li>
   );
 }
