@@ -993,7 +993,8 @@ static int send_record(struct leg_tcp *leg, const uint8_t *record, size_t len, s
     if (n != (ssize_t)len)
         return fail(leg, n < 0 ? tls_error(leg, (int)n) : -FL_ETLS);
     leg->records++;
-    leg->padded += leg->padded < PADDED;
+    if (leg->padded < PADDED)
+        leg->padded++;
     defer(leg);
     return 0;
 }
