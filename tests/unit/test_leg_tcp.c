@@ -1016,6 +1016,118 @@ static void half_a_handshake(void **state)
     script_done(&script);
 }
 
+/* ---- a handshake that waits for its owner ---- */
+
+/* As often as it takes until @event. */
+static void proceed(struct script *script, unsigned event)
+{
+    do {
+        script->end.seen = 0;
+        leg_proceed(script->end.leg);
+        UNTIL(&script->loop, script->end.seen);
+    } while (!(script->end.seen & event));
+}
+
+/* Whoever wants to read before is asked for each step: nothing is read, and nothing computed. */
+static void handshake_waits_for_its_owner(void **state)
+{
+    struct script script;
+    uint8_t byte;
+
+    script_init(&script);
+    leg_want(script.end.leg, LEG_READABLE);
+    run_for(&script.loop, 2 * CLOCK_MS);
+    assert_int_equal(script.end.seen, 0); /* nobody has said anything */
+    leg_proceed(script.end.leg);          /* too early: means nothing */
+    assert_int_equal(tls_outer(false, NULL, NULL, &script.tls), 0);
+    gnutls_transport_set_int(script.tls, script.fd);
+    for (unsigned steps = 1; gnutls_handshake(script.tls) == GNUTLS_E_AGAIN; steps++) {
+        script.end.seen = 0;
+        UNTIL(&script.loop, script.end.seen & LEG_READABLE);
+        run_for(&script.loop, 2 * CLOCK_MS);
+        assert_int_equal(script.end.turns, steps); /* told once */
+        assert_int_equal(script.end.leg->rx_bytes, 0);
+        assert_int_equal(recv(script.fd, &byte, 1, 0), -1);
+        script.end.seen = 0;
+        leg_proceed(script.end.leg);
+        run_for(&script.loop, 2 * CLOCK_MS);
+    }
+    UNTIL(&script.loop, script.end.seen & LEG_READABLE); /* the last part */
+    assert_false(script.end.seen & LEG_OPENED);
+    proceed(&script, LEG_OPENED);
+    script_done(&script);
+}
+
+/* Who hangs up meanwhile is not watched any more, and fails at the next step. */
+static void hang_up_while_waiting(void **state)
+{
+    struct linger reset = {.l_onoff = 1};
+    struct script script;
+
+    script_init(&script);
+    leg_want(script.end.leg, LEG_READABLE);
+    assert_int_equal(write(script.fd, "\x16\3\1", 3), 3);
+    UNTIL(&script.loop, script.end.seen & LEG_READABLE);
+    (void)setsockopt(script.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    (void)close(script.fd);
+    script.fd = -1;
+    run_for(&script.loop, 5 * CLOCK_MS);
+    assert_int_equal(script.end.turns, 1);
+    proceed(&script, LEG_FAILED);
+    script_fails(&script, -FL_EPEER);
+    script_done(&script);
+}
+
+/* ---- legs that go to another process ---- */
+
+/* One end passes on a half-closed leg; whoever adopts the descriptor goes on where it stood. */
+static void handed_out_and_adopted(void **state)
+{
+    struct net net;
+    struct leg_handed handed = {.fd = -1};
+    struct end heir = {0};
+    uint8_t buf[FRAME_HEADER + 3] = {0};
+
+    net_open(&net, LEG_TCP_PLAIN);
+    leg_want(net.dialler.leg, LEG_READABLE);
+    leg_want(net.answerer.leg, LEG_READABLE);
+    memcpy(buf + FRAME_HEADER, "abc", 3);
+    assert_int_equal(leg_send_data(net.dialler.leg, buf + FRAME_HEADER, 3), 3);
+    assert_int_equal(leg_send_eof(net.dialler.leg), 0);
+    UNTIL(&net.loop, net.answerer.eofs == 1);
+    assert_int_equal(leg_detach(net.answerer.leg), 0);
+    assert_int_equal(leg_hand_out(net.answerer.leg, &handed), 0);
+    assert_true(handed.eof && !handed.shut);
+    assert_int_equal(handed.rx_bytes, 3);
+    handed.fd = dup(handed.fd); /* as if it had gone to another process */
+    (void)fcntl(handed.fd, F_SETFL, O_NONBLOCK);
+    leg_hand_off(net.answerer.leg);
+    end_close(&net.answerer);
+    run_for(&net.loop, 2 * CLOCK_MS);
+    assert_false(net.dialler.seen & LEG_FAILED); /* it has noticed nothing */
+
+    assert_int_equal(leg_tcp_adopt(&net.loop, &handed, on_event, &heir, &heir.leg), 0);
+    assert_int_equal(heir.leg->rx_bytes, 3);
+    assert_int_equal(leg_recv(heir.leg, heir.buf, &heir.last), -FL_EEOF);
+    assert_int_equal(leg_send_data(heir.leg, buf + FRAME_HEADER, 3), 3);
+    assert_int_equal(leg_send_eof(heir.leg), 0);
+    UNTIL(&net.loop, net.dialler.eofs == 1);
+    assert_int_equal(net.dialler.bytes, 3);
+    end_close(&heir);
+    net_done(&net);
+}
+
+/* What has TLS state, or bytes on the way, cannot go. */
+static void not_handed_out(void **state)
+{
+    struct leg_handed handed;
+    struct net net;
+
+    net_open(&net, LEG_TCP_WRAPPED);
+    assert_int_equal(leg_hand_out(net.answerer.leg, &handed), -EAGAIN);
+    net_done(&net);
+}
+
 /* ---- a handshake in odd portions ---- */
 
 static struct {
@@ -1594,6 +1706,10 @@ int main(void)
         cmocka_unit_test(garbage_after_the_handshake),
         cmocka_unit_test(silence_costs_nothing),
         cmocka_unit_test(half_a_handshake),
+        cmocka_unit_test(handshake_waits_for_its_owner),
+        cmocka_unit_test(hang_up_while_waiting),
+        cmocka_unit_test(handed_out_and_adopted),
+        cmocka_unit_test(not_handed_out),
         cmocka_unit_test(handshake_in_pieces),
         cmocka_unit_test(handshake_and_more),
         cmocka_unit_test(client_hello_and_garbage),

@@ -1,5 +1,6 @@
 /* The listener: who is let in, how many at a time, and what happens without descriptors. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -265,6 +266,87 @@ static void out_of_descriptors(void **state)
     loop_done(&loop);
 }
 
+static unsigned asked;
+
+/* Gives up the guest who came first. */
+static bool make_room(void *ctx)
+{
+    struct guests *guests = ctx;
+
+    (void)close(guests->fds[asked]);
+    guests->fds[asked++] = -1;
+    return true;
+}
+
+/* Whoever makes room keeps the door open: all get in, at once, and nobody is turned away. */
+static void somebody_makes_room(void **state)
+{
+    struct guests guests = {.keep = true};
+    struct rlimit old, low;
+    struct listener *listener;
+    int fds[CLIENTS], top;
+    uv_loop_t loop;
+
+    asked = 0;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(listener_new(&loop, "127.0.0.1", 0, false, on_accept, &guests, &listener), 0);
+    listener_on_full(listener, make_room);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        fds[i] = dial(AF_INET, "127.0.0.1", listener_port(listener));
+    top = dup(0);
+    (void)close(top);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = old;
+    low.rlim_cur = (rlim_t)top + 5;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    for (unsigned i = 0; i < 10 && guests.count < CLIENTS; i++)
+        (void)uv_run(&loop, UV_RUN_NOWAIT);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(guests.count, CLIENTS);
+    assert_in_range(asked, CLIENTS - 5, CLIENTS - 4); /* without one, accept(2) does not say that
+                                                         nobody waits */
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        (void)close(fds[i]);
+        if (guests.fds[i] >= 0)
+            (void)close(guests.fds[i]);
+    }
+    listener_close(listener);
+    loop_done(&loop);
+}
+
+/* A socket that somebody else has bound, as systemd does; what cannot be watched is closed. */
+static void a_taken_socket(void **state)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(in);
+    struct guests guests = {0};
+    struct listener *listener = NULL;
+    uv_loop_t loop;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, len), 0);
+    assert_int_equal(listen(fd, 5), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(listener_take(&loop, fd, on_accept, &guests, &listener), 0);
+    assert_int_equal(listener_fd(listener), fd);
+    assert_int_equal(listener_port(listener), ntohs(in.sin_port));
+    assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+    int client = dial(AF_INET, "127.0.0.1", listener_port(listener));
+    run_for(&loop, 5 * CLOCK_MS);
+    assert_int_equal(guests.count, 1);
+    (void)close(client);
+    listener_close(listener);
+
+    listener = NULL;
+    fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC); /* epoll takes no files */
+    assert_true(fd >= 0);
+    assert_true(listener_take(&loop, fd, on_accept, &guests, &listener) < 0);
+    assert_null(listener);
+    assert_int_equal(fcntl(fd, F_GETFD), -1);
+    loop_done(&loop);
+}
+
 static void addresses_as_text(void **state)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(80)};
@@ -292,6 +374,8 @@ int main(void)
         cmocka_unit_test(a_bounded_number_at_a_time),
         cmocka_unit_test(close_within_the_callback),
         cmocka_unit_test(out_of_descriptors),
+        cmocka_unit_test(somebody_makes_room),
+        cmocka_unit_test(a_taken_socket),
         cmocka_unit_test(addresses_as_text),
     };
 
