@@ -24,6 +24,8 @@
 #define KEEP_EVERY   (5 * CLOCK_SEC)  /* counters go into the journal */
 #define RETRY_AWAY   (10 * CLOCK_SEC) /* longest wait when there is no way, or no address */
 #define RETRY_DENIED (60 * CLOCK_SEC)
+#define QUIET        (4 * CLOCK_SEC) /* without a byte: ask for one */
+#define SILENT       (3 * CLOCK_SEC) /* and then: look for another way */
 #define STEADY       (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
 
 #define RUNNING                                                                                    \
@@ -56,6 +58,7 @@ struct flow {
     unsigned attempt;        /* since the last good tunnel */
     uint64_t next_try;       /* when to listen or dial again */
     uint64_t opened;         /* when the tunnel opened */
+    uint64_t asked;          /* when its silence was noticed; 0: it is not silent */
     uint64_t told, kept;     /* when the last report went out, and into the journal */
     bool dirty;              /* the numbers changed since the last report */
     bool urgent;             /* the state changed: no waiting */
@@ -235,6 +238,7 @@ static void dial_opened(void *ctx, struct tunnel *tunnel)
     struct flow *flow = ctx;
 
     flow->dial = NULL;
+    flow->asked = 0;
     flow->opened = flow->all->now;
     tunnel_set_owner(tunnel, &forward_tunnel_ops, flow->forward);
     forward_tunnel_ops.opened(flow->forward, tunnel);
@@ -247,7 +251,10 @@ static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why,
     struct flow *flow = ctx;
 
     flow->dial = NULL;
-    no_way(flow, why, text);
+    if (forward_tunnel(flow->forward)) /* no way beside a silent one */
+        flow->next_try = flow->all->now + clock_backoff(flow->attempt++, RETRY_AWAY);
+    else
+        no_way(flow, why, text);
 }
 
 static int dial_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
@@ -261,7 +268,8 @@ static void dial_writable(void *ctx, struct tunnel *tunnel)
 
 static const struct tunnel_ops dial_ops = {dial_opened, dial_message, dial_writable, dial_failed};
 
-static void dial(struct flow *flow)
+/* @avoid: a proxy, zero for the direct way, that is not to be used; or NULL. */
+static void dial(struct flow *flow, const struct fl_id *avoid)
 {
     const fl_FlowAssign *assign = &flow->assign;
     struct dial_request request = {.peer = flow->peer,
@@ -271,13 +279,42 @@ static void dial(struct flow *flow)
 
     for (pb_size_t i = 0; i < assign->peer_addresses_count && flow->all->options.direct; i++)
         request.addresses[request.address_count++] = assign->peer_addresses[i];
-    request.direct = request.address_count > 0;
+    request.direct = request.address_count > 0 && !(avoid && id_is_zero(avoid));
+    if (avoid && !id_is_zero(avoid)) {
+        request.avoid[request.avoid_count++] = *avoid;
+        request.only_others = true;
+    }
     memcpy(request.token, assign->token, sizeof(request.token));
     int error = endpoint_dial(flow->all->options.endpoint, &request, &dial_ops, flow, &flow->dial);
-    if (error) {
-        flow->dial = NULL;
-        try_later(flow, TUNNEL_CLOSE_LOCAL, error_text(error));
+    if (error)
+        dial_failed(flow, NULL, TUNNEL_CLOSE_LOCAL, error_text(error));
+}
+
+/* A tunnel over which nothing comes any more may be dead, or its proxy: as soon as another one
+ * opens it is replaced, with the connections that hang on it. */
+static void watch(struct flow *flow)
+{
+    uint64_t now = flow->all->now;
+    struct tunnel_info info;
+
+    if (!is_target(flow) || !flow->forward || !forward_tunnel(flow->forward))
+        return;
+    tunnel_info(forward_tunnel(flow->forward), &info);
+    if (now < info.last_rx + QUIET || (flow->asked && info.last_rx > flow->asked)) {
+        flow->asked = 0;
+        if (flow->dial)
+            dial_cancel(take_ptr(flow->dial));
+        return;
     }
+    if (!flow->asked) {
+        flow->asked = now;
+        tunnel_probe(forward_tunnel(flow->forward));
+    }
+    if (now < flow->asked + SILENT || flow->dial || now < flow->next_try)
+        return;
+    endpoint_check(flow->all->options.endpoint, &info.proxy);
+    tunnel_probe(forward_tunnel(flow->forward));
+    dial(flow, &info.proxy);
 }
 
 static void listen_now(struct flow *flow)
@@ -307,7 +344,7 @@ static void go_on(struct flow *flow)
         return;
     if (flow->state == fl_FlowState_FLOW_WAITING)
         set_state(flow, fl_FlowState_FLOW_CONNECTING, NULL);
-    dial(flow);
+    dial(flow, NULL);
 }
 
 static void on_lost(void *ctx, enum tunnel_close why, const char *text)
@@ -580,6 +617,7 @@ void forwards_tick(struct forwards *all, uint64_t now)
             flow->dirty = true;
         if (flow->dirty && is_running(flow) && now - flow->kept >= KEEP_EVERY)
             keep_report(flow);
+        watch(flow);
         go_on(flow);
     }
 }

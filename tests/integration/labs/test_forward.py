@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -118,8 +119,9 @@ def answer_at_the_end(connection):
     connection.sendall(hashlib.sha256(read_all(connection)).hexdigest().encode())
 
 
-def exchange(world, data):
+def exchange(world, data, timeout=20):
     with dial(world) as sock:
+        sock.settimeout(timeout * fairlead.SLOW)
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         return read_all(sock).decode() == hashlib.sha256(data).hexdigest()
@@ -278,9 +280,9 @@ def listens(world, port=PORT):
     return f":{port} " in world.lab.run("home-a", ["ss", "-Hltn"])
 
 
-def works(world):
+def works(world, timeout=20):
     with contextlib.suppress(OSError):
-        return exchange(world, b"?")
+        return exchange(world, b"?", timeout)
     return False
 
 
@@ -300,6 +302,27 @@ def test_proxy_killed(forwarded):
     early.settimeout(30 * fairlead.SLOW)
     assert read_all(early).decode() == hashlib.sha256(b"early").hexdigest()
     assert exchange(forwarded, os.urandom(100_000))
+
+
+def test_silent_proxy(homes):
+    """It neither answers nor hangs up: connections go over another one within seconds."""
+    homes.lab.wan_host("dmz2", "203.0.113.81")
+    other = homes.proxy("dmz2", address="203.0.113.81:1080", listen="0.0.0.0:1080", netns=homes.lab.ns("dmz2"))
+    allow(homes, homes.a, listen=["127.0.0.1:*"])
+    allow(homes, homes.b, connect=["127.0.0.1:*"])
+    for agent in (homes.a, homes.b):
+        agent.wait_log('registered at proxy proxy="dmz2"', 30)
+    Server(homes, answer_at_the_end)
+    homes.job = start(homes)
+    assert exchange(homes, b"at first")
+    carrying = homes.dmz if flow(homes.job)["path"].startswith("proxy dmz ") else other
+    carrying.signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        fairlead.until("the forward to work", lambda: works(homes, 5), 45)
+        print(f"{time.monotonic() - began:.1f} s")
+    finally:
+        carrying.signal(signal.SIGCONT)
 
 
 # --- real programs
