@@ -172,6 +172,42 @@ static void jobs_are_checked(void **state)
     assert_true(check(JOB_DISTRIBUTION, ok, 1, &field) < 0);
 }
 
+/* Of a forward, "from" listens, and is the flow's target: it dials the other and reports. */
+static void a_forward_is_planned(void **state)
+{
+    static const char *const bad[] = {"a",         ":h:1", "a:h",     "a:h:0", "a::80",
+                                      "a:h:65536", "a:/x", "a:h h:1", "a:/x:1"};
+    struct store_end ends[] = {end(END_FROM, 'a', "127.0.0.1:80"), end(END_TO, 'b', "db:5432"),
+                               end(END_TO, 'c', "db:5433")};
+    struct store_job job = {.kind = JOB_FORWARD, .ends = ends, .count = 2};
+    char agent[16], error[JOBS_ERROR_MAX];
+    const char *path, *field = NULL;
+    struct fl_id run = {0};
+    struct store_flow *flows;
+    size_t count;
+
+    assert_int_equal(jobs_split_end(JOB_FORWARD, "a:[::1]:22", agent, sizeof(agent), &path, error),
+                     0);
+    assert_string_equal(agent, "a");
+    assert_string_equal(path, "[::1]:22");
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        if (jobs_split_end(JOB_FORWARD, bad[i], agent, sizeof(agent), &path, error) == 0)
+            fail_msg("\"%s\" was taken", bad[i]);
+    assert_int_equal(check(JOB_FORWARD, ends, 2, &field), 0);
+    assert_true(check(JOB_FORWARD, ends, 3, &field) < 0);
+    assert_string_equal(field, "to");
+    assert_true(check(JOB_FORWARD, ends, 1, &field) < 0);
+    assert_int_equal(jobs_plan(&job, &run, name_of, NULL, &flows, &count), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(flows[0].target_path, "127.0.0.1:80");
+    assert_string_equal(flows[0].source_path, "db:5432");
+    assert_int_equal(flows[0].target.b[0], 'a');
+    assert_true(jobs_flow_forwards(&flows[0]));
+    store_flow_done(&flows[0]);
+    free(flows);
+    assert_string_equal(jobs_kind_name(JOB_FORWARD), "forward");
+}
+
 static void flows_are_planned(void **state)
 {
     struct store_end many[] = {end(END_FROM, 'a', "/x"), end(END_FROM, 'b', "/y"),
@@ -204,6 +240,7 @@ int main(void)
         cmocka_unit_test(orders),
         cmocka_unit_test(ends_are_split),
         cmocka_unit_test(jobs_are_checked),
+        cmocka_unit_test(a_forward_is_planned),
         cmocka_unit_test(flows_are_planned),
     };
 
