@@ -216,6 +216,8 @@ const struct api_route api_routes[] = {
     {"GET", "/api/v1/proxies/{proxy}", SCOPE_VIEWER, api_show_proxy, NULL, "one proxy", "Proxy"},
     {"DELETE", "/api/v1/proxies/{proxy}", SCOPE_ADMIN, api_remove_proxy, NULL,
      "remove a proxy and deny its identity", NULL},
+    {"GET", "/api/v1/proxies/{proxy}/history", SCOPE_VIEWER, api_list_history, NULL,
+     "what it had counted, every 15 s over the latest hour, oldest first", "SampleList"},
     {"GET", "/api/v1/proxies/{proxy}/settings", SCOPE_VIEWER, api_show_settings, NULL,
      "what is wanted of its settings, and how that went", "ProxySettings"},
     {"PUT", "/api/v1/proxies/{proxy}/settings", SCOPE_ADMIN, api_put_settings, settings_fields,

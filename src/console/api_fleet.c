@@ -150,6 +150,14 @@ void api_show_proxy(struct api_call *call)
         api_answer(call, MHD_HTTP_OK, view_proxy(call->api->fleet, proxy));
 }
 
+void api_list_history(struct api_call *call)
+{
+    const struct fleet_proxy *proxy = named_proxy(call);
+
+    if (proxy)
+        api_list(call, view_history(proxy));
+}
+
 void api_remove_proxy(struct api_call *call)
 {
     struct fleet_proxy *proxy = named_proxy(call);

@@ -9,6 +9,7 @@ void api_list_proxies(struct api_call *call);
 void api_add_proxy(struct api_call *call);
 void api_show_proxy(struct api_call *call);
 void api_remove_proxy(struct api_call *call);
+void api_list_history(struct api_call *call);
 void api_show_settings(struct api_call *call);
 void api_put_settings(struct api_call *call);
 void api_patch_settings(struct api_call *call);

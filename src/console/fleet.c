@@ -797,6 +797,7 @@ int fleet_remove_proxy(struct fleet *fleet, struct fleet_proxy *proxy)
     event_add(fleet->store, EVENT_INFO, "proxy.removed", &proxy->row.id, "proxy %s was removed",
               proxy->row.name);
     LL_DELETE(fleet->proxies, proxy);
+    free(proxy->history);
     free(proxy);
     rc = proxies_changed(fleet);
     if (!rc)
@@ -872,6 +873,36 @@ static void on_proxy_changed(void *ctx, const struct endpoint_proxy_info *info)
                   info->text[0] ? info->text : error_text(info->error));
 }
 
+/* keep - @report in the history, unless the latest sample is fresh. Without memory there is none.
+ */
+static void keep(struct fleet_proxy *proxy, const fl_Report *report)
+{
+    struct fleet_history *h = proxy->history;
+    int64_t now = clock_wall();
+
+    if (!h && !(h = proxy->history = calloc(1, sizeof(*h))))
+        return;
+    if (h->count) {
+        int64_t last = h->sample[(h->first + h->count - 1) % FLEET_SAMPLES].time;
+
+        if (now >= last && now - last < FLEET_SAMPLE_TIME)
+            return;
+    }
+    if (h->count == FLEET_SAMPLES)
+        h->first = (h->first + 1) % FLEET_SAMPLES;
+    else
+        h->count++;
+    struct fleet_sample *sample = &h->sample[(h->first + h->count - 1) % FLEET_SAMPLES];
+    *sample = (struct fleet_sample){.time = now,
+                                    .sessions = report->sessions,
+                                    .sessions_total = report->sessions_total,
+                                    .bytes = report->bytes,
+                                    .refused = report->refused,
+                                    .uptime = report->uptime};
+    for (size_t i = 0; i < report->reasons_count && i < ARRAY_SIZE(sample->reasons); i++)
+        sample->reasons[sample->count++] = report->reasons[i];
+}
+
 static void on_report(void *ctx, const struct fl_id *id, const fl_Report *report)
 {
     struct fleet_proxy *proxy = proxy_by_id(ctx, id);
@@ -880,6 +911,7 @@ static void on_report(void *ctx, const struct fl_id *id, const fl_Report *report
         return;
     proxy->report = *report;
     proxy->reported = true;
+    keep(proxy, report);
 }
 
 /* ---- life ---- */
@@ -960,8 +992,10 @@ static void free_all(struct fleet *fleet)
         HASH_DEL(fleet->agents, agent);
         free(agent);
     }
-    LL_FOREACH_SAFE (fleet->proxies, proxy, ptmp)
+    LL_FOREACH_SAFE (fleet->proxies, proxy, ptmp) {
+        free(proxy->history);
         free(proxy);
+    }
     folders_free(fleet->folders);
     free(fleet->denied);
     free(fleet);

@@ -26,6 +26,23 @@ struct fleet_agent {
     UT_hash_handle hh;        /* by row.id */
 };
 
+#define FLEET_SAMPLES     240
+#define FLEET_SAMPLE_TIME 15 /* seconds between two: an hour in all */
+
+/* What a proxy had counted at a moment. */
+struct fleet_sample {
+    int64_t time; /* wall clock */
+    uint64_t sessions, sessions_total, bytes, refused, uptime;
+    fl_ReasonCount reasons[48];
+    size_t count; /* of @reasons */
+};
+
+/* The latest hour, in a ring. */
+struct fleet_history {
+    struct fleet_sample sample[FLEET_SAMPLES];
+    size_t first, count;
+};
+
 struct fleet_proxy {
     struct store_proxy row;
     enum endpoint_proxy_state state;
@@ -34,7 +51,8 @@ struct fleet_proxy {
     char text[160]; /* for people */
     int64_t since;  /* of the state */
     bool reported;
-    fl_Report report; /* the last one */
+    fl_Report report;              /* the last one */
+    struct fleet_history *history; /* owned; NULL before the first report */
     struct wanted wanted;
     struct fleet_proxy *next;
 };

@@ -53,6 +53,9 @@ static const struct {
     {"ProxySettings",
      "wanted:any version:integer state:text error:text draining:boolean tried?:any "
      "effective?:any"},
+    {"Sample", "time:time sessions:integer sessions_total:integer bytes:integer refused:integer "
+               "uptime:integer reasons:any"},
+    {"SampleList", "items:[Sample] total:integer"},
     {"ProxyList", "items:[Proxy] total:integer"},
     {"NewProxy", "proxy:Proxy config:any"},
     {"Bootstrap", "id:id tags:[text] approval:boolean revoked:boolean created:time expires:time "

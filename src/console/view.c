@@ -89,13 +89,37 @@ static const char *proxy_state(const struct fleet_proxy *proxy)
     }
 }
 
-static json_t *view_report(const fl_Report *report)
+static json_t *view_reasons(const fl_ReasonCount *list, size_t count)
 {
     json_t *reasons = json_object();
 
-    for (size_t i = 0; i < report->reasons_count; i++)
-        (void)json_object_set_new(reasons, close_reason_name(report->reasons[i].code),
-                                  number(report->reasons[i].count));
+    for (size_t i = 0; i < count; i++)
+        (void)json_object_set_new(reasons, close_reason_name(list[i].code), number(list[i].count));
+    return reasons;
+}
+
+json_t *view_history(const struct fleet_proxy *proxy)
+{
+    const struct fleet_history *h = proxy->history;
+    json_t *items = json_array();
+
+    for (size_t i = 0; h && i < h->count; i++) {
+        const struct fleet_sample *s = &h->sample[(h->first + i) % FLEET_SAMPLES];
+
+        (void)json_array_append_new(
+            items,
+            json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time", view_time(s->time), "sessions",
+                      number(s->sessions), "sessions_total", number(s->sessions_total), "bytes",
+                      number(s->bytes), "refused", number(s->refused), "uptime", number(s->uptime),
+                      "reasons", view_reasons(s->reasons, s->count)));
+    }
+    return items;
+}
+
+static json_t *view_report(const fl_Report *report)
+{
+    json_t *reasons = view_reasons(report->reasons, report->reasons_count);
+
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "endpoints",
                      number(report->endpoints), "sessions", number(report->sessions),
                      "sessions_total", number(report->sessions_total), "bytes",

@@ -15,6 +15,8 @@ json_t *view_time(int64_t seconds); /* ISO 8601 in UTC; 0: null */
 json_t *view_list(const struct store_list *list);
 
 json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy);
+/* view_history - what it counted over the latest hour, oldest first: an array. */
+json_t *view_history(const struct fleet_proxy *proxy);
 /* view_settings - what is wanted, how far it is, and what holds at the proxy. */
 json_t *view_settings(const struct fleet_proxy *proxy);
 json_t *view_agent(const struct fleet_agent *agent);

@@ -19,6 +19,10 @@ export interface ProxyReport {
   reasons: Record<string, number>;
 }
 
+export interface Sample {
+  time: string; sessions: number; sessions_total: number; bytes: number; refused: number; uptime: number; reasons: Record<string, number>;
+}
+
 export interface ProxySettings {
   wanted: Json; version: number; state: string; error?: string;
 }

@@ -7,6 +7,7 @@ import { firstLogin, login, open } from "./browser.mjs";
 const order = JSON.parse(process.argv[2]);
 const FRESH = "a better password";
 const axe = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+const LIMIT_KIB = 2000;
 const daemons = [];
 
 function start(program, ...args) {
@@ -79,6 +80,53 @@ async function addAgents(page) {
   }
 }
 
+/** A setting of the proxy's, by its page; waits until the proxy has it and the console has confirmed. */
+async function setRate(page, value) {
+  await nav(page, "Proxies");
+  await row(page, "hub").getByRole("link", { name: "hub" }).click();
+  await page.getByLabel("Rate of the proxy").fill(value);
+  const version = async () => (await (await page.request.get("/api/v1/proxies/hub/settings")).json()).version;
+  const before = await version();
+  await page.getByRole("button", { name: "Apply" }).click();
+  while ((await version()) === before) await page.waitForTimeout(50);
+  await page.locator(".card").filter({ hasText: "Settings" }).getByText("applied", { exact: true }).first().waitFor({ timeout: 60000 });
+}
+
+/** What the console says of the run: bytes and speed. */
+const latest = async (page) => (await (await page.request.get("/api/v1/jobs")).json()).items[0].run;
+
+/** The limit that was set holds: the run goes on, not faster than that over a second or more. Then it is lifted. */
+async function limitBites(page) {
+  await page.getByRole("progressbar", { name: "progress of the run" }).waitFor();
+  let first = await latest(page);
+  while (first.bytes_done === 0) first = await (await page.waitForTimeout(100), latest(page));
+  const started = Date.now();
+  let second = first;
+  while (Date.now() - started < 2500 || second.bytes_done === first.bytes_done) second = await (await page.waitForTimeout(200), latest(page));
+  const seconds = (Date.now() - started) / 1000;
+  check(second.state === "running", `the run was ${second.state} under the limit`);
+  // Reports come every second or two, so a little more than the rate may show.
+  const most = LIMIT_KIB * 1024 * (seconds + 3);
+  check(second.bytes_done - first.bytes_done < most, `${second.bytes_done - first.bytes_done} bytes in ${seconds} s`);
+  const shown = async () => Number(await page.getByRole("progressbar", { name: "progress of the run" }).getAttribute("aria-valuenow"));
+  const before = await shown();
+  while ((await shown()) <= before) await page.waitForTimeout(100); // progress is seen moving
+  const job = page.url();
+  await setRate(page, "");
+  await page.goto(job);
+}
+
+async function drain(page) {
+  await nav(page, "Proxies");
+  await row(page, "hub").getByRole("link", { name: "hub" }).click();
+  await page.getByRole("button", { name: "Drain" }).click();
+  await page.getByRole("button", { name: "Yes" }).click();
+  await page.getByRole("heading", { name: "hub draining" }).waitFor({ timeout: 60000 });
+  await page.getByRole("button", { name: "Resume" }).click();
+  await page.getByRole("heading", { name: "hub connected" }).waitFor({ timeout: 60000 });
+  await accessible(page, "proxy");
+}
+
 async function runJob(page) {
   await nav(page, "Jobs");
   await page.getByRole("link", { name: "New job" }).click();
@@ -93,6 +141,7 @@ async function runJob(page) {
   await page.getByLabel("Target folder").fill(order.target);
   await accessible(page, "wizard");
   await page.getByRole("button", { name: "Create and start" }).click();
+  await limitBites(page);
   await page.getByRole("heading", { name: "left to right done" }).waitFor({ timeout: 90000 });
   await page.getByText("40 / 40").first().waitFor();
   await accessible(page, "run");
@@ -120,7 +169,7 @@ async function revoke(page) {
 async function audit(page) {
   await nav(page, "Events");
   const log = page.getByRole("region", { name: "Audit log" });
-  for (const what of ["add a proxy", "let a pending agent in", "create a job", "from now on a code", "shut an agent out"])
+  for (const what of ["add a proxy", "all that is wanted", "no new sessions", "the end of drain", "let a pending agent in", "create a job", "from now on a code", "shut an agent out"])
     await log.getByText(what).first().waitFor();
   await accessible(page, "events");
 }
@@ -136,11 +185,13 @@ async function story() {
     await page.getByText("Three steps to the first transfer").waitFor();
     await addProxy(page);
     await addAgents(page);
+    await setRate(page, String(LIMIT_KIB));
     await runJob(page);
     await nav(page, "Overview");
     await page.getByRole("link", { name: "agent left, online" }).waitFor();
     await accessible(page, "overview");
     const secret = await secondFactor(page);
+    await drain(page);
     await revoke(page);
     await audit(page);
     await page.getByRole("button", { name: "Log out" }).click();

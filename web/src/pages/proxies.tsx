@@ -1,12 +1,13 @@
-import { useState } from "preact/hooks";
-import { may, post, put, remove } from "../api";
+import { useEffect, useState } from "preact/hooks";
+import { items, may, post, put, remove } from "../api";
 import { proxies, refresh } from "../live";
-import { ago, bytes, count, duration, rtt, shortId } from "../format";
+import { ago, bytes, count, duration, rate, rtt, shortId } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
 import { SettingsForm, settingsOf } from "./settings_form";
-import type { Json, Proxy } from "../types";
+import { Lines } from "../ui/chart";
+import type { Json, Proxy, Sample } from "../types";
 
 export function Proxies({ adding }: { adding?: boolean }) {
   return (
@@ -66,6 +67,48 @@ function AddProxy() {
   );
 }
 
+const perMinute = (n: number) => (n >= 10 || n === 0 ? `${Math.round(n)}/min` : `${n.toFixed(1)}/min`);
+const LINES_MAX = 5;
+
+/** Differences between samples, by second; none where the proxy was started again in between. */
+function rates(samples: Sample[], of: (s: Sample) => number): (number | null)[] {
+  return samples.slice(1).map((s, i) => {
+    const before = samples[i];
+    const seconds = (Date.parse(s.time) - Date.parse(before.time)) / 1000;
+    return s.uptime < before.uptime || seconds <= 0 ? null : Math.max(0, of(s) - of(before)) / seconds;
+  });
+}
+
+function useHistory(id: string): Sample[] {
+  const [samples, setSamples] = useState<Sample[]>([]);
+  useEffect(() => {
+    const fetch = () => items<Sample>(`/proxies/${id}/history`).then(setSamples, () => undefined);
+    void fetch();
+    const timer = window.setInterval(() => document.hidden || fetch(), 15000);
+    return () => window.clearInterval(timer);
+  }, [id]);
+  return samples;
+}
+
+function History({ id }: { id: string }) {
+  const samples = useHistory(id);
+  const times = samples.slice(1).map((s) => Date.parse(s.time) / 1000);
+  const last = samples[samples.length - 1]?.reasons ?? {};
+  const names = Object.entries(last).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).slice(0, LINES_MAX).map(([name]) => name);
+  if (times.length < 2) return <Card title="The last hour"><p class="calm">The console looks every 15 seconds; soon there is something to show.</p></Card>;
+  return (
+    <div class="columns">
+      <Card title="Passed on"><Lines label="Passed on" times={times} lines={[{ label: "bytes", values: rates(samples, (s) => s.bytes) }]} show={rate} least={125000} /></Card>
+      <Card title="Why connections ended, over time">
+        {names.length === 0 ? <p class="calm">None has ended yet.</p> : (
+          <Lines label="Ends by reason" times={times} show={perMinute} least={4}
+            lines={names.map((name) => ({ label: name, values: rates(samples, (s) => s.reasons[name] ?? 0).map((r) => (r === null ? null : r * 60)) }))} />
+        )}
+      </Card>
+    </div>
+  );
+}
+
 function Reasons({ reasons }: { reasons: Record<string, number> }) {
   const rows = Object.entries(reasons).sort((a, b) => b[1] - a[1]);
   if (!rows.length) return <p class="calm">None yet.</p>;
@@ -107,6 +150,7 @@ export function ProxyPage({ id }: { id: string }) {
           <Figure label="Up" value={duration(r.uptime)} hint={`round trip ${rtt(proxy.rtt_us)}`} />
         </div>
       ) : <p class="calm">It has not reported yet{proxy.since ? ` (${ago(proxy.since)})` : ""}.</p>}
+      {r && <History id={id} />}
       <div class="columns">
         <Card title="Settings" action={proxy.settings && <State is={proxy.settings.state} />}>
           {proxy.settings ? (

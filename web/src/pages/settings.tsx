@@ -3,6 +3,7 @@ import { call, findSession, items, may, patch, post, remove, session } from "../
 import { status } from "../live";
 import { clock, duration } from "../format";
 import { Act, Card, Check, Choice, Dialog, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Hooks, MailServer } from "./notify";
 import { theme, type Theme } from "../theme";
 import { toast } from "../ui/toast";
 
@@ -193,7 +194,7 @@ export function Settings() {
         <Card title="Your password"><PasswordForm /></Card>
         <Card title="Second factor"><Totp /></Card>
       </div>
-      {may("administer") && <><Users /><Tokens /><Backup /></>}
+      {may("administer") && <><Users /><Tokens /><Hooks /><div class="columns"><MailServer /><Backup /></div></>}
     </>
   );
 }
