@@ -68,10 +68,12 @@ static const struct {
     {"FolderEntry", "name:text kind:text size:integer"},
     {"Folder", "path:text items:[FolderEntry] more:boolean"},
     {"Party", "id:id name:text"},
+    {"Connections",
+     "open:integer total:integer refused:integer bytes_up:integer bytes_down:integer"},
     {"Flow", "id:id source:Party target:Party source_path:text target_path:text subfolder:text "
              "state:text path:text text:text speed:integer files_total:integer files_done:integer "
              "files_failed:integer files_same:integer bytes_total:integer bytes_done:integer "
-             "bytes_moved:integer micros:integer list_complete:boolean"},
+             "bytes_moved:integer micros:integer list_complete:boolean connections?:Connections"},
     {"Run", "id:id job:id number:integer state:text started:time ended:time speed:integer "
             "flows:[Flow] files_total:integer files_done:integer files_failed:integer "
             "files_same:integer bytes_total:integer bytes_done:integer bytes_moved:integer "

@@ -49,7 +49,7 @@ function Nav() {
           <li key={key}><a href={href(...(key ? [key] : []))} aria-current={here === key ? "page" : undefined}>{text}{key === "agents" && pending > 0 && <span class="badge" title={`${pending} wait for approval`}>{pending}</span>}</a></li>
         ))}
       </ul>
-      <div class="who"><span>{session.value?.user} <span class="hint">{session.value?.role}</span></span><button type="button" class="plain" onClick={logout}>Log out</button></div>
+      <div class="who"><span>{session.value?.user}{session.value?.role !== session.value?.user && <span class="hint"> {session.value?.role}</span>}</span><button type="button" class="plain" onClick={logout}>Log out</button></div>
     </div></nav>
   );
 }

@@ -90,27 +90,29 @@ function useHistory(id: string): Sample[] {
   return samples;
 }
 
-function History({ id }: { id: string }) {
+function History({ id, reasons }: { id: string; reasons: Record<string, number> }) {
   const samples = useHistory(id);
   const times = samples.slice(1).map((s) => Date.parse(s.time) / 1000);
-  const last = samples[samples.length - 1]?.reasons ?? {};
-  const names = Object.entries(last).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).slice(0, LINES_MAX).map(([name]) => name);
-  if (times.length < 2) return <Card title="The last hour"><p class="calm">The console looks every 15 seconds; soon there is something to show.</p></Card>;
+  const names = Object.entries(reasons).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).slice(0, LINES_MAX).map(([name]) => name);
+  const soon = <p class="calm">The console looks every 15 seconds; soon there is something to show.</p>;
+  const there = times.length >= 2;
   return (
     <div class="columns">
-      <Card title="Passed on"><Lines label="Passed on" times={times} lines={[{ label: "bytes", values: rates(samples, (s) => s.bytes) }]} show={rate} least={125000} /></Card>
-      <Card title="Why connections ended, over time">
-        {names.length === 0 ? <p class="calm">None has ended yet.</p> : (
+      <Card title="Passed on, in the last hour">{!there ? soon : <Lines label="Passed on" times={times} lines={[{ label: "bytes", values: rates(samples, (s) => s.bytes) }]} show={rate} least={125000} />}</Card>
+      <Card title="Why connections ended">
+        {names.length > 0 && !there && soon}
+        {there && names.length > 0 && (
           <Lines label="Ends by reason" times={times} show={perMinute} least={4}
             lines={names.map((name) => ({ label: name, values: rates(samples, (s) => s.reasons[name] ?? 0).map((r) => (r === null ? null : r * 60)) }))} />
         )}
+        <details open={!there}><summary>All since its start</summary><Reasons reasons={reasons} /></details>
       </Card>
     </div>
   );
 }
 
 function Reasons({ reasons }: { reasons: Record<string, number> }) {
-  const rows = Object.entries(reasons).sort((a, b) => b[1] - a[1]);
+  const rows = Object.entries(reasons).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   if (!rows.length) return <p class="calm">None yet.</p>;
   return <Table caption="Ends by reason" rows={rows} id={(r) => r[0]} columns={[{ head: "Reason", cell: (r) => r[0] }, { head: "Count", cell: (r) => count(r[1]), right: true }]} />;
 }
@@ -150,16 +152,13 @@ export function ProxyPage({ id }: { id: string }) {
           <Figure label="Up" value={duration(r.uptime)} hint={`round trip ${rtt(proxy.rtt_us)}`} />
         </div>
       ) : <p class="calm">It has not reported yet{proxy.since ? ` (${ago(proxy.since)})` : ""}.</p>}
-      {r && <History id={id} />}
-      <div class="columns">
-        <Card title="Settings" action={proxy.settings && <State is={proxy.settings.state} />}>
-          {proxy.settings ? (
-            <SettingsForm wanted={settingsOf(proxy.settings.wanted)} disabled={!may("administer")} error={proxy.settings.error}
-              save={async (wanted) => { await put(`/proxies/${proxy.id}/settings`, wanted); toast("sent to the proxy"); refresh("proxies"); }} />
-          ) : <p class="calm">This console cannot change them.</p>}
-        </Card>
-        <Card title="Why connections ended">{r ? <Reasons reasons={r.reasons} /> : <p class="calm">No report yet.</p>}</Card>
-      </div>
+      {r && <History id={id} reasons={r.reasons} />}
+      <Card title="Settings" action={proxy.settings && <State is={proxy.settings.state === "none" ? "as in its file" : proxy.settings.state} />}>
+        {proxy.settings ? (
+          <SettingsForm wanted={settingsOf(proxy.settings.wanted)} disabled={!may("administer")} error={proxy.settings.error}
+            save={async (wanted) => { await put(`/proxies/${proxy.id}/settings`, wanted); toast("sent to the proxy"); refresh("proxies"); }} />
+        ) : <p class="calm">This console cannot change them.</p>}
+      </Card>
     </>
   );
 }

@@ -77,6 +77,18 @@ function Ends({ ends, set, many, label, error }: { ends: End[]; set: (ends: End[
   );
 }
 
+/** One to many, or, turned round, many to one. */
+function Picture({ collect }: { collect: boolean }) {
+  return (
+    <svg viewBox="0 0 62 36" aria-hidden="true">
+      <g transform={collect ? "translate(62 0) scale(-1 1)" : undefined}>
+        <rect x="2" y="12" width="14" height="12" rx="3" /><rect x="46" y="1" width="14" height="9" rx="3" /><rect x="46" y="13.5" width="14" height="9" rx="3" /><rect x="46" y="26" width="14" height="9" rx="3" />
+        <path d="M16 18C32 18 30 5.5 46 5.5M16 18H46M16 18C32 18 30 30.5 46 30.5" />
+      </g>
+    </svg>
+  );
+}
+
 const KINDS: [string, string, string][] = [
   ["distribution", "Distribute", "One folder to one or many agents"],
   ["consolidation", "Collect", "Folders of many agents to one, each in a subfolder of its own"],
@@ -112,6 +124,7 @@ export function Wizard() {
               <div class="kinds" role="radiogroup" aria-label="Kind of job">
                 {KINDS.map(([key, title, text]) => (
                   <label key={key} class={kind === key ? "chosen" : ""}>
+                    <Picture collect={key === "consolidation"} />
                     <input type="radio" name="kind" checked={kind === key} onChange={() => choose(key)} /> <strong>{title}</strong><span class="hint">{text}</span>
                   </label>
                 ))}

@@ -17,6 +17,8 @@ function colour(name: string): string {
 /** The colours of the lines, one after the other; the first is that of a line that is alone. */
 export const LINE_COLOURS = ["--accent", "--relayed", "--quic", "--bad", "--good", "--off"];
 
+const clockOf = (seconds: number) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
 function options(width: number, lines: number, show: (value: number) => string, least: number): uPlot.Options {
   const grid = { stroke: colour("--line"), width: 1 };
   return {
@@ -25,7 +27,7 @@ function options(width: number, lines: number, show: (value: number) => string, 
     cursor: { y: false },
     scales: { x: { range: (_u, min, max) => [Math.min(min, max - SPAN), max] }, y: { range: (_u, _min, max) => [0, Math.max(max * 1.1, least)] } },
     axes: [
-      { stroke: colour("--dim"), grid, ticks: grid },
+      { stroke: colour("--dim"), grid, ticks: grid, space: 74, values: (_u, values) => values.map(clockOf) },
       { stroke: colour("--dim"), grid, ticks: grid, size: 84, values: (_u, values) => values.map(show) },
     ],
     series: [{}, ...Array.from({ length: lines }, (_, i) => ({
