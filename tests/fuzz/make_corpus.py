@@ -293,6 +293,84 @@ def syncthing():
     put("st_xdr", "http", "GET / HTTP/1.1\r\n\r\n")
 
 
+def relays():
+    """Steps of fuzz_st_relay.c: operation | slot << 3, then its operands. Devices 0 to 2 are on the list."""
+    def step(op, slot, *operands):
+        return bytes([op | slot << 3, *operands])
+
+    def opened(slot, device):
+        return step(0, slot, slot, device)
+
+    def clear(slot):
+        return step(0, slot, slot, 0x80)
+
+    def joined(slot, device):
+        return opened(slot, device) + step(2, slot, 0, 1)
+
+    def later(count):
+        return step(7, 0, count)
+
+    called = joined(0, 1) + opened(1, 2) + step(2, 1, 1, 1)  # device 2 calls device 1: keys 0 and 1
+    paired = called + clear(2) + step(2, 2, 2, 0) + clear(3) + step(2, 3, 2, 1)
+    put("st_relay", "silent", opened(0, 0) + clear(1) + later(200))
+    put("st_relay", "joined", joined(0, 1) + later(250) + step(2, 0, 3, 0) + later(250))
+    put("st_relay", "session", paired + step(5, 2, 255) * 4 + step(5, 3, 9) + step(4, 2, 1) + step(4, 3, 1) + later(4))
+    put("st_relay", "one-joins", called + clear(2) + step(2, 2, 2, 0) + later(255))
+    put("st_relay", "key-twice", called + clear(2) + step(2, 2, 2, 0) + clear(3) + step(2, 3, 2, 0) + later(20))
+    put("st_relay", "duel-lost", joined(0, 1) + joined(1, 1) + step(2, 0, 3, 0) + later(20))
+    put("st_relay", "duel-won", joined(0, 1) + joined(1, 1) + joined(2, 1) + later(30))
+    put("st_relay", "not-listed", joined(0, 3) + opened(1, 3) + step(2, 1, 1, 0))
+    put("st_relay", "wrong-token", opened(0, 1) + step(2, 0, 0, 7))
+    put("st_relay", "taken-off-the-list", paired + step(5, 2, 3) + step(6, 0, 2) + later(2) + step(6, 0, 0x81) + joined(4, 3))
+    put("st_relay", "cut", paired + step(5, 2, 255) * 40 + step(4, 3, 0) + later(10))
+    put("st_relay", "bytes", clear(0) + step(1, 0, 3, 1, 2, 3) + opened(1, 1) + step(1, 1, 14, 0x9E, 0x79, 0xBC, 0x40, 0, 0, 0, 2, 0, 0, 4, 0, 1, 2))
+    put("st_relay", "fails-while-waiting", called + step(4, 0, 0) + step(4, 1, 1) + later(200))
+
+
+def quic():
+    """Datagrams of fuzz_quic.c: flags, length, bytes."""
+    def datagram(flags, data):
+        return bytes([flags]) + struct.pack(">H", len(data)) + data
+
+    def crypto(offset, data):
+        return b"\x06" + struct.pack(">HH", 0x4000 | offset, 0x4000 | len(data)) + data
+
+    hello = bytes.fromhex("0303") + bytes(range(32)) + bytes.fromhex("00 0002 1301 0100 0033"
+                                                                   "002b0003020304 000a00040002001d 000d000400020807 0033") \
+        + bytes.fromhex("0026 0024 001d 0020") + bytes(range(32))
+    hello = b"\x01" + struct.pack(">I", len(hello))[1:] + hello
+    put("quic", "client-hello", datagram(3, crypto(0, hello)))
+    put("quic", "in-pieces", datagram(3, crypto(0, hello[:50])) + datagram(3, crypto(50, hello[50:])))
+    put("quic", "turned-round", datagram(3, crypto(50, hello[50:])) + datagram(3, crypto(0, hello[:50])))
+    put("quic", "two-connections", datagram(3, crypto(0, hello)) + datagram(7, crypto(0, hello)))
+    put("quic", "frames", datagram(3, b"\x01\x02\0\0\0\0\x1c\0\0\0"))
+    put("quic", "endless", b"".join(datagram(3, crypto(n * 1000, (b"\1\xff\xff\xff" if n == 0 else b"") + bytes(996 if n == 0 else 1000))) for n in range(12)))
+    put("quic", "not-sealed", datagram(2, b"\xc3\0\0\0\1\x08" + bytes(8) + b"\x08" + bytes(8) + b"\0\x44\x80" + bytes(100)))
+    put("quic", "unknown-version", datagram(2, b"\xc3\xfa\xce\xb0\x0c\x08" + bytes(8) + b"\x08" + bytes(8)))
+    put("quic", "short", datagram(0, b"\x40" + bytes(40)))
+    put("quic", "token", datagram(2, b"\xc3\0\0\0\1\x08" + bytes(8) + b"\x08" + bytes(8) + b"\x40\x40" + bytes(64) + b"\x44\x80" + bytes(100)))
+    put("quic", "nonsense", datagram(0, bytes(range(200))) + datagram(1, bytes(range(255))))
+
+
+def names():
+    """Pairs of paths of fuzz_names.c: the length of the first, both."""
+    def pair(name, a, b):
+        put("names", name, bytes([len(a)]) + a + b)
+
+    pair("siblings", b"a/b", b"a/c")
+    pair("folder-and-content", b"a", b"a/b")
+    pair("sorts-before-slash", b"a-b", b"a/b")
+    pair("same", b"x/y/z", b"x/y/z")
+    pair("up", b"..", b"a/../b")
+    pair("dots", b"...", b".a/..b")
+    pair("empty-parts", b"a//b", b"/a")
+    pair("trailing", b"a/", b"")
+    pair("zero", b"a\0b", b"b")
+    pair("odd", b"\xff\xfe", b"\n\t")
+    pair("long-leaf", b"a" * 250, b"b" * 256)
+    pair("part", b".fairlead-0123456789abcdef.part", b"d/.fairlead-0123456789abcdef.part")
+
+
 if __name__ == "__main__":
     frames()
     http_heads()
@@ -303,3 +381,6 @@ if __name__ == "__main__":
     proxies()
     identities()
     syncthing()
+    relays()
+    quic()
+    names()
