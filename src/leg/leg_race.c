@@ -7,9 +7,12 @@
 #include "leg/leg_race.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -20,7 +23,7 @@
 #define HOST_MAX      256
 #define WAYS_MAX      32
 #define HEAD_START_MS 300
-#define FAR_US        (10 * CLOCK_MS) /* from here on loss and windows cost more than QUIC does */
+#define FAR_US        (10 * CLOCK_MS) /* from here on loss costs TCP without BBR its speed */
 #define HOLD_US       (60 * CLOCK_SEC)
 #define HOLD_MAX_US   (900 * CLOCK_SEC)
 
@@ -42,6 +45,7 @@ struct leg_racer {
     uv_loop_t *loop;
     struct identity *identity; /* a reference */
     enum transport transport;
+    bool bbr;                   /* this kernel's TCP has it */
     struct quic_endpoint *quic; /* NULL: not needed yet, or closed */
     bool closed;
     unsigned refs; /* races, and the owner */
@@ -111,6 +115,8 @@ static bool may(const struct leg_racer *racer, enum lane lane, const struct way 
 {
     if (racer->transport != TRANSPORT_AUTO)
         return (racer->transport == TRANSPORT_TCP) == (lane == LANE_TCP);
+    if (lane == LANE_QUIC && racer->quic && quic_endpoint_doubts(racer->quic, way->host, way->port))
+        return false;
     return lane == LANE_TCP || clock_now() >= way->no_quic;
 }
 
@@ -291,7 +297,9 @@ static enum lane first_lane(const struct leg_racer *racer, const struct way *way
 {
     if (!may(racer, LANE_QUIC, way))
         return LANE_TCP;
-    return !may(racer, LANE_TCP, way) || way->rtt >= FAR_US ? LANE_QUIC : LANE_TCP;
+    if (!may(racer, LANE_TCP, way))
+        return LANE_QUIC;
+    return way->rtt >= FAR_US && !racer->bbr ? LANE_QUIC : LANE_TCP;
 }
 
 static struct race *race_new(struct leg_racer *racer, const char *host, uint16_t port,
@@ -337,6 +345,13 @@ int leg_racer_open(struct leg_racer *racer, const char *host, uint16_t port, leg
 
 /* ---- the racer ---- */
 
+static bool kernel_has_bbr(void)
+{
+    _cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    return fd >= 0 && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3) == 0;
+}
+
 int leg_racer_new(uv_loop_t *loop, struct identity *identity, enum transport transport,
                   struct leg_racer **ret_racer)
 {
@@ -347,6 +362,7 @@ int leg_racer_new(uv_loop_t *loop, struct identity *identity, enum transport tra
     racer->loop = loop;
     racer->identity = identity_ref(identity);
     racer->transport = transport;
+    racer->bbr = kernel_has_bbr();
     racer->refs = 1;
     *ret_racer = racer;
     return 0;

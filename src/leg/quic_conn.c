@@ -44,6 +44,7 @@
 #define SMALL          NGTCP2_MAX_UDP_PAYLOAD_SIZE /* bytes of a packet that every way must carry */
 #define SMALL_US       (60 * CLOCK_SEC)            /* until larger ones are tried again */
 #define STALLS         2  /* ticks without progress that mean a black hole */
+#define STALLS_MOST    6  /* and that small packets have not helped */
 #define VIEWS          16 /* pieces of a stream that one packet may be put together from */
 
 /* Windows: what a peer may send before we take it. They grow to the second figure for those who
@@ -936,9 +937,15 @@ static void set_keepalive(struct quic_conn *conn, uint64_t now)
     quic_conn_touch(conn);
 }
 
-/* Packets that get no answer: over a new address or port of ours an answer may come (the line is
- * another one, a router has forgotten us); in the end there is no way for UDP. Only who dialled can
- * do something; at a server the same connection has a longer patience. */
+bool quic_conn_doubtful(const struct quic_conn *conn, uint64_t now)
+{
+    return conn->stalls >= STALLS || (conn->asked && clock_since(now, conn->asked) >= LOST_US);
+}
+
+/* Packets that get no answer, or, where only one direction is blocked, no acknowledgement: over a
+ * new address or port of ours an answer may come (the line is another one, a router has forgotten
+ * us); in the end there is no way for UDP. Only who dialled can do something; at a server the same
+ * connection has a longer patience. */
 static void look_for_silence(struct quic_conn *conn, uint64_t now)
 {
     ngtcp2_conn_info info;
@@ -947,9 +954,9 @@ static void look_for_silence(struct quic_conn *conn, uint64_t now)
     ngtcp2_conn_get_conn_info(conn->ngtcp2, &info);
     if (info.bytes_in_flight == 0 || conn->asked <= conn->heard)
         conn->asked = info.bytes_in_flight ? now : 0;
-    if (!conn->asked || clock_since(now, conn->asked) < LOST_US)
+    if (!quic_conn_doubtful(conn, now))
         return;
-    if (clock_since(now, conn->asked) < SILENT_US) {
+    if (conn->stalls < STALLS_MOST && (!conn->asked || clock_since(now, conn->asked) < SILENT_US)) {
         (void)quic_socket_reconnect(conn->socket, &conn->path.remote);
         quic_conn_touch(conn);
         return;

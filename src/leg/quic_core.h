@@ -171,6 +171,9 @@ void quic_conn_drop(struct quic_conn *conn, int error);
 /* quic_conn_open_streams - those that wait, as many as the peer allows. */
 void quic_conn_open_streams(struct quic_conn *conn);
 void quic_conn_tick(struct quic_conn *conn, uint64_t now);
+
+/* quic_conn_doubtful - packets have waited for an answer longer than they should. */
+bool quic_conn_doubtful(const struct quic_conn *conn, uint64_t now);
 void quic_conn_free(struct quic_conn *conn);
 
 /* ---- dials ---- */

@@ -181,6 +181,13 @@ bool quic_endpoint_reaches(const struct quic_endpoint *endpoint, const char *hos
     return dial && dial->state == DIAL_CONNECTED;
 }
 
+bool quic_endpoint_doubts(const struct quic_endpoint *endpoint, const char *host, uint16_t port)
+{
+    const struct quic_dial *dial = dial_find(endpoint, host, port);
+
+    return dial && dial->state == DIAL_CONNECTED && quic_conn_doubtful(dial->conn, clock_now());
+}
+
 void quic_dial_opened(struct quic_dial *dial)
 {
     state_move(&table, &dial->state, DIAL_CONNECTED);

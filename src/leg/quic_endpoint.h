@@ -93,6 +93,9 @@ int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_
 /* quic_endpoint_reaches - is there a connection to @host:@port that a stream can open on now? */
 bool quic_endpoint_reaches(const struct quic_endpoint *endpoint, const char *host, uint16_t port);
 
+/* quic_endpoint_doubts - is there one, and has it stopped answering? It may come back. */
+bool quic_endpoint_doubts(const struct quic_endpoint *endpoint, const char *host, uint16_t port);
+
 void quic_stream_set_handler(struct quic_stream *stream, quic_stream_handler *handler, void *ctx);
 
 /* quic_stream_want - which events to be told of, level-triggered. LEG_READABLE: @need bytes are

@@ -1,5 +1,6 @@
 """Legs by QUIC through real programs: any mix with TCP, and what happens to UDP on real lines."""
 
+import os
 import shutil
 import subprocess
 
@@ -111,7 +112,35 @@ def survived(world):
     return [line for line in world.dmz.log().splitlines() if "session ended" in line and 'reason="done"' not in line]
 
 
-def test_auto_takes_udp_where_it_is_far_and_tcp_when_that_is_blocked(far):
+WITHOUT_BBR = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+    int (*real)(int, int, int, const void *, socklen_t) = dlsym(RTLD_NEXT, "setsockopt");
+    if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+        errno = ENOENT;
+        return -1;
+    }
+    return real(fd, level, name, value, len);
+}
+"""
+
+
+@pytest.fixture
+def kernel_without_bbr(tmp_path, monkeypatch):
+    """What programs see of such a kernel: it refuses the option. (A module cannot be taken from the machine's own kernel.)"""
+    (tmp_path / "bbr.c").write_text(WITHOUT_BBR)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "bbr.so", tmp_path / "bbr.c"], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(tmp_path / "bbr.so"))
+    monkeypatch.setenv("ASAN_OPTIONS", f"{os.environ.get('ASAN_OPTIONS', '')}:verify_asan_link_order=0")
+
+
+def test_auto_takes_udp_where_it_is_far_and_tcp_when_that_is_blocked(far, kernel_without_bbr):
     """On a long line data goes by QUIC; a firewall that starts to swallow UDP costs some seconds and nothing else."""
     world = far()
     job = SlowJob(world, "auto")
@@ -120,7 +149,7 @@ def test_auto_takes_udp_where_it_is_far_and_tcp_when_that_is_blocked(far):
     assert job.ends_well() == ["proxy dmz tcp"]
 
 
-def test_udp_that_never_works_delays_nothing(far):
+def test_udp_that_never_works_delays_nothing(far, kernel_without_bbr):
     """The first try of a line where UDP is swallowed is TCP, and QUIC loses its race."""
     world = far()
     world.lab.nft("dmz", "table inet block { chain in { type filter hook prerouting priority -300; meta l4proto udp drop; }; }")
