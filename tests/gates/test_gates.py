@@ -52,6 +52,30 @@ def test_docs_can_fail(tmp_path):
     assert status == 1 and "README.md:1: src/nowhere.c" in output and "LOST" in output
 
 
+def test_rest_docs():
+    status, output = gate("rest-docs", "--check")
+    assert status == 0, output
+
+
+def test_rest_docs_can_fail(tmp_path):
+    for name in ("src/console/api.c", "src/console/openapi.c", "docs/REST.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    assert gate("rest-docs", "--check", tmp_path)[0] == 0
+    table = tmp_path / "src/console/api.c"
+    table.write_text(table.read_text().replace('{"GET", "/api/v1/status", SCOPE_VIEWER', '{"GET", "/api/v1/status", SCOPE_ADMIN'))
+    status, output = gate("rest-docs", "--check", tmp_path)
+    assert status == 1 and "docs/REST.md" in output
+    gate("rest-docs", tmp_path)
+    assert gate("rest-docs", "--check", tmp_path)[0] == 0
+    table.write_text(table.read_text().replace("api_routes[]", "roots[]"))
+    assert gate("rest-docs", "--check", tmp_path)[0] == 1
+
+
+def test_the_picture_is_small():
+    assert (ROOT / "docs/console.png").stat().st_size <= 200 * 1024
+
+
 def test_no_generated_files_in_git():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert not [name for name in tracked if name.endswith((".pb.c", ".pb.h", ".o")) or name.startswith("build")]

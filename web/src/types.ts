@@ -1,4 +1,4 @@
-// What the console's REST API answers with; docs/API.md describes it.
+// What the console's REST API answers with; docs/REST.md describes it.
 
 export interface Problem { title: string; status: number; detail: string; field?: string }
 

@@ -24,6 +24,12 @@ async function pages(page) {
   };
 }
 
+/** The picture of the README: the part of the overview that is seen first, after a while so that there is something to see. */
+async function readme(page) {
+  await page.waitForTimeout(22000);
+  await page.screenshot({ path: `${folder}/readme.png` });
+}
+
 for (const [size, viewport] of Object.entries(SIZES)) {
   for (const scheme of ["light", "dark"]) {
     const page = await newPage({ viewport, colorScheme: scheme, storageState: state });
@@ -31,6 +37,7 @@ for (const [size, viewport] of Object.entries(SIZES)) {
       await page.goto(`/${path}`);
       await page.getByRole("heading").first().waitFor();
       await page.waitForTimeout(name === "overview" ? 4500 : 700);
+      if (name === "overview" && size === "wide" && scheme === "light") await readme(page);
       await page.screenshot({ path: `${folder}/${name}-${size}-${scheme}.png`, fullPage: true });
     }
     await page.context().close();
