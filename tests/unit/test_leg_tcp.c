@@ -746,6 +746,7 @@ struct script {
     uv_loop_t loop;
     struct end end;       /* ours, the answerer */
     int fd;               /* the peer's socket */
+    int ours;             /* the leg's, which owns it */
     gnutls_session_t tls; /* the peer's */
 };
 
@@ -773,6 +774,7 @@ static void script_init(struct script *script)
     memset(script, 0, sizeof(*script));
     tcp_pair(fds);
     script->fd = fds[0];
+    script->ours = fds[1];
     assert_int_equal(uv_loop_init(&script->loop), 0);
     assert_int_equal(leg_tcp_accept(&script->loop, fds[1], LEG_TCP_WRAPPED, web, on_event,
                                     &script->end, &script->end.leg),
@@ -838,6 +840,8 @@ static void records_that_are_not_one_frame(void **state)
         {(const char *)big, 16005},     /* as announced, and still too big */
         {"\x10\0\0\0", 4},              /* DATA without any */
         {"\x11\0\0\1x", 5},             /* EOF with some */
+        {"\x13\0\0\1x", 5},             /* RAW with some */
+        {"\x13\0\0\0\x10\0\0\1x", 9},   /* RAW that is not alone */
     };
 
     for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++) {
@@ -851,6 +855,166 @@ static void records_that_are_not_one_frame(void **state)
         assert_int_equal(script.end.rc, -FL_EFRAME);
         script_done(&script);
     }
+}
+
+/* ---- raw ---- */
+
+/* What the peer's TLS would send is collected, so that it can be sent in any pieces. */
+static struct {
+    uint8_t bytes[4096];
+    size_t len;
+} said;
+
+static ssize_t keep(gnutls_transport_ptr_t ptr, const void *data, size_t len)
+{
+    assert_true(said.len + len <= sizeof(said.bytes));
+    memcpy(said.bytes + said.len, data, len);
+    said.len += len;
+    return (ssize_t)len;
+}
+
+static void say(const void *bytes, size_t len)
+{
+    (void)keep(NULL, bytes, len);
+}
+
+/* A peer whose next bytes are a record of RAW and @bare. */
+static void script_raw(struct script *script, const char *bare)
+{
+    script_open(script);
+    said.len = 0;
+    gnutls_transport_set_push_function(script->tls, keep);
+    script_send(script, "\x10\0\0\6before", 10);
+    script_send(script, "\x13\0\0\0", 4);
+    say(bare, strlen(bare));
+}
+
+/* In one segment, with the FIN right behind. */
+static void raw_and_more_in_one_segment(void **state)
+{
+    struct script script;
+
+    script_raw(&script, "bare");
+    assert_int_equal(write(script.fd, said.bytes, said.len), said.len);
+    assert_int_equal(shutdown(script.fd, SHUT_WR), 0);
+    UNTIL(&script.loop, script.end.eofs == 1);
+    assert_int_equal(script.end.frames, 4); /* before, RAW, bare, EOF */
+    assert_int_equal(script.end.bytes, 10);
+    assert_int_equal(script.end.sum, add_sum(0, (const uint8_t *)"beforebare", 10));
+    assert_false(script.end.seen & LEG_FAILED);
+    script_done(&script);
+}
+
+/* One byte at a time, over every edge. */
+static void raw_in_pieces(void **state)
+{
+    struct script script;
+
+    script_raw(&script, "bare bytes");
+    for (size_t i = 0; i < said.len; i++) {
+        assert_int_equal(write(script.fd, said.bytes + i, 1), 1);
+        UNTIL(&script.loop, script.end.leg->rx_bytes >= i + 1);
+        turn(&script.loop);
+    }
+    UNTIL(&script.loop, script.end.bytes == 16);
+    assert_int_equal(script.end.sum, add_sum(0, (const uint8_t *)"beforebare bytes", 16));
+    script_done(&script);
+}
+
+/* A record of the outer session after RAW is against the rule, and is no record: it passes as the
+ * bytes that it is, to the tunnel's own TLS. */
+static void record_after_raw_is_bytes(void **state)
+{
+    struct script script;
+    size_t before;
+
+    script_raw(&script, "");
+    before = said.len;
+    script_send(&script, "\x11\0\0\0", 4); /* an EOF, were it one */
+    assert_int_equal(write(script.fd, said.bytes, said.len), said.len);
+    UNTIL(&script.loop, script.end.bytes == 6 + said.len - before);
+    assert_int_equal(script.end.eofs, 0);
+    assert_int_equal(script.end.sum, add_sum(add_sum(0, (const uint8_t *)"before", 6),
+                                             said.bytes + before, said.len - before));
+    script_done(&script);
+}
+
+/* What the peer's TLS gets next must be RAW, and after it come no bytes but @bare and the FIN. */
+static void expect_raw_and(struct script *script, const char *bare)
+{
+    static uint8_t got[LEG_BUFFER];
+    ssize_t n;
+
+    do {
+        turn(&script->loop);
+        n = gnutls_record_recv(script->tls, got, sizeof(got));
+    } while (n == GNUTLS_E_AGAIN || (n > 0 && got[0] != FRAME_RAW));
+    assert_int_equal(n, 4);
+    assert_int_equal(got[0], FRAME_RAW);
+    for (size_t len = 0;; len += (size_t)n) {
+        turn(&script->loop);
+        n = recv(script->fd, got + len, sizeof(got) - len, 0);
+        if (n < 0)
+            assert_int_equal(errno, EAGAIN);
+        if (n == 0) {
+            assert_int_equal(len, strlen(bare));
+            assert_memory_equal(got, bare, len);
+            return;
+        }
+        n = n < 0 ? 0 : n;
+    }
+}
+
+/* The peer asks for a new key of the direction that has said RAW: GnuTLS owes it an answer, which
+ * must never be sent. */
+static void key_update_after_raw(void **state)
+{
+    struct script script;
+    uint8_t data[FRAME_HEADER + 4] = "\0\0\0\0bare";
+
+    script_open(&script);
+    assert_int_equal(leg_send_raw(script.end.leg), 0);
+    assert_int_equal(gnutls_session_key_update(script.tls, GNUTLS_KU_PEER), 0);
+    script_send(&script, "\x10\0\0\1x", 5);
+    UNTIL(&script.loop, script.end.bytes == 1);
+    assert_int_equal(leg_send_data(script.end.leg, data + FRAME_HEADER, 4), 4);
+    run_for(&script.loop, 5 * CLOCK_MS);
+    leg_close(script.end.leg, LEG_GRACEFUL);
+    script.end.leg = NULL;
+    expect_raw_and(&script, "bare");
+    script_done(&script);
+}
+
+/* Closed in good order while RAW still waits behind a full socket: all before it is delivered, it
+ * as well, and then there is a FIN and no close_notify. */
+static void close_while_raw_waits(void **state)
+{
+    static const int small = 4096;
+    static uint8_t frame[LEG_BUFFER];
+    struct script script;
+    ssize_t n;
+
+    script_open(&script);
+    assert_int_equal(setsockopt(script.ours, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    while (leg_send_data(script.end.leg, frame + FRAME_HEADER, FRAME_BODY_MAX) > 0)
+        ;
+    for (unsigned i = 0; leg_send(script.end.leg, FRAME_PING, 0, "", 0) == -EAGAIN; i++) {
+        assert_true(i < 100000);
+        n = gnutls_record_recv(script.tls, frame, sizeof(frame));
+        assert_true(n > 0 || n == GNUTLS_E_AGAIN);
+        turn(&script.loop);
+    }
+    /* More in the wire than the socket takes at once. */
+    assert_int_equal(leg_send_data(script.end.leg, frame + FRAME_HEADER, FRAME_BODY_MAX),
+                     FRAME_BODY_MAX);
+    assert_int_equal(leg_send_data(script.end.leg, frame + FRAME_HEADER, FRAME_BODY_MAX),
+                     FRAME_BODY_MAX);
+    assert_int_equal(leg_send_raw(script.end.leg), 0);
+    assert_int_equal(leg_send(script.end.leg, FRAME_PING, 0, "", 0), -EAGAIN);
+    leg_close(script.end.leg, LEG_GRACEFUL);
+    script.end.leg = NULL;
+    expect_raw_and(&script, "");
+    script_done(&script);
 }
 
 static void truncation(void **state)
@@ -1699,6 +1863,11 @@ int main(void)
         cmocka_unit_test(detached_and_closed),
         cmocka_unit_test(move_between_threads),
         cmocka_unit_test(records_that_are_not_one_frame),
+        cmocka_unit_test(raw_and_more_in_one_segment),
+        cmocka_unit_test(raw_in_pieces),
+        cmocka_unit_test(record_after_raw_is_bytes),
+        cmocka_unit_test(key_update_after_raw),
+        cmocka_unit_test(close_while_raw_waits),
         cmocka_unit_test(first_record_is_text),
         cmocka_unit_test(text_without_tls),
         cmocka_unit_test(truncation),

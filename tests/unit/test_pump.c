@@ -31,12 +31,15 @@ struct script {
     size_t out_len;
     size_t taken; /* bytes read from it */
     unsigned eofs;
+    unsigned raws;
+    size_t raw_after; /* bytes it had taken before RAW */
     unsigned wants;
 };
 
 static struct script side[2];
 static struct pump pump;
 static struct pool pool;
+static struct pipes pipes;
 static struct pump_end end;
 
 static struct script *script(struct leg *leg)
@@ -83,6 +86,15 @@ static int script_send_eof(struct leg *leg)
     return 0;
 }
 
+static int script_send_raw(struct leg *leg)
+{
+    if (script(leg)->room == 0)
+        return -EAGAIN;
+    script(leg)->raws++;
+    script(leg)->raw_after = script(leg)->out_len;
+    return 0;
+}
+
 static void script_want(struct leg *leg, unsigned events)
 {
     script(leg)->wants = events;
@@ -93,6 +105,7 @@ static const struct leg_ops ops = {
     .recv = script_recv,
     .send_data = script_send_data,
     .send_eof = script_send_eof,
+    .send_raw = script_send_raw,
     .want = script_want,
 };
 
@@ -475,6 +488,136 @@ static void ends_pass_under_a_rate(void **state)
     assert_int_equal(side[0].eofs + side[1].eofs, 2);
 }
 
+/* ---- RAW ---- */
+
+static int setup_raw(void **state)
+{
+    (void)setup(state);
+    pipes_init(&pipes);
+    pump_start(&pump, &side[0].leg, &side[1].leg, &pool, &pipes, NOW);
+    return 0;
+}
+
+static int teardown_raw(void **state)
+{
+    (void)teardown(state);
+    assert_int_equal(pipes.out, 0);
+    pipes_done(&pipes);
+    return 0;
+}
+
+/* RAW comes while the frame before it is held: nothing is read meanwhile, and it goes on behind
+ * that frame and before what follows. */
+static void raw_waits_for_the_bytes_before_it(void **state)
+{
+    side[1].room = 3;
+    put(0, FRAME_DATA, "before");
+    put(0, FRAME_RAW, "");
+    put(0, FRAME_DATA, "after");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[0].got, 1);
+    assert_int_equal(side[0].wants & LEG_READABLE, 0);
+    side[1].room = 3;
+    assert_int_equal(event(1, LEG_WRITABLE), 0);
+    assert_int_equal(event(0, LEG_READABLE), 0); /* there is no room for RAW itself */
+    assert_int_equal(side[0].got, 2);
+    assert_int_equal(side[1].raws, 0);
+    assert_int_equal(side[0].wants & LEG_READABLE, 0);
+    assert_true(side[1].wants & LEG_WRITABLE);
+    assert_over(pump_tick(&pump, NOW + 10 * CLOCK_SEC, 0, 10 * CLOCK_SEC, &end), CLOSE_STALL, 1);
+    side[1].room = SIZE_MAX;
+    assert_int_equal(event(1, LEG_WRITABLE), 0);
+    assert_int_equal(side[1].raws, 1);
+    assert_int_equal(side[1].raw_after, 6);
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_memory_equal(side[1].out, "beforeafter", 11);
+    assert_int_equal(side[0].raws, 0); /* the other direction is its own */
+}
+
+/* RAW, and the end at once: both pass, in that order, also when there is room for one only. */
+static void raw_and_the_end(void **state)
+{
+    side[1].room = 0;
+    put(0, FRAME_RAW, "");
+    put(0, FRAME_EOF, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[0].got, 1);
+    side[1].room = SIZE_MAX;
+    assert_int_equal(event(1, LEG_WRITABLE), 0);
+    assert_int_equal(side[1].raws, 1);
+    assert_int_equal(side[1].eofs, 0);
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(side[1].eofs, 1);
+    put(1, FRAME_EOF, "");
+    assert_over(event(1, LEG_READABLE), CLOSE_DONE, PUMP_BOTH);
+}
+
+/* One direction has ended wrapped; the other turns raw all the same. */
+static void raw_after_the_other_end(void **state)
+{
+    put(0, FRAME_EOF, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    put(1, FRAME_RAW, "");
+    put(1, FRAME_DATA, "bare");
+    put(1, FRAME_EOF, "");
+    assert_over(event(1, LEG_READABLE), CLOSE_DONE, PUMP_BOTH);
+    assert_int_equal(side[0].raws, 1);
+    assert_memory_equal(side[0].out, "bare", 4);
+}
+
+static void raw_after_its_own_end(void **state)
+{
+    put(0, FRAME_EOF, "");
+    put(0, FRAME_RAW, "");
+    assert_over(event(0, LEG_READABLE), CLOSE_PHASE, 0);
+    assert_int_equal(side[1].raws, 0);
+}
+
+static void raw_twice(void **state)
+{
+    put(0, FRAME_RAW, "");
+    put(0, FRAME_RAW, "");
+    assert_over(event(0, LEG_READABLE), CLOSE_PHASE, 0);
+    assert_int_equal(side[1].raws, 1);
+}
+
+/* The sender breaks while its RAW waits for room. */
+static void reset_while_raw_waits(void **state)
+{
+    side[1].room = 0;
+    side[0].then = -FL_EPEER;
+    put(0, FRAME_RAW, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    side[0].leg.error = -FL_EPEER;
+    assert_over(event(0, LEG_FAILED), CLOSE_RESET, 0);
+    assert_int_equal(side[1].raws + side[1].eofs, 0);
+}
+
+static void receiver_breaks_at_raw(void **state)
+{
+    side[1].room = 0;
+    put(0, FRAME_RAW, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    side[1].leg.error = -FL_EPEER;
+    assert_over(event(1, LEG_FAILED), CLOSE_RESET, 1);
+}
+
+/* Counters, and all that is reckoned from them, do not end at 32 bits, nor after 64 GiB. */
+static void counts_beyond_64_gib(void **state)
+{
+    static const uint64_t before[] = {UINT32_MAX - 2, (UINT64_C(64) << 30) - 2, UINT64_C(1) << 50};
+    put(0, FRAME_RAW, "");
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        pump.flow[0].bytes = before[i];
+        put(0, FRAME_DATA, "five.");
+        assert_int_equal(event(0, LEG_READABLE), 0);
+        assert_int_equal(pump.flow[0].bytes, before[i] + 5);
+        assert_int_equal(pump_tick(&pump, NOW + CLOCK_SEC, CLOCK_SEC + 1, CLOCK_SEC, &end), 0);
+    }
+}
+
+#define RAW_TEST(f) cmocka_unit_test_setup_teardown(f, setup_raw, teardown_raw)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,6 +650,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(waiting_is_not_idle, setup, teardown),
         cmocka_unit_test_setup_teardown(stall_is_seen_under_a_rate, setup, teardown),
         cmocka_unit_test_setup_teardown(ends_pass_under_a_rate, setup, teardown),
+        RAW_TEST(raw_waits_for_the_bytes_before_it),
+        RAW_TEST(raw_and_the_end),
+        RAW_TEST(raw_after_the_other_end),
+        RAW_TEST(raw_after_its_own_end),
+        RAW_TEST(raw_twice),
+        RAW_TEST(reset_while_raw_waits),
+        RAW_TEST(receiver_breaks_at_raw),
+        RAW_TEST(counts_beyond_64_gib),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,7 @@ struct setup {
     struct fl_id caller_session, callee_session;
     uint8_t caller_token; /* all bytes of it; the callee's are 5 */
     enum _fl_Purpose purpose;
-    bool plain, only_caller, only_callee;
+    bool plain, raw, only_caller, only_callee;
     size_t room;
 };
 
@@ -90,6 +90,7 @@ static void start_caller(struct rig *rig, const struct setup *s, const struct pa
         .caller = true,
         .peer = *asked,
         .session = s->caller_session,
+        .raw = s->raw,
         .purpose = s->purpose ? s->purpose : fl_Purpose_PURPOSE_TRANSFER,
         .flow = transfer ? flow : (struct fl_id){.b = {0}},
         .token = token,
@@ -108,6 +109,7 @@ static void start_callee(struct rig *rig, const struct setup *s)
         .via = "proxy test mem",
         .peer = s->named,
         .session = s->callee_session,
+        .raw = s->raw,
         .welcome = rig_welcome,
         .welcome_ctx = rig,
         .known = &rig->list,
@@ -236,6 +238,13 @@ static void move_much(const struct setup *s)
 static void test_much_relayed(void **state)
 {
     move_much(&session_setup);
+}
+
+/* With the build that renews keys every 500 kB: on bare legs too. */
+static void test_much_raw(void **state)
+{
+    move_much(&(struct setup){
+        .caller_session = SESSION, .callee_session = SESSION, .raw = true, .room = 20000});
 }
 
 static void test_much_direct(void **state)
@@ -808,6 +817,7 @@ int main(void)
         cmocka_unit_test(test_control),
         cmocka_unit_test(test_much_relayed),
         cmocka_unit_test(test_much_direct),
+        cmocka_unit_test(test_much_raw),
         cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_close_text),
