@@ -101,6 +101,7 @@ struct way {
     struct arriving arriving;
     struct queue asked; /* hashes awaited, in this order */
     struct pace pace;
+    int64_t since; /* open, suspect or good again; seconds since 1970 */
 };
 
 struct intake {
@@ -1110,6 +1111,7 @@ static struct way *way_open(struct intake *in, struct tunnel *tunnel)
     way->tunnel = tunnel;
     way->lists = false;
     way->pace = (struct pace){.since = in->now};
+    way->since = clock_wall();
     DL_FOREACH (in->live, incoming)
         incoming->told &= (uint8_t) ~(1u << (way - in->way));
     if (in->paused)
@@ -1199,6 +1201,7 @@ size_t intake_ways(const struct intake *in, struct intake_way *ret, size_t max)
         ret[count++] = (struct intake_way){
             .tunnel = way->tunnel,
             .suspect = way->pace.suspect,
+            .since = way->since,
             .rate = way->pace.rate,
             .bytes = way->pace.bytes,
         };
@@ -1236,8 +1239,10 @@ static void watch(struct intake *in)
         if (verdict == PACE_DEAD)
             dead = way->tunnel;
         doubt |= way->pace.suspect;
-        if (before != way->pace.suspect)
+        if (before != way->pace.suspect) {
+            way->since = clock_wall();
             in->ops->changed(in->ctx);
+        }
     }
     set_windows(in);
     if (!doubt)

@@ -23,6 +23,7 @@ struct intake;
 struct intake_way {
     struct tunnel *tunnel;
     bool suspect;   /* owes something and has been silent for too long */
+    int64_t since;  /* of that, seconds since 1970 */
     uint64_t rate;  /* bytes a second, of blocks; 0: not known */
     uint64_t bytes; /* of blocks, so far */
 };

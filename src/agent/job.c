@@ -62,8 +62,12 @@ static const struct state_table flow_states = {
 struct held {
     struct fl_id proxy;
     bool used;
+    bool open;         /* a tunnel over it has come up since */
     unsigned failures; /* in a row */
     uint64_t until;    /* not to be asked before */
+    char label[TUNNEL_VIA_MAX];
+    char text[96]; /* why */
+    int64_t since; /* seconds since 1970 */
 };
 
 struct flow {
@@ -146,11 +150,51 @@ static void set_text(struct flow *flow, const char *text)
     (void)snprintf(flow->report.text, sizeof(flow->report.text), "%s", text ? text : "");
 }
 
+static void fill_open_ways(const struct flow *flow, fl_FlowReport *r)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
+
+    for (size_t i = 0; i < count; i++) {
+        fl_FlowWay *way = &r->ways[r->ways_count++];
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        *way = (fl_FlowWay){
+            .state = ways[i].suspect ? fl_WayState_WAY_SUSPECT : fl_WayState_WAY_CARRIES,
+            .relayed = !id_is_zero(&info.proxy),
+            .raw = info.raw,
+            .since = ways[i].since,
+            .rate = ways[i].rate,
+            .bytes = ways[i].bytes,
+            .rtt = info.rtt,
+        };
+        (void)snprintf(way->via, sizeof(way->via), "%s", tunnel_via(ways[i].tunnel));
+    }
+}
+
+/* What was tried in vain, and is not open now. */
+static void fill_failed_ways(const struct flow *flow, fl_FlowReport *r)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(flow->held) && r->ways_count < ARRAY_SIZE(r->ways); i++) {
+        const struct held *held = &flow->held[i];
+        fl_FlowWay *way = &r->ways[r->ways_count];
+
+        if (!held->used || held->open)
+            continue;
+        *way = (fl_FlowWay){.state = fl_WayState_WAY_FAILED,
+                            .relayed = !id_is_zero(&held->proxy),
+                            .since = held->since};
+        (void)snprintf(way->via, sizeof(way->via), "%s", held->label);
+        (void)snprintf(way->text, sizeof(way->text), "%s", held->text);
+        r->ways_count++;
+    }
+}
+
 static void fill_report(struct flow *flow)
 {
     const struct receive_progress *p = flow->receive ? receive_progress(flow->receive) : NULL;
     fl_FlowReport *r = &flow->report;
-    struct intake_way way;
 
     memcpy(r->flow, &flow->id, FL_ID_BYTES);
     r->state = (fl_FlowState)flow->state;
@@ -166,8 +210,11 @@ static void fill_report(struct flow *flow)
     r->bytes_moved = flow->base_moved + p->bytes_moved;
     r->micros = flow->base_micros + p->micros;
     r->list_complete = p->list_complete;
-    if (receive_ways(flow->receive, &way, 1) == 1)
-        (void)snprintf(r->path, sizeof(r->path), "%s", tunnel_via(way.tunnel));
+    r->ways_count = 0;
+    fill_open_ways(flow, r);
+    if (r->ways_count > 0)
+        (void)snprintf(r->path, sizeof(r->path), "%s", r->ways[0].via);
+    fill_failed_ways(flow, r);
 }
 
 /* Numbers must rise also across restarts, of which the last few reports may not be in the journal:
@@ -268,8 +315,8 @@ static struct held *find_held(struct flow *flow, const struct fl_id *proxy)
     return NULL;
 }
 
-/* hold - @proxy has failed this flow. */
-static void hold(struct flow *flow, const struct fl_id *proxy)
+/* hold - @proxy (zero: a direct leg) has failed this flow. */
+static void hold(struct flow *flow, const struct fl_id *proxy, const char *label, const char *text)
 {
     struct held *held = find_held(flow, proxy);
 
@@ -281,6 +328,11 @@ static void hold(struct flow *flow, const struct fl_id *proxy)
         *held = (struct held){.used = true, .proxy = *proxy};
     held->until = flow->jobs->now + clock_jitter(HOLD_FIRST << held->failures);
     held->failures += held->failures < HOLD_DOUBLED;
+    held->since = clock_wall();
+    held->open = false;
+    (void)snprintf(held->label, sizeof(held->label), "%s", label);
+    (void)snprintf(held->text, sizeof(held->text), "%s", text ? text : "");
+    flow->dirty = true;
 }
 
 /* Proxies with a tunnel of this flow, and those that are held. */
@@ -297,7 +349,8 @@ static void fill_avoid(struct flow *flow, struct dial_request *request)
         request->avoid[n++] = info.proxy;
     }
     for (size_t i = 0; i < ARRAY_SIZE(flow->held) && n < ARRAY_SIZE(request->avoid); i++) {
-        if (flow->held[i].used && flow->held[i].until > flow->jobs->now)
+        if (flow->held[i].used && flow->held[i].until > flow->jobs->now &&
+            !id_is_zero(&flow->held[i].proxy))
             request->avoid[n++] = flow->held[i].proxy;
     }
     request->avoid_count = n;
@@ -364,6 +417,17 @@ static void try_later(struct flow *flow, enum tunnel_close why, const char *text
     set_state(flow, fl_FlowState_FLOW_CONNECTING, line);
 }
 
+static void note_open(struct flow *flow, const struct tunnel *tunnel)
+{
+    struct tunnel_info info;
+    struct held *held;
+
+    tunnel_info(tunnel, &info);
+    held = find_held(flow, &info.proxy);
+    if (held)
+        held->open = true;
+}
+
 static void dial_opened(void *ctx, struct tunnel *tunnel)
 {
     struct flow *flow = ctx;
@@ -374,6 +438,7 @@ static void dial_opened(void *ctx, struct tunnel *tunnel)
         return;
     }
     flow->way_attempt = 0;
+    note_open(flow, tunnel);
     tunnel_set_owner(tunnel, &receive_tunnel_ops, flow->receive);
     if (receive_connected(flow->receive)) {
         log_info("further way", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)));
@@ -409,8 +474,7 @@ static void way_failed(void *ctx, const struct fl_id *proxy, const char *label, 
     struct flow *flow = ctx;
 
     log_debug("way failed", LF_ID("flow", &flow->id), LF_STR("way", label), LF_STR("text", text));
-    if (!id_is_zero(proxy))
-        hold(flow, proxy);
+    hold(flow, proxy, label, text);
 }
 
 static int dial_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
@@ -605,10 +669,8 @@ static void on_way_lost(void *ctx, const struct tunnel *tunnel, enum tunnel_clos
     tunnel_info(tunnel, &info);
     log_info("way lost", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)),
              LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));
-    if (!id_is_zero(&info.proxy)) {
-        hold(flow, &info.proxy);
-        endpoint_check(flow->jobs->options.endpoint, &info.proxy);
-    }
+    hold(flow, &info.proxy, tunnel_via(tunnel), text && text[0] ? text : tunnel_close_text(why));
+    endpoint_check(flow->jobs->options.endpoint, &info.proxy);
     flow->next_way = 0;
     flow->dirty = flow->urgent = true;
 }

@@ -36,6 +36,7 @@ int cmd_proxy_remove(struct cli *cli);
 int cmd_agent_config(struct cli *cli);
 int cmd_agent_list(struct cli *cli);
 int cmd_agent_show(struct cli *cli);
+int cmd_tunnel_list(struct cli *cli);
 int cmd_agent_approve(struct cli *cli);
 int cmd_agent_revoke(struct cli *cli);
 int cmd_job_create_distribution(struct cli *cli);
@@ -79,6 +80,10 @@ json_t *cli_list(const struct args *args, const char *option, bool commas);
  * table. */
 int cli_items(struct cli *cli, const char *path, const char *const *heads,
               void (*row)(const json_t *item, struct output_table *table), const char *none);
+
+/* cli_tunnels - the table of `tunnel list`, for people: those of @agent, or all when it is NULL.
+ * Prints nothing when there are none. Returns an exit status. */
+int cli_tunnels(struct cli *cli, const char *agent);
 
 /* cli_pair - "  name:   value" with the value escaped; nothing when it is empty. */
 void cli_pair(const char *name, const char *value);

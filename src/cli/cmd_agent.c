@@ -130,10 +130,12 @@ int cmd_agent_show(struct cli *cli)
 
     if (status)
         return status;
-    if (cli->json)
+    if (cli->json) {
         status = output_json(agent);
-    else
+    } else {
         print_agent(agent);
+        status = cli_tunnels(cli, json_text(agent, "name"));
+    }
     json_decref(agent);
     return status;
 }

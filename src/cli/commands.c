@@ -173,7 +173,8 @@ const struct command commands[] = {
      "Example:\n"
      "  fairlead job wait web --timeout 600 && echo 'web is up to date'\n"},
     {"job remove", "ID", NULL, cmd_job_remove, "Remove a job and its history; files stay", NULL},
-    {"tunnel list", NULL, NULL, NULL, "", NULL},
+    {"tunnel list", NULL, NULL, cmd_tunnel_list,
+     "Show over which ways data moves between agents, and what was tried in vain", NULL},
     {"event list", NULL, event_options, cmd_event_list, "Print what happened",
      "Example:\n"
      "  fairlead event list --follow\n"},

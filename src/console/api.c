@@ -257,6 +257,8 @@ const struct api_route api_routes[] = {
     {"POST", "/api/v1/jobs/{job}/stop", SCOPE_OPERATOR, api_stop_job, NULL, "end the run", "Job"},
     {"GET", "/api/v1/jobs/{job}/runs", SCOPE_VIEWER, api_list_runs, NULL, "its runs, newest first",
      "RunList"},
+    {"GET", "/api/v1/tunnels", SCOPE_VIEWER, api_list_tunnels, NULL,
+     "over which ways the flows of runs that go on move, and what was tried in vain", "TunnelList"},
     {"GET", "/api/v1/runs/{run}", SCOPE_VIEWER, api_show_run, NULL, "one run with its flows",
      "Run"},
     {"GET", "/api/v1/runs/{run}/errors", SCOPE_VIEWER, api_list_errors, NULL,

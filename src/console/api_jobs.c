@@ -305,6 +305,26 @@ void api_show_run(struct api_call *call)
     json_decref(view.items);
 }
 
+static void add_tunnels(void *ctx, const struct runs_flow *flow)
+{
+    struct run_items *view = ctx;
+    json_t *tunnels;
+
+    if (jobs_flow_is_final(flow->row.state))
+        return;
+    tunnels = view_tunnels(view->fleet, flow);
+    (void)json_array_extend(view->items, tunnels);
+    json_decref(tunnels);
+}
+
+void api_list_tunnels(struct api_call *call)
+{
+    struct run_items view = {.fleet = call->api->fleet, .items = json_array()};
+
+    runs_each_flow(call->api->runs, add_tunnels, &view);
+    api_list(call, view.items);
+}
+
 struct error_view {
     struct fleet *fleet;
     const struct runs_run *run;

@@ -71,12 +71,18 @@ static void load_flow(void *ctx, const struct store_flow *row)
         loader->error = -ENOMEM;
 }
 
+static void flow_done(struct runs_flow *flow)
+{
+    store_flow_done(&flow->row);
+    free(flow->ways);
+}
+
 static void free_run(struct runs_run *run)
 {
     if (!run)
         return;
     for (size_t i = 0; i < run->count; i++)
-        store_flow_done(&run->flows[i].row);
+        flow_done(&run->flows[i]);
     free(run->flows);
     free(run);
 }
@@ -369,6 +375,19 @@ static void take_speed(struct runs_flow *flow, uint64_t now)
     flow->sample_bytes = bytes;
 }
 
+/* take_ways - without memory the former ones stay. */
+static void take_ways(struct runs_flow *flow, const fl_FlowReport *report)
+{
+    fl_FlowWay *ways = calloc(report->ways_count + 1u, sizeof(*ways));
+
+    if (!ways)
+        return;
+    memcpy(ways, report->ways, report->ways_count * sizeof(*ways));
+    free(flow->ways);
+    flow->ways = ways;
+    flow->way_count = report->ways_count;
+}
+
 static void take_report(struct runs *runs, struct runs_flow *flow, const fl_FlowReport *report)
 {
     int before = flow->row.state;
@@ -380,6 +399,7 @@ static void take_report(struct runs *runs, struct runs_flow *flow, const fl_Flow
         else
             take_counters(&flow->row.counters, report);
         take_speed(flow, clock_now());
+        take_ways(flow, report);
         if (report->path[0])
             log_escape(flow->row.via, sizeof(flow->row.via), report->path, strlen(report->path));
         log_escape(flow->row.text, sizeof(flow->row.text), report->text, strlen(report->text));
@@ -560,6 +580,15 @@ const struct fleet_ops runs_fleet_ops = {
 };
 
 /* ---- jobs ---- */
+
+void runs_each_flow(struct runs *runs, void (*each)(void *ctx, const struct runs_flow *flow),
+                    void *ctx)
+{
+    struct runs_flow *flow, *tmp;
+
+    HASH_ITER (hh, runs->flows, flow, tmp)
+        each(ctx, flow);
+}
 
 struct runs_job *runs_jobs(struct runs *runs)
 {

@@ -32,7 +32,9 @@ struct runs_flow {
     uint64_t sampled;      /* clock_now() of the last sample of speed */
     uint64_t sample_bytes; /* bytes_done then */
     uint64_t speed;        /* bytes per second, smoothed */
-    UT_hash_handle hh;     /* by row.id */
+    fl_FlowWay *ways;      /* as last reported; owned, may be NULL */
+    size_t way_count;
+    UT_hash_handle hh; /* by row.id */
 };
 
 struct runs_run {
@@ -50,6 +52,9 @@ extern const struct fleet_ops runs_fleet_ops;
 void runs_close(struct runs *runs);
 
 struct runs_job *runs_jobs(struct runs *runs); /* head of the list */
+/* runs_each_flow - those of runs that are not over. */
+void runs_each_flow(struct runs *runs, void (*each)(void *ctx, const struct runs_flow *flow),
+                    void *ctx);
 /* runs_find_job - by name, id, or the first 6 or more digits of the id; NULL and @error
  * (RUNS_MESSAGE_MAX). */
 struct runs_job *runs_find_job(struct runs *runs, const char *ref, char *error);

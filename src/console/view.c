@@ -301,6 +301,35 @@ static json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
     return json;
 }
 
+/* ---- ways ---- */
+
+static const char *way_state(fl_WayState state)
+{
+    return state == fl_WayState_WAY_CARRIES   ? "carries"
+           : state == fl_WayState_WAY_SUSPECT ? "suspect"
+                                              : "failed";
+}
+
+json_t *view_tunnels(struct fleet *fleet, const struct runs_flow *flow)
+{
+    json_t *all = json_array();
+
+    for (size_t i = 0; i < flow->way_count; i++) {
+        const fl_FlowWay *way = &flow->ways[i];
+
+        (void)json_array_append_new(
+            all,
+            json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "run",
+                      flow->run ? view_id(&flow->run->row.id) : json_null(), "flow",
+                      view_id(&flow->row.id), "source", view_party(fleet, &flow->row.source),
+                      "target", view_party(fleet, &flow->row.target), "via", text_of(way->via),
+                      "state", way_state(way->state), "relayed", way->relayed, "raw", way->raw,
+                      "since", view_time(way->since), "rate", number(way->rate), "bytes",
+                      number(way->bytes), "rtt_us", number(way->rtt), "text", text_of(way->text)));
+    }
+    return all;
+}
+
 /* run_speed - of a run that goes on: now; of one that is over: its mean over the time spent moving.
  */
 static uint64_t run_speed(const struct runs_run *run)

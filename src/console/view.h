@@ -23,6 +23,8 @@ json_t *view_agent(const struct fleet_agent *agent);
 json_t *view_token(const struct store_token *token);
 json_t *view_job(struct runs *runs, struct fleet *fleet, const struct runs_job *job);
 json_t *view_run(struct fleet *fleet, const struct runs_run *run);
+/* view_tunnels - one for each way of @flow: who, where, how. An array. */
+json_t *view_tunnels(struct fleet *fleet, const struct runs_flow *flow);
 json_t *view_event(const struct store_event *event);
 
 #endif

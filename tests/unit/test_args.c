@@ -126,7 +126,6 @@ static void what_is_too_much_is_named(void **state)
 static void later_commands_are_told_so(void **state)
 {
     wrong(LINE("job", "create", "sync"), "not in this version: \"job create sync\"");
-    wrong(LINE("tunnel", "list"), "not in this version: \"tunnel list\"");
 }
 
 static void help_needs_nothing_else(void **state)

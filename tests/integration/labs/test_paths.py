@@ -81,6 +81,20 @@ def start_job(world, size):
     return source, target, job
 
 
+def ways(world):
+    """State and note of each way, by the proxy's name, as the console shows them."""
+    found = {}
+    for tunnel in world.hq.items("/tunnels"):
+        assert (tunnel["source"]["name"], tunnel["target"]["name"]) == ("home-a", "home-b")
+        assert tunnel["relayed"] and tunnel["since"]
+        found[tunnel["via"].split()[1]] = tunnel
+    return found
+
+
+def states(world):
+    return {name: tunnel["state"] for name, tunnel in ways(world).items()}
+
+
 def passed(world):
     """Bytes that each proxy says it has passed on."""
     return {proxy["name"]: proxy["report"]["bytes"] for proxy in world.hq.items("/proxies")}
@@ -134,14 +148,20 @@ def drain(world):
 @pytest.mark.parametrize("how", [die, drop, freeze, drain], ids=lambda how: how.__name__)
 def test_a_proxy_goes_in_mid_transfer(two, how):
     """No run fails, data flows on, and little comes twice."""
-    size = 48 * MB
+    size = 64 * MB
     world = two(east=RATE * 1024, west=RATE * 1024)
     source, target, job = start_job(world, size)
     growth = Growth(target)
     world.b.wait_log("further way")
     fairlead.until("a quarter of the data", lambda: trees.on_disk(target) > size // 4, every=0.01)
+    fairlead.until("both ways to be shown", lambda: states(world) == {"east": "carries", "west": "carries"})
     broken = time.monotonic()
     how(world)
+    if how is die:  # the others cut the way to the console as well, for some seconds
+        gone = fairlead.until("the lost way to be shown", lambda: states(world).get("east") == "failed" and ways(world))
+        assert gone["west"]["state"] == "carries"
+        table = world.hq.cli("tunnel", "list").stdout
+        assert "home-a" in table and "east" in table and "carries" in table
     run = job.wait(timeout=90)
     growth.stop()
     if how is freeze:
