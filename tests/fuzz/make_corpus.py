@@ -352,6 +352,23 @@ def quic():
     put("quic", "nonsense", datagram(0, bytes(range(200))) + datagram(1, bytes(range(255))))
 
 
+def endpoints():
+    """Steps of fuzz_endpoint.c: operation, proxy | leg << 1, then operands. A tunnel is open when they begin, or soon."""
+    def later(count):
+        return bytes([13, count])
+
+    flow = bytes([10, 0, 250, 11, 1, 250])
+    put("endpoint", "flow", flow + later(4) + bytes([12, 0]) + later(4) + bytes([8, 0]) + later(8) + flow)
+    put("endpoint", "bytes-in-a-tunnel", flow + bytes([2, 4, 3, 1, 2, 3, 4]) + flow)
+    put("endpoint", "frames", b"".join(bytes([0, leg, kind, kind & 1, 2, 8, 1]) for leg, kind in ((0, 6), (1, 7), (2, 9), (4, 13), (6, 18))))
+    put("endpoint", "status", b"".join(bytes([3, leg, code]) + later(2) for leg, code in ((0, 7), (1, 24), (4, 33))))
+    put("endpoint", "invitation", bytes([4, 0, 0, 30, 1]) + later(60))
+    put("endpoint", "drain", bytes([5, 0, 10, 60, 2]) + later(40) + bytes([8, 0]) + later(20))
+    put("endpoint", "cuts", b"".join(bytes([6, 4, how]) + later(3) + bytes([8, 0]) + later(4) for how in range(5)))
+    put("endpoint", "lies", b"".join(bytes([12, 0, 9, 0, lie, 9, 1, lie, 8, 0]) + later(20) for lie in (5, 7, 9)))
+    put("endpoint", "down-and-up", bytes([9, 0, 0x20, 9, 1, 0x20, 6, 0, 1, 6, 1, 1]) + later(200) + bytes([9, 0, 0]) + later(200))
+
+
 def names():
     """Pairs of paths of fuzz_names.c: the length of the first, both."""
     def pair(name, a, b):
@@ -384,3 +401,4 @@ if __name__ == "__main__":
     relays()
     quic()
     names()
+    endpoints()
