@@ -35,6 +35,8 @@ static const struct {
     {"legs_moved_total", "counter", "legs moved to the worker of their partner", COUNTED(MOVED)},
     {"bytes_total", "counter", "session bytes forwarded, both ways", COUNTED(BYTES)},
     {"spliced_bytes_total", "counter", "of them within the kernel", COUNTED(SPLICED)},
+    {"raw_copied_bytes_total", "counter",
+     "of them raw and yet copied: small pieces, or no pipe was to be had", COUNTED(RAW_COPIED)},
     {"refused_total", "counter", "peers and requests turned away", VIEW(refused)},
     {"pipes_used", "gauge", "pipes that hold bytes of a session", GAUGED(PIPES_USED)},
     {"pipes_kept", "gauge", "empty pipes kept for the next burst", GAUGED(PIPES_KEPT)},

@@ -47,6 +47,7 @@ struct session {
     unsigned here;               /* set of sides (bits) that have come to @home; its thread only */
     unsigned greeted;            /* LIVE: set of sides (bits) that were told; 3: the pump runs */
     uint64_t spliced;            /* LIVE: of the pump's bytes, as far as counted */
+    uint64_t copied;             /* LIVE: as @spliced */
     struct pump pump;
     struct rate_share share; /* LIVE: what the pump may draw */
     struct wheel_entry held; /* LIVE: while the pump waits for that */

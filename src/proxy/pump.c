@@ -124,6 +124,7 @@ static int flow_push(struct pump *pump, struct pump_flow *flow, uint64_t now)
             return -FL_EBUG;
         flow->head += n;
         flow->left -= (uint32_t)n;
+        flow->copied += flow->tx == PUMP_TX_RAW ? (uint64_t)n : 0;
         flow_moved(pump, flow, (size_t)n, now);
     }
     return 0;

@@ -30,14 +30,15 @@ enum pump_tx { PUMP_TX_OPEN, PUMP_TX_RAW, PUMP_TX_DONE };
 /* One direction. */
 struct pump_flow {
     struct leg *from, *to;
-    unsigned rx, tx;        /* enum pump_rx of @from, enum pump_tx of @to */
-    uint32_t left;          /* bytes of the held frame still to pass on */
-    uint8_t *buffer;        /* of the pool, while a frame is held; else NULL */
-    uint8_t *head;          /* first byte still to pass on */
-    struct pipe *pipe;      /* while it holds bytes; then no frame is held */
-    uint32_t last;          /* bytes that the last read brought: small ones are not worth a pipe */
-    uint64_t bytes;         /* passed on so far */
-    uint64_t spliced;       /* of them within the kernel */
+    unsigned rx, tx;   /* enum pump_rx of @from, enum pump_tx of @to */
+    uint32_t left;     /* bytes of the held frame still to pass on */
+    uint8_t *buffer;   /* of the pool, while a frame is held; else NULL */
+    uint8_t *head;     /* first byte still to pass on */
+    struct pipe *pipe; /* while it holds bytes; then no frame is held */
+    uint32_t last;     /* bytes that the last read brought: small ones are not worth a pipe */
+    uint64_t bytes;    /* passed on so far */
+    uint64_t spliced;  /* of them within the kernel */
+    uint64_t copied;   /* of them bare and yet copied: small pieces, or no pipe was to be had */
     uint64_t blocked_since; /* when @to stopped taking; 0: it takes */
 };
 

@@ -178,6 +178,9 @@ static void account_for(struct session *session, uint64_t before, int over, stru
     counters_add(&session->home->counters, COUNTER_SPLICED,
                  session_spliced(session) - session->spliced);
     session->spliced = session_spliced(session);
+    uint64_t copied = session->pump.flow[0].copied + session->pump.flow[1].copied;
+    counters_add(&session->home->counters, COUNTER_RAW_COPIED, copied - session->copied);
+    session->copied = copied;
     if (!over && spent != PUMP_BOTH) {
         *end = (struct pump_end){.reason = CLOSE_VOLUME, .side = spent};
         over = 1;

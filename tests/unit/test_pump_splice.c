@@ -321,6 +321,8 @@ static void one_way_only(void **state)
     assert_false(net.end[0].raw_got);
     assert_true(net.pump.flow[0].spliced > 0);
     assert_int_equal(net.pump.flow[1].spliced, 0);
+    assert_int_equal(net.pump.flow[0].spliced + net.pump.flow[0].copied, LARGE - 1000);
+    assert_int_equal(net.pump.flow[1].copied, 0); /* wrapped */
 }
 
 /* RAW and what follows are read from the socket at once: the leg hands it out first. */
@@ -471,6 +473,7 @@ static void copies_without_pipes(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_int_equal(net.over.reason, CLOSE_DONE);
     assert_int_equal(net.pump.flow[0].spliced + net.pump.flow[1].spliced, 0);
+    assert_int_equal(net.pump.flow[0].copied, LARGE);
 }
 
 /* A pool that keeps what it is given, but never a pipe with another session's bytes in it. */

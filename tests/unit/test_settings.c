@@ -270,8 +270,11 @@ static void nor_in_one_direction(void **state)
 static void who_does_stays(void **state)
 {
     session_where_raw_is_required(3);
+    struct counters_total total;
     end_data(&d, "bare", 4);
     end_expect(&e, FRAME_DATA, NULL, NULL);
+    proxy_total(&rig.proxy, &total);
+    assert_int_equal(total.value[COUNTER_RAW_COPIED], 4); /* legs without descriptors */
     rig_run(&rig, 60 * CLOCK_SEC);
     end_expect_silence(&d);
     assert_int_equal(rig_ends(&rig, CLOSE_NO_RAW), 0);
