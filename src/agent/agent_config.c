@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "leg/http_connect.h"
 #include "leg/leg_race.h"
 #include "tunnel/endpoint.h"
 
@@ -82,6 +83,12 @@ const struct config_key agent_config_keys[] = {
      AT(mc_address),
      .flags = CONFIG_ADDRESS,
      .help = "direct address of the console, HOST:PORT, tried before management_server.host"},
+    {.name = "https_proxy",
+     .type = CONFIG_STRING,
+     AT(https_proxy),
+     .flags = CONFIG_SECRET,
+     .help = "HTTP proxy of this network, " HTTP_PROXY_FORM ": leads to the console and to "
+             "proxies, by CONNECT"},
     {.name = "device_name",
      .type = CONFIG_STRING,
      AT(device_name),
@@ -140,6 +147,7 @@ void agent_config_init(struct agent_config *config)
 
 void agent_config_done(struct agent_config *config)
 {
+    http_proxy_free(take_ptr(config->via));
     config_done(agent_config_keys, config);
 }
 
@@ -273,6 +281,7 @@ int agent_config_check(const char *name, struct agent_config *config, char *mess
 {
     const char *key, *value, *expected;
     char shown[160];
+    int error;
 
     if (default_name(config)) {
         (void)snprintf(message, cap, "%s: out of memory", name);
@@ -282,6 +291,14 @@ int agent_config_check(const char *name, struct agent_config *config, char *mess
     if (key)
         return config_blame(name, key, message, cap, "\"%s\": expected %s",
                             log_escape(shown, sizeof(shown), value, strlen(value)), expected);
+    error = config->https_proxy ? http_proxy_new(config->https_proxy, &config->via) : 0;
+    if (error == -ENOMEM) {
+        (void)snprintf(message, cap, "%s: out of memory", name);
+        return -ENOMEM;
+    }
+    if (error)
+        return config_blame(name, "https_proxy", message, cap,
+                            "another form than " HTTP_PROXY_FORM);
     if (!config->host && !config->mc_address && !config->proxies.count) {
         (void)snprintf(message, cap,
                        "%s: no way to the console: one of \"management_server.host\", "

@@ -25,6 +25,8 @@ struct agent_config {
     char *token;       /* management_server: bootstrap token, or NULL once enrolled; secret */
     struct config_strings proxies; /* mc_proxy: host:port each */
     char *mc_address;              /* the console, tried before host; or NULL */
+    char *https_proxy;             /* URL of HTTP_PROXY_FORM; or NULL; secret */
+    struct http_proxy *via;        /* what it says; NULL: none. Owned */
     char *device_name;             /* label for people; the host's name when not given */
     struct config_strings tags;    /* labels for the console's groups */
     char *folders_storage_path;    /* what relative paths of jobs are relative to; or NULL */

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "leg/http_connect.h"
 
 int console_way_dial(struct endpoint *endpoint, const struct agent_config *config,
                      struct trust *trust, enum _fl_Purpose purpose, const struct fl_id *avoid,
@@ -25,6 +26,22 @@ int console_way_dial(struct endpoint *endpoint, const struct agent_config *confi
     if (avoid)
         request.avoid[request.avoid_count++] = *avoid;
     return endpoint_dial(endpoint, &request, ops, ctx, ret_dial);
+}
+
+void console_way_set_net(struct endpoint_uv *net, const struct agent_config *config)
+{
+    char text[AGENT_CONSOLES_MAX][AGENT_ADDRESS_MAX];
+    const char *addresses[AGENT_CONSOLES_MAX];
+    size_t count = agent_config_consoles(config, text);
+
+    endpoint_uv_set_transport(net, (enum transport)config->transport);
+    endpoint_uv_set_raw(net, (enum endpoint_raw)config->raw);
+    for (size_t i = 0; i < count; i++)
+        addresses[i] = text[i];
+    if (!config->via)
+        return;
+    endpoint_uv_set_dialler(net, http_proxy_dialler(config->via), addresses, count);
+    log_info("dialling through an HTTP proxy", LF_STR("https_proxy", http_proxy_name(config->via)));
 }
 
 static bool knows_address(const struct endpoint_proxy *proxies, size_t count, const char *address)

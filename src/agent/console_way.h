@@ -4,7 +4,7 @@
 #define FL_AGENT_CONSOLE_WAY_H
 
 #include "agent/agent_config.h"
-#include "tunnel/endpoint.h"
+#include "tunnel/endpoint_uv.h"
 
 /* console_way_dial - a tunnel of @purpose to the console of @trust's domain; as endpoint_dial().
  * @avoid: a proxy to be asked last, or NULL. */
@@ -20,6 +20,10 @@ int console_way_set_proxies(struct endpoint *endpoint, const struct agent_config
 /* console_way_proxies - the same list, at most @max. Returns the count. Pure. */
 size_t console_way_proxies(const struct agent_config *config, const fl_ProxyList *list,
                            struct endpoint_proxy *ret, size_t max);
+
+/* console_way_set_net - how @net dials as @config has it: transport, raw, HTTP proxy. @config must
+ * stay as long. */
+void console_way_set_net(struct endpoint_uv *net, const struct agent_config *config);
 
 /* console_way_log_proxy - one line for a change that people want to know. */
 void console_way_log_proxy(const struct endpoint_proxy_info *info);

@@ -360,8 +360,7 @@ int enrol_new(uv_loop_t *loop, const struct agent_config *config, const struct s
         free(enrol);
         return error;
     }
-    endpoint_uv_set_transport(enrol->net, (enum transport)config->transport);
-    endpoint_uv_set_raw(enrol->net, (enum endpoint_raw)config->raw);
+    console_way_set_net(enrol->net, config);
     enrol->token = identity_ref(token);
     (void)uv_timer_init(loop, &enrol->timer);
     enrol->timer.data = enrol;

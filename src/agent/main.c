@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "agent/agent_config.h"
+#include "agent/console_way.h"
 #include "agent/credentials.h"
 #include "agent/enrol.h"
 #include "agent/forwards.h"
@@ -282,8 +283,7 @@ static int start_network(struct agent *agent)
 
     if (error)
         return error;
-    endpoint_uv_set_transport(agent->net, (enum transport)agent->config.transport);
-    endpoint_uv_set_raw(agent->net, (enum endpoint_raw)agent->config.raw);
+    console_way_set_net(agent->net, &agent->config);
     error = listen_direct(agent);
     if (error)
         return error;

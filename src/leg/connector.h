@@ -24,6 +24,15 @@ typedef void connector_prepare(int fd);
 int connector_new(uv_loop_t *loop, const char *host, uint16_t port, connector_prepare *prepare,
                   connector_done *done, void *ctx, struct connector **ret_connector);
 
+/* dialler - another way to a connected socket, such as through an HTTP proxy. */
+struct dialler {
+    /* As connector_new(), with codes of its own. *ret_op is for cancel(). */
+    int (*dial)(void *ctx, uv_loop_t *loop, const char *host, uint16_t port,
+                connector_prepare *prepare, connector_done *done, void *done_ctx, void **ret_op);
+    void (*cancel)(void *op); /* as connector_cancel() */
+    void *ctx;
+};
+
 /* connector_cancel - no callback follows; memory goes when the loop lets go of it. */
 void connector_cancel(struct connector *connector);
 

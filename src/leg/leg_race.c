@@ -42,6 +42,7 @@ struct way {
 };
 
 struct leg_racer {
+    const struct dialler *by; /* of TCP legs; NULL: straight */
     uv_loop_t *loop;
     struct identity *identity; /* a reference */
     enum transport transport;
@@ -117,7 +118,7 @@ static bool may(const struct leg_racer *racer, enum lane lane, const struct way 
         return (racer->transport == TRANSPORT_TCP) == (lane == LANE_TCP);
     if (lane == LANE_QUIC && racer->quic && quic_endpoint_doubts(racer->quic, way->host, way->port))
         return false;
-    return lane == LANE_TCP || clock_now() >= way->no_quic;
+    return lane == LANE_TCP || (!racer->by && clock_now() >= way->no_quic);
 }
 
 /* ---- lanes ---- */
@@ -141,8 +142,8 @@ static int start(struct race *race, enum lane lane)
 
     race->tried[lane] = true;
     if (lane == LANE_TCP)
-        return leg_tcp_dial(racer->loop, race->host, race->port, LEG_TCP_WRAPPED, on_lane, race,
-                            &race->lanes[lane]);
+        return leg_tcp_dial_by(racer->by, racer->loop, race->host, race->port, LEG_TCP_WRAPPED,
+                               on_lane, race, &race->lanes[lane]);
     rc = open_quic(racer);
     return rc ? rc
               : leg_quic_dial(racer->quic, race->host, race->port, on_lane, race,
@@ -371,6 +372,11 @@ int leg_racer_new(uv_loop_t *loop, struct identity *identity, enum transport tra
 void leg_racer_set_transport(struct leg_racer *racer, enum transport transport)
 {
     racer->transport = transport;
+}
+
+void leg_racer_set_dialler(struct leg_racer *racer, const struct dialler *by)
+{
+    racer->by = by;
 }
 
 void leg_racer_set_identity(struct leg_racer *racer, struct identity *identity)

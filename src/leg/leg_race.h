@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "identity/identity.h"
+#include "leg/connector.h"
 #include "leg/leg.h"
 
 enum transport { TRANSPORT_AUTO, TRANSPORT_TCP, TRANSPORT_UDP };
@@ -35,6 +36,11 @@ int leg_racer_new(uv_loop_t *loop, struct identity *identity, enum transport tra
  * on. */
 void leg_racer_set_transport(struct leg_racer *racer, enum transport transport);
 void leg_racer_set_identity(struct leg_racer *racer, struct identity *identity);
+
+/* leg_racer_set_dialler - connects the TCP legs from now on; it must stay as long as the racer.
+ * TRANSPORT_AUTO is TRANSPORT_TCP then: where all has to go through an HTTP proxy, UDP had better
+ * be asked for. */
+void leg_racer_set_dialler(struct leg_racer *racer, const struct dialler *by);
 
 /* leg_racer_open - a leg to the proxy at @host:@port. LEG_OPENED or LEG_FAILED follows, never
  * before return. With LEG_OPENED comes the leg that won, which takes the place of *@ret_leg: that

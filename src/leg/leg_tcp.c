@@ -153,23 +153,24 @@ static const struct state_table tx_table = {"leg.tx", tx_defs, ARRAY_SIZE(tx_def
 
 struct leg_tcp {
     struct leg base;
-    unsigned rx;                 /* enum rx_state */
-    unsigned tx;                 /* enum tx_state */
-    unsigned wants;              /* enum leg_event, as leg_want() said */
-    unsigned due;                /* LEG_OPENED, LEG_FAILED still to be told */
-    enum leg_tcp_mode mode;      /* wrapped or plain */
-    int fd;                      /* -1 while connecting */
-    bool hung;                   /* a hang-up was seen without any wants; not watched again */
-    bool waits;                  /* in the handshake, for leg_proceed() */
-    uint64_t records;            /* sent under the present key */
-    uint8_t padded;              /* records sent so far, up to PADDED */
-    gnutls_session_t tls;        /* NULL: plain, raw both ways, or nothing has arrived yet */
-    struct wire wire;            /* between it and the socket */
-    struct web *web;             /* of the answering side; a reference */
-    uv_loop_t *loop;             /* NULL while detached */
-    struct leg_poll *poll;       /* the socket in the loop */
-    struct leg_turn *turn;       /* deferred work and timer in the loop */
-    struct connector *connector; /* until connected */
+    unsigned rx;              /* enum rx_state */
+    unsigned tx;              /* enum tx_state */
+    unsigned wants;           /* enum leg_event, as leg_want() said */
+    unsigned due;             /* LEG_OPENED, LEG_FAILED still to be told */
+    enum leg_tcp_mode mode;   /* wrapped or plain */
+    int fd;                   /* -1 while connecting */
+    bool hung;                /* a hang-up was seen without any wants; not watched again */
+    bool waits;               /* in the handshake, for leg_proceed() */
+    uint64_t records;         /* sent under the present key */
+    uint8_t padded;           /* records sent so far, up to PADDED */
+    gnutls_session_t tls;     /* NULL: plain, raw both ways, or nothing has arrived yet */
+    struct wire wire;         /* between it and the socket */
+    struct web *web;          /* of the answering side; a reference */
+    uv_loop_t *loop;          /* NULL while detached */
+    struct leg_poll *poll;    /* the socket in the loop */
+    struct leg_turn *turn;    /* deferred work and timer in the loop */
+    void *connector;          /* until connected: of @by, else a struct connector */
+    const struct dialler *by; /* NULL: straight */
 };
 
 struct leg_poll {
@@ -439,7 +440,9 @@ static void drop_socket(struct leg_tcp *leg, bool reset)
 
 static void destroy(struct leg_tcp *leg, bool reset)
 {
-    if (leg->connector)
+    if (leg->connector && leg->by)
+        leg->by->cancel(leg->connector);
+    else if (leg->connector)
         connector_cancel(leg->connector);
     drop_socket(leg, reset);
     wire_done(&leg->wire);
@@ -1299,17 +1302,38 @@ static struct leg_tcp *new_leg(uv_loop_t *loop, enum leg_tcp_mode mode, leg_hand
     return leg;
 }
 
+static int start_connector(struct leg_tcp *leg, const char *host, uint16_t port)
+{
+    struct connector *connector;
+    int ret;
+
+    if (leg->by)
+        return leg->by->dial(leg->by->ctx, leg->loop, host, port, tune, on_connected, leg,
+                             &leg->connector);
+    ret = connector_new(leg->loop, host, port, tune, on_connected, leg, &connector);
+    if (ret == 0)
+        leg->connector = connector;
+    return ret;
+}
+
 int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_mode mode,
                  leg_handler *handler, void *ctx, struct leg **ret_leg)
+{
+    return leg_tcp_dial_by(NULL, loop, host, port, mode, handler, ctx, ret_leg);
+}
+
+int leg_tcp_dial_by(const struct dialler *by, uv_loop_t *loop, const char *host, uint16_t port,
+                    enum leg_tcp_mode mode, leg_handler *handler, void *ctx, struct leg **ret_leg)
 {
     struct leg_tcp *leg = new_leg(loop, mode, handler, ctx);
     int ret;
 
     if (!leg)
         return -ENOMEM;
+    leg->by = by;
     ret = open_turn(leg);
     if (ret == 0)
-        ret = connector_new(loop, host, port, tune, on_connected, leg, &leg->connector);
+        ret = start_connector(leg, host, port);
     if (ret < 0) {
         destroy(leg, false);
         return ret;

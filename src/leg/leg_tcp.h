@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "identity/web.h"
+#include "leg/connector.h"
 #include "leg/leg.h"
 
 enum leg_tcp_mode { LEG_TCP_WRAPPED, LEG_TCP_PLAIN };
@@ -16,6 +17,11 @@ enum leg_tcp_mode { LEG_TCP_WRAPPED, LEG_TCP_PLAIN };
  * the deadline and closes. Returns 0 or -ENOMEM. */
 int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_mode mode,
                  leg_handler *handler, void *ctx, struct leg **ret_leg);
+
+/* leg_tcp_dial_by - the same, connected by @by, which must stay until then; NULL: as
+ * leg_tcp_dial(). */
+int leg_tcp_dial_by(const struct dialler *by, uv_loop_t *loop, const char *host, uint16_t port,
+                    enum leg_tcp_mode mode, leg_handler *handler, void *ctx, struct leg **ret_leg);
 
 /* leg_tcp_accept - take over the accepted non-blocking socket @fd (closed on failure too). @web:
  * of the outer TLS, the leg takes a reference; NULL for plain. Nothing is read before the loop says

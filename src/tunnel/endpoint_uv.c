@@ -15,6 +15,7 @@
 
 #define TICK_MS       50
 #define LISTENERS_MAX 8
+#define DIALLED_MAX   4
 
 struct endpoint_uv {
     uv_loop_t *loop;
@@ -25,7 +26,19 @@ struct endpoint_uv {
     unsigned handles;        /* of the two, not yet closed */
     struct listener *listeners[LISTENERS_MAX];
     size_t listener_count;
+    const struct dialler *by;       /* NULL: all is dialled straight */
+    char dialled[DIALLED_MAX][128]; /* direct addresses that @by dials too */
 };
+
+/* For a direct address: NULL unless it is one of those that are not dialled straight. */
+static const struct dialler *dialler_of(const struct endpoint_uv *uv, const char *address)
+{
+    for (size_t i = 0; i < DIALLED_MAX; i++) {
+        if (uv->dialled[i][0] && strcmp(uv->dialled[i], address) == 0)
+            return uv->by;
+    }
+    return NULL;
+}
 
 static int net_open(void *ctx, const char *address, bool plain, leg_handler *handler,
                     void *handler_ctx, struct leg **ret_leg)
@@ -37,7 +50,8 @@ static int net_open(void *ctx, const char *address, bool plain, leg_handler *han
     if (r < 0 || port == 0 || host[0] == '\0')
         return -EINVAL;
     if (plain)
-        return leg_tcp_dial(uv->loop, host, port, LEG_TCP_PLAIN, handler, handler_ctx, ret_leg);
+        return leg_tcp_dial_by(dialler_of(uv, address), uv->loop, host, port, LEG_TCP_PLAIN,
+                               handler, handler_ctx, ret_leg);
     return leg_racer_open(uv->racer, host, port, handler, handler_ctx, ret_leg);
 }
 
@@ -117,6 +131,15 @@ int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct end
 void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport)
 {
     leg_racer_set_transport(uv->racer, transport);
+}
+
+void endpoint_uv_set_dialler(struct endpoint_uv *uv, const struct dialler *by,
+                             const char *const *plain, size_t count)
+{
+    uv->by = by;
+    leg_racer_set_dialler(uv->racer, by);
+    for (size_t i = 0; i < count && i < DIALLED_MAX; i++)
+        (void)snprintf(uv->dialled[i], sizeof(uv->dialled[i]), "%s", plain[i]);
 }
 
 void endpoint_uv_set_raw(struct endpoint_uv *uv, enum endpoint_raw raw)

@@ -18,6 +18,11 @@ struct endpoint *endpoint_uv_core(struct endpoint_uv *uv);
 /* endpoint_uv_set_transport - how proxies are dialled from now on; TRANSPORT_AUTO until then. */
 void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport);
 
+/* endpoint_uv_set_dialler - proxies, and of direct addresses the @count at @plain, are dialled by
+ * @by from now on; it must stay as long as @uv. At most 4 addresses; they are copied. */
+void endpoint_uv_set_dialler(struct endpoint_uv *uv, const struct dialler *by,
+                             const char *const *plain, size_t count);
+
 /* endpoint_uv_set_raw - as endpoint_set_raw(). What is required to be raw is dialled by TCP only
  * from now on, since QUIC legs never are. After endpoint_uv_set_transport(). */
 void endpoint_uv_set_raw(struct endpoint_uv *uv, enum endpoint_raw raw);

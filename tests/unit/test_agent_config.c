@@ -37,6 +37,8 @@ static void good_ones(void **state)
                    "\"listening_port\": 0}",
         SERVER("") ", \"mc_address\": \"10.0.0.1:8444\", \"tags\": [\"a\", \"b\"], "
                    "\"folders_storage_path\": \"/srv\"}",
+        SERVER("") ", \"mc_proxy\": \"1.2.3.4:443\", \"https_proxy\": "
+                   "\"http://ann:s3cret@proxy.example:3128\"}",
         SERVER(", \"host\": \"h\", \"bootstrap_token\": \"aGVsbG8=\"") ", \"log\": {\"level\": "
                                                                        "\"debug\", \"format\": "
                                                                        "\"json\"}}",
@@ -68,6 +70,7 @@ static void bad_ones(void **state)
         {SERVER(", \"host\": \"\"") "}", "host"},
         {SERVER(", \"host\": \"h\"") ", \"mc_proxy\": \"nowhere\"}", "mc_proxy"},
         {SERVER(", \"host\": \"h\"") ", \"mc_address\": 5}", "mc_address"},
+        {SERVER(", \"host\": \"h\"") ", \"https_proxy\": \"proxy:3128\"}", "http://["},
         {SERVER(", \"host\": \"h\"") ", \"tags\": [\"\"]}", "tags"},
         {SERVER(", \"host\": \"h\"") ", \"tags\": [\"a23456789012345678901234567890123\"]}",
          "tags"},
@@ -101,6 +104,12 @@ static void secret_is_not_shown(void **state)
 
     assert_int_not_equal(
         load(SERVER(", \"host\": \"h\", \"bootstrap_token\": \"!s3cret!\"") "}", &config, message),
+        0);
+    assert_null(strstr(message, "s3cret"));
+    agent_config_done(&config);
+    assert_int_not_equal(
+        load(SERVER(", \"host\": \"h\"") ", \"https_proxy\": \"https://a:s3cret@b:1\"}", &config,
+             message),
         0);
     assert_null(strstr(message, "s3cret"));
     agent_config_done(&config);
