@@ -45,26 +45,33 @@ static struct parcel *parcel_held(unsigned side, const void *data, size_t len)
     return parcel;
 }
 
-/* All that is to be said about one session. Returns a list, or NULL without memory. */
-static struct parcel *write_down(const struct session_image *image)
+static bool write_held(const struct session_image *image, struct parcel **list)
 {
-    struct parcel *list = NULL, *parcel = parcel_message(HANDOVER_SESSION, &image->message);
-    if (!parcel)
-        return NULL;
-    memcpy(parcel->fds, image->fds, sizeof(parcel->fds));
-    parcel->count = image->count;
-    DL_APPEND(list, parcel);
     for (unsigned i = 0; i < 2; i++) {
         if (image->held[i].len == 0)
             continue;
-        parcel = parcel_held(i, image->held[i].data, image->held[i].len);
-        if (!parcel) {
-            parcels_free(&list);
-            return NULL;
-        }
-        DL_APPEND(list, parcel);
+        struct parcel *parcel = parcel_held(i, image->held[i].data, image->held[i].len);
+        if (!parcel)
+            return false;
+        DL_APPEND(*list, parcel);
     }
-    return list;
+    return true;
+}
+
+bool handing_write(const struct session_image *image, struct parcel **parcels)
+{
+    struct parcel *list = NULL, *parcel = parcel_message(HANDOVER_SESSION, &image->message);
+    if (!parcel)
+        return false;
+    memcpy(parcel->fds, image->fds, sizeof(parcel->fds));
+    parcel->count = image->count;
+    DL_APPEND(list, parcel);
+    if (!write_held(image, &list)) {
+        parcels_free(&list);
+        return false;
+    }
+    DL_CONCAT(*parcels, list);
+    return true;
 }
 
 static bool hand_out(struct session *session, struct parcel **parcels)
@@ -72,13 +79,10 @@ static bool hand_out(struct session *session, struct parcel **parcels)
     struct session_image image;
     if (session_hand_out(session, &image))
         return false;
-    struct parcel *list = write_down(&image);
-    if (!list) {
-        session_take_back(session);
-        return false;
-    }
-    DL_CONCAT(*parcels, list);
-    return true;
+    if (handing_write(&image, parcels))
+        return true;
+    session_take_back(session);
+    return false;
 }
 
 /* A session once: at its caller's side. */
@@ -114,6 +118,10 @@ unsigned handing_collect(struct worker *worker, struct parcel **parcels)
 
     for (size_t i = 0; i < count; i++)
         handed += hand_out(sessions[i], parcels);
+    for (struct worker_guest *guest = worker->guests; guest; guest = guest->next) {
+        if (guest->collect)
+            handed += guest->collect(guest, parcels);
+    }
     return handed;
 }
 
@@ -146,6 +154,14 @@ static void take_back(struct worker *worker)
         session_take_back(worker->away->session);
 }
 
+static void settle_guests(struct worker *worker, bool moved)
+{
+    for (struct worker_guest *guest = worker->guests; guest; guest = guest->next) {
+        if (guest->settle)
+            guest->settle(guest, moved);
+    }
+}
+
 void handing_settle(struct worker *worker)
 {
     struct proxy *proxy = worker->proxy;
@@ -153,8 +169,10 @@ void handing_settle(struct worker *worker)
 
     if (atomic_load(&proxy->moved)) {
         let_go(worker);
+        settle_guests(worker, true);
     } else if (recalls != worker->recalls) {
         worker->recalls = recalls;
         take_back(worker);
+        settle_guests(worker, false);
     }
 }

@@ -23,6 +23,11 @@ struct parcel *parcel_message(enum handover_type type, const void *message);
 
 void parcels_free(struct parcel **list);
 
+/* handing_write - all that is to be said about one session, appended to @parcels. Returns false
+ * without memory. */
+struct session_image;
+bool handing_write(const struct session_image *image, struct parcel **parcels);
+
 /* handing_collect - put all sessions of @worker to rest that can be passed, and append what is to
  * be said about them to @parcels. Returns their number. One that there is no memory for runs on
  * here. On the worker's thread. */

@@ -67,15 +67,28 @@ static bool flow_fits(const fl_HandoverFlow *flow)
     return !(flow->passed && (flow->held || flow->piped));
 }
 
-static bool session_fits(const fl_HandoverSession *session, unsigned fds)
+bool handover_of_devices(const fl_HandoverSession *session)
+{
+    return session->sides[0].device.size > 0;
+}
+
+/* Either a party or a device. */
+static bool side_fits(const fl_HandoverSide *side, bool device)
 {
     struct party party;
+    if (!side->has_flow || !flow_fits(&side->flow) || side->has_party == device)
+        return false;
+    if (device)
+        return side->device.size == sizeof(side->device.bytes);
+    return side->device.size == 0 && party_from_wire(&side->party, &party) == 0;
+}
+
+static bool session_fits(const fl_HandoverSession *session, unsigned fds)
+{
     if (session->sides_count != 2)
         return false;
     for (unsigned i = 0; i < 2; i++) {
-        const fl_HandoverSide *side = &session->sides[i];
-        if (!side->has_party || party_from_wire(&side->party, &party) || !side->has_flow ||
-            !flow_fits(&side->flow))
+        if (!side_fits(&session->sides[i], handover_of_devices(session)))
             return false;
     }
     return fds == 2 + 2 * handover_pipes(session);

@@ -18,10 +18,11 @@
  * so neither's end closes a connection.
  *
  * Passed are the listening sockets, this unix socket among them, and the sessions that are raw both
- * ways, with what their pipes hold. What has TLS state stays: sessions that are not raw end in the
- * old process, and control legs register anew. Keys of sessions that nobody has joined yet are not
- * passed either: for a session whose one side waits in the old process they would be of no use, and
- * callers ask again at once for the rest; so no secret crosses, and no key can be used twice.
+ * ways, with what their pipes hold; those of Syncthing devices, which always are, too. What has TLS
+ * state stays: sessions that are not raw end in the old process, and control legs register anew.
+ * Keys of sessions that nobody has joined yet are not passed either: for a session whose one side
+ * waits in the old process they would be of no use, and callers ask again at once for the rest; so
+ * no secret crosses, and no key can be used twice.
  */
 #ifndef FL_PROXY_HANDOVER_H
 #define FL_PROXY_HANDOVER_H
@@ -78,6 +79,9 @@ int handover_encode_held(unsigned side, const void *data, size_t len, uint8_t *d
  * them; a session's fields must fit together. Returns 0, -FL_EFRAME, -FL_EMESSAGE. */
 int handover_decode(const uint8_t *src, size_t len, unsigned fds,
                     struct handover_message *ret_message);
+
+/* handover_of_devices - is @session one of Syncthing devices? */
+bool handover_of_devices(const fl_HandoverSession *session);
 
 /* handover_pipes - how many pipes come with @session. */
 unsigned handover_pipes(const fl_HandoverSession *session);

@@ -470,9 +470,15 @@ static void moved(void *ctx)
     watch_close(&server->watch);
 }
 
+static int adopt_devices(void *ctx, unsigned i, const struct session_image *image)
+{
+    struct server *server = ctx;
+    return st_server_adopt(server->syncthing, i, image);
+}
+
 static int serve(struct server *server, const struct proxy_config *config)
 {
-    static const struct upgrade_ops ops = {moved, stop};
+    static const struct upgrade_ops ops = {moved, stop, adopt_devices};
     struct proxy_settings settings;
     proxy_config_settings(config, &settings);
     uint32_t descriptors = raise_descriptors(&settings.limits);

@@ -29,38 +29,43 @@ static void describe_flow(const struct pump_flow *flow, uint64_t now, fl_Handove
     to->piped = flow->pipe ? (uint32_t)flow->pipe->held : 0;
 }
 
-static void describe_side(const struct session *session, unsigned side,
-                          const struct leg_handed *handed, uint64_t now, fl_HandoverSide *to)
+void session_image_take(struct session_image *image, const struct pump *pump,
+                        const struct leg_handed handed[static 2], uint64_t now)
 {
-    const struct conn *conn = session->conn[side];
-    to->has_party = to->has_flow = true;
-    party_to_wire(&session->party[side], &to->party);
-    to->caps = conn->caps;
-    to->age = clock_since(now, conn->opened);
-    to->rx_bytes = handed->rx_bytes;
-    to->tx_bytes = handed->tx_bytes;
-    describe_flow(&session->pump.flow[side], now, &to->flow);
-}
-
-static void describe(const struct session *session, const struct leg_handed handed[static 2],
-                     uint64_t now, struct session_image *image)
-{
-    fl_HandoverSession *message = &image->message;
-
     *image = (struct session_image){.count = 2, .fds = {handed[0].fd, handed[1].fd}};
-    memcpy(message->id, session->id.b, FL_ID_BYTES);
-    message->age = clock_since(now, session->started);
-    message->quiet = clock_since(now, session->pump.active);
-    message->sides_count = 2;
+    image->message.quiet = clock_since(now, pump->active);
+    image->message.sides_count = 2;
     for (unsigned i = 0; i < 2; i++) {
-        const struct pump_flow *flow = &session->pump.flow[i];
-        describe_side(session, i, &handed[i], now, &message->sides[i]);
+        const struct pump_flow *flow = &pump->flow[i];
+        fl_HandoverSide *to = &image->message.sides[i];
+
+        to->rx_bytes = handed[i].rx_bytes;
+        to->tx_bytes = handed[i].tx_bytes;
+        to->has_flow = true;
+        describe_flow(flow, now, &to->flow);
         image->held[i].data = flow->head;
         image->held[i].len = flow->left;
         if (flow->pipe && flow->pipe->held > 0) {
             image->fds[image->count++] = flow->pipe->fd[0];
             image->fds[image->count++] = flow->pipe->fd[1];
         }
+    }
+}
+
+static void describe(const struct session *session, const struct leg_handed handed[static 2],
+                     uint64_t now, struct session_image *image)
+{
+    session_image_take(image, &session->pump, handed, now);
+    memcpy(image->message.id, session->id.b, FL_ID_BYTES);
+    image->message.age = clock_since(now, session->started);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct conn *conn = session->conn[i];
+        fl_HandoverSide *to = &image->message.sides[i];
+
+        to->has_party = true;
+        party_to_wire(&session->party[i], &to->party);
+        to->caps = conn->caps;
+        to->age = clock_since(now, conn->opened);
     }
 }
 
@@ -182,9 +187,8 @@ static void restore_flow(struct pump_flow *flow, const fl_HandoverFlow *from, ui
         flow->blocked_since = now > from->blocked ? now - from->blocked : 1;
 }
 
-static int restore_pump(struct session *session, const struct session_image *image, uint64_t now)
+int session_image_restore(const struct session_image *image, struct pump *pump, uint64_t now)
 {
-    struct pump *pump = &session->pump;
     unsigned next = 2;
     int rc = 0;
 
@@ -239,5 +243,5 @@ int session_adopt(struct worker *worker, const struct session_image *image,
     if (rc)
         return rc;
     session_run(session);
-    return restore_pump(session, image, now);
+    return session_image_restore(image, &session->pump, now);
 }

@@ -40,6 +40,15 @@ void session_hand_off(struct session *session);
 int session_adopt(struct worker *worker, const struct session_image *image,
                   struct leg *const legs[static 2]);
 
+/* session_image_take - of a session that has @pump, whose legs were handed out: all but its id, its
+ * age and who its sides are. What it points to stays the pump's. */
+void session_image_take(struct session_image *image, const struct pump *pump,
+                        const struct leg_handed handed[static 2], uint64_t now);
+
+/* session_image_restore - @pump, just started, goes on where that one was; it owns the pipes of
+ * @image from now on. Returns 0 or -ENOMEM, and then half of it is there. */
+int session_image_restore(const struct session_image *image, struct pump *pump, uint64_t now);
+
 /* session_image_leg - what leg_tcp_adopt() needs for @side. */
 void session_image_leg(const struct session_image *image, unsigned side,
                        struct leg_handed *ret_handed);

@@ -138,6 +138,7 @@ int upgrade_give(struct upgrade *upgrade, const char *kind, const char *address,
 /* ---- taking over ---- */
 
 struct taking {
+    const struct upgrade *upgrade;
     struct proxy *proxy;
     struct worker_uv *shells;
     unsigned count, next;
@@ -146,9 +147,12 @@ struct taking {
 static int take_session(void *ctx, const struct session_image *image)
 {
     struct taking *taking = ctx;
-    struct worker_uv *shell = &taking->shells[taking->next++ % taking->count];
+    unsigned at = taking->next++ % taking->count;
+    struct worker_uv *shell = &taking->shells[at];
     struct leg *legs[2];
 
+    if (handover_of_devices(&image->message))
+        return taking->upgrade->ops->devices(taking->upgrade->ctx, at, image);
     for (unsigned i = 0; i < 2; i++) {
         struct leg_handed handed;
         session_image_leg(image, i, &handed);
@@ -169,7 +173,7 @@ int upgrade_take(struct upgrade *upgrade, struct proxy *proxy, struct worker_uv 
                  unsigned count, char *message, size_t cap)
 {
     static const struct takeover_ops ops = {take_session, take_denied};
-    struct taking taking = {.proxy = proxy, .shells = shells, .count = count};
+    struct taking taking = {.upgrade = upgrade, .proxy = proxy, .shells = shells, .count = count};
 
     sockets_close(&upgrade->came); /* of addresses that are no more in the file */
     if (!upgrade->taking)

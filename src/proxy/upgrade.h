@@ -12,10 +12,12 @@
 #include "proxy/takeover.h"
 #include "proxy/worker_uv.h"
 
-/* What happens when a new process has taken over, both on the main thread. */
+/* What happens on the main thread: when a new process has taken over, and when we do. */
 struct upgrade_ops {
     void (*moved)(void *ctx); /* the sockets given are its, so listen no more */
     void (*over)(void *ctx);  /* and nothing is left to do here */
+    /* Worker @i goes on with a session of Syncthing devices: as st_server_adopt(). */
+    int (*devices)(void *ctx, unsigned i, const struct session_image *image);
 };
 
 /* upgrade_taker - worker number @i accepts on @fd, which is its own from now on, closed on failure

@@ -36,11 +36,16 @@ struct worker_env {
 
 /* A module with connections of its own on the worker's thread. Embedded in what it keeps a worker.
  */
+struct parcel;
 struct worker_guest {
     void (*tick)(struct worker_guest *guest, uint64_t now); /* as worker_tick() */
     void (*reap)(struct worker_guest *guest);               /* at the end of a turn */
     void (*stop)(struct worker_guest *guest);               /* as worker_stop() */
     bool (*evict)(struct worker_guest *guest);              /* as worker_evict_stranger() */
+    unsigned (*collect)(struct worker_guest *guest,
+                        struct parcel **parcels);           /* as handing_collect();
+                                                               may be NULL */
+    void (*settle)(struct worker_guest *guest, bool moved); /* after that: as handing_settle() */
     struct worker_guest *next;
 };
 

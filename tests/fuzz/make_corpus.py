@@ -183,14 +183,16 @@ def handovers():
     """Datagrams between two processes of one proxy; the first byte says how many descriptors came along."""
     side = field(1, PARTY) + field(2, 1) + field(3, 5) + field(4, 10) + field(5, 20)
 
-    def session(*flows):
-        return field(1, ID) + field(2, 7) + field(3, 9) + b"".join(field(4, side + field(6, flow)) for flow in flows)
+    def session(*flows, sides=(side, side, side)):
+        return field(1, ID) + field(2, 7) + field(3, 9) + b"".join(field(4, who + field(6, flow)) for who, flow in zip(sides, flows))
+    device = field(7, b"d" * 32)
     for name, fds, message in [
         ("hello", 0, frame(1, field(1, 1) + field(2, b"fairlead 0.1.0"))), ("welcome", 0, frame(2, field(1, 1) + field(3, 2))),
         ("refused", 0, frame(3, field(1, 2) + field(2, b"another version"))), ("socket", 1, frame(4, field(1, b"listen :1080"))),
         ("socket-without", 0, frame(4, field(1, b"listen :1080"))), ("prepared", 0, frame(5, field(1, 3))), ("commit", 0, frame(10)),
         ("session", 2, frame(6, session(b"", field(4, 100)))), ("session-piped", 4, frame(6, session(field(9, 4096), b""))),
         ("session-held", 2, frame(6, session(field(8, 16000), b""))), ("session-both", 4, frame(6, session(field(8, 1) + field(9, 1), b""))),
+        ("session-devices", 2, frame(6, session(b"", b"", sides=(device, device)))), ("session-mixed", 2, frame(6, session(b"", b"", sides=(device, side)))),
         ("session-ended", 2, frame(6, session(field(2, 1), b""))), ("session-one-side", 2, frame(6, session(b""))),
         ("session-three-sides", 2, frame(6, session(b"", b"", b""))), ("held", 0, frame(7, b"\1" + b"x" * 50)), ("endless", 0, frame(1, ENDLESS)),
     ]:

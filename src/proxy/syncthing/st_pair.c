@@ -212,6 +212,34 @@ enum close_reason st_pair_join(struct st_pair *pair, const uint8_t key[static KE
     return reason;
 }
 
+enum close_reason st_pair_adopt(struct st_pair *pair, const struct st_device device[static 2],
+                                struct st_worker *home, uint64_t started,
+                                struct st_session **ret_session)
+{
+    struct st_session *session = calloc(1, sizeof(*session));
+    if (!session)
+        return CLOSE_LOCAL;
+    pthread_mutex_lock(&pair->lock);
+    enum close_reason reason = take_place(pair, &device[0], &device[1], UINT32_MAX);
+    if (reason == CLOSE_DONE) {
+        pair->live++;
+        (void)pair_lend(pair->shared, 0, 1);
+    }
+    pthread_mutex_unlock(&pair->lock);
+    if (reason != CLOSE_DONE) {
+        free(session);
+        return reason;
+    }
+    session->device[0] = device[0];
+    session->device[1] = device[1];
+    session->state = SESSION_LIVE;
+    session->home = home;
+    session->started = started;
+    session->here = 3;
+    *ret_session = session;
+    return CLOSE_DONE;
+}
+
 void st_pair_leave(struct st_pair *pair, struct st_session *session, unsigned side)
 {
     pthread_mutex_lock(&pair->lock);

@@ -33,7 +33,7 @@ struct st_session {
     unsigned here;              /* set of sides (bits) that have come to @home; its thread only */
     uint64_t expires;           /* of the keys */
     uint64_t started;           /* both joined */
-    struct st_session *prev, *next; /* OFFERED and HALF, oldest first; LIVE: of the home */
+    struct st_session *prev, *next; /* OFFERED and HALF, oldest first; LIVE: of the home, or away */
     struct leg *leg[2];             /* LIVE, begun: owned */
     struct pump pump;
     struct rate_share share; /* of the proxy's rates; devices have no account */
@@ -63,6 +63,12 @@ struct st_place {
 enum close_reason st_pair_join(struct st_pair *pair, const uint8_t key[static KEY_BYTES],
                                struct st_conn *conn, struct st_worker *home, uint64_t now,
                                struct st_place *ret_place);
+
+/* st_pair_adopt - a session that another process had, live at @home since @started. Returns
+ * CLOSE_DONE, FULL or LOCAL. */
+enum close_reason st_pair_adopt(struct st_pair *pair, const struct st_device device[static 2],
+                                struct st_worker *home, uint64_t started,
+                                struct st_session **ret_session);
 
 /* st_pair_leave - the conn of @side goes away before the session began; on that conn's thread.
  * Frees the session unless the other side's conn still refers to it. */

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "proxy/handing.h"
 #include "proxy/syncthing/st_session.h"
 
 #define SWEEP_SECONDS 1
@@ -297,10 +298,45 @@ static void stop_conns(struct st_conn *list)
         st_conn_close(conn, CLOSE_SHUTDOWN);
 }
 
+static unsigned on_collect(struct worker_guest *guest, struct parcel **parcels)
+{
+    struct st_worker *part = part_of(guest);
+    struct st_session *session, *next;
+    struct session_image image;
+    unsigned handed = 0;
+
+    DL_FOREACH_SAFE (part->sessions, session, next) {
+        if (st_session_hand_out(session, &image))
+            continue;
+        if (handing_write(&image, parcels))
+            handed++;
+        else
+            st_session_take_back(session);
+    }
+    return handed;
+}
+
+/* Who was denied meanwhile ends now. */
+static void on_settle(struct worker_guest *guest, bool moved)
+{
+    struct st_worker *part = part_of(guest);
+
+    if (!part->away)
+        return;
+    while (part->away) {
+        if (moved)
+            st_session_hand_off(part->away);
+        else
+            st_session_take_back(part->away);
+    }
+    recheck(part);
+}
+
 static void on_stop(struct worker_guest *guest)
 {
     struct st_worker *part = part_of(guest);
     struct st_session *session, *next;
+    on_settle(guest, false);
     DL_FOREACH_SAFE (part->sessions, session, next)
         st_session_end(session, CLOSE_SHUTDOWN, PUMP_BOTH);
     stop_conns(part->strangers);
@@ -322,7 +358,12 @@ static bool on_evict(struct worker_guest *guest)
 void st_relay_add(struct st_relay *relay, struct st_worker *part, struct worker *worker)
 {
     *part = (struct st_worker){
-        .guest = {.tick = on_tick, .reap = on_reap, .stop = on_stop, .evict = on_evict},
+        .guest = {.tick = on_tick,
+                  .reap = on_reap,
+                  .stop = on_stop,
+                  .evict = on_evict,
+                  .collect = on_collect,
+                  .settle = on_settle},
         .relay = relay,
         .worker = worker,
     };

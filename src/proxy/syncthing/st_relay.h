@@ -55,6 +55,7 @@ struct st_worker {
     struct st_conn *known;       /* the others */
     struct st_conn *closed;      /* in one of the lists above still; freed at the end of the turn */
     struct st_session *sessions; /* running */
+    struct st_session *away;     /* that are being handed to another process */
     uint64_t next_sweep;         /* first part only */
     _Atomic uint64_t bytes;      /* forwarded; any thread may read */
 };

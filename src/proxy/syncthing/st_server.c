@@ -10,9 +10,11 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "leg/leg_tcp.h"
 #include "leg/listener.h"
 #include "proxy/http_plain.h"
 #include "proxy/syncthing/st_link_tcp.h"
+#include "proxy/syncthing/st_session.h"
 #include "proxy/syncthing/st_status.h"
 
 #define HOST_MAX 256
@@ -308,6 +310,41 @@ int st_server_open(struct st_server *server, struct proxy *proxy, struct worker_
         rc = upgrade_open(upgrade, SOCKETS_DEVICES, listen->item[i], count, take_door, server);
     }
     return rc ? rc : open_status(server, upgrade, ret_failed);
+}
+
+static bool welcome(struct st_server *server, const struct session_image *image)
+{
+    for (unsigned i = 0; server && i < 2; i++) {
+        struct st_device device;
+        memcpy(device.b, image->message.sides[i].device.bytes, sizeof(device.b));
+        if (!st_relay_allows(&server->relay, &device))
+            return false;
+    }
+    return server != NULL;
+}
+
+/* The other process has the descriptors too, until it lets go of them. */
+static int let_go(const struct session_image *image)
+{
+    for (unsigned i = 0; i < image->count; i++)
+        (void)close(image->fds[i]);
+    return 0;
+}
+
+int st_server_adopt(struct st_server *server, unsigned i, const struct session_image *image)
+{
+    struct leg *legs[2];
+
+    if (!welcome(server, image))
+        return let_go(image);
+    for (unsigned k = 0; k < 2; k++) {
+        struct leg_handed handed;
+        session_image_leg(image, k, &handed);
+        int rc = leg_tcp_adopt(server->gate[i].loop, &handed, NULL, NULL, &legs[k]);
+        if (rc)
+            return rc;
+    }
+    return st_session_adopt(&server->gate[i].part, image, legs);
 }
 
 void st_server_announce(const struct st_server *server)

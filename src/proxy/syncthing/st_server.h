@@ -21,6 +21,11 @@ int st_server_new(const struct proxy_config *config, const char *path,
 int st_server_open(struct st_server *server, struct proxy *proxy, struct worker_uv *shells,
                    unsigned count, struct upgrade *upgrade, const char **ret_failed);
 
+/* st_server_adopt - worker number @i goes on with a session of devices that another process had;
+ * @image's descriptors are taken. One that may not be here (NULL: none may) is let go. Returns 0,
+ * or a negative code, and then the process has to end. Before the workers run. */
+int st_server_adopt(struct st_server *server, unsigned i, const struct session_image *image);
+
 /* st_server_announce - log where devices find the relay: its URI. NULL is fine. */
 void st_server_announce(const struct st_server *server);
 

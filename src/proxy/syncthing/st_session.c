@@ -1,6 +1,8 @@
 #include "proxy/syncthing/st_session.h"
 
+#include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -98,10 +100,22 @@ static void give_up(struct st_session *session)
     st_pair_end(part->relay->pair, session);
 }
 
+/* It has its legs. */
+static void run(struct st_session *session)
+{
+    struct worker *worker = session->home->worker;
+
+    DL_APPEND(session->home->sessions, session);
+    pump_start_raw(&session->pump, session->leg[0], session->leg[1], &worker->pool, &worker->pipes,
+                   worker_now(worker));
+    rate_share_init(&session->share, &worker->rates, NULL, NULL, &worker->proxy->bucket);
+    pump_limit(&session->pump, &session->share);
+    session->held.wake = resume;
+}
+
 static void begin(struct st_session *session)
 {
-    struct st_worker *part = session->home;
-    struct worker *worker = part->worker;
+    struct worker *worker = session->home->worker;
     int rc[2];
 
     for (unsigned i = 0; i < 2; i++) {
@@ -118,13 +132,8 @@ static void begin(struct st_session *session)
         give_up(session);
         return;
     }
-    DL_APPEND(part->sessions, session);
     counters_add(&worker->counters, COUNTER_SESSIONS, 1);
-    pump_start_raw(&session->pump, session->leg[0], session->leg[1], &worker->pool, &worker->pipes,
-                   worker_now(worker));
-    rate_share_init(&session->share, &worker->rates, NULL, NULL, &worker->proxy->bucket);
-    pump_limit(&session->pump, &session->share);
-    session->held.wake = resume;
+    run(session);
 }
 
 void st_session_arrived(struct st_session *session, unsigned side)
@@ -142,6 +151,98 @@ void st_session_tick(struct st_session *session, uint64_t now)
 
     if (pump_tick(&session->pump, now, idle, limits->stall, &end))
         st_session_end(session, end.reason, end.side);
+}
+
+/* --- to another process, or from one --------------------------------------------------------- */
+
+static int detach_both(struct st_session *session)
+{
+    int rc = leg_detach(session->leg[0]);
+    if (rc)
+        return rc;
+    rc = leg_detach(session->leg[1]);
+    if (rc && leg_attach(session->leg[0], session->home->worker->env.loop) == 0)
+        leg_set_handler(session->leg[0], on_leg, session);
+    return rc;
+}
+
+int st_session_hand_out(struct st_session *session, struct session_image *ret_image)
+{
+    struct st_worker *part = session->home;
+    uint64_t now = worker_now(part->worker);
+    struct leg_handed handed[2];
+
+    if (leg_hand_out(session->leg[0], &handed[0]) || leg_hand_out(session->leg[1], &handed[1]))
+        return -EAGAIN;
+    session_image_take(ret_image, &session->pump, handed, now);
+    ret_image->message.age = clock_since(now, session->started);
+    for (unsigned i = 0; i < 2; i++) {
+        fl_HandoverSide *side = &ret_image->message.sides[i];
+        side->device.size = sizeof(session->device[i].b);
+        memcpy(side->device.bytes, session->device[i].b, sizeof(session->device[i].b));
+    }
+    if (detach_both(session)) {
+        pump_adopt(&session->pump);
+        return -EAGAIN;
+    }
+    wheel_remove(&part->worker->held, &session->held);
+    session->held.due = 0;
+    DL_DELETE(part->sessions, session);
+    DL_APPEND(part->away, session);
+    return 0;
+}
+
+void st_session_take_back(struct st_session *session)
+{
+    struct st_worker *part = session->home;
+    int rc = 0;
+
+    DL_DELETE(part->away, session);
+    DL_APPEND(part->sessions, session);
+    for (unsigned i = 0; i < 2 && rc == 0; i++) {
+        rc = leg_attach(session->leg[i], part->worker->env.loop);
+        leg_set_handler(session->leg[i], on_leg, session);
+    }
+    if (rc)
+        st_session_end(session, CLOSE_LOCAL, PUMP_BOTH);
+    else
+        pump_adopt(&session->pump);
+}
+
+void st_session_hand_off(struct st_session *session)
+{
+    struct st_worker *part = session->home;
+
+    pump_stop(&session->pump);
+    for (unsigned i = 0; i < 2; i++) {
+        leg_hand_off(session->leg[i]);
+        counters_end(&part->worker->counters, CLOSE_MOVED);
+        leg_close(session->leg[i], LEG_RESET);
+    }
+    DL_DELETE(part->away, session);
+    atomic_fetch_sub_explicit(&part->worker->load, 2, memory_order_relaxed);
+    st_pair_end(part->relay->pair, session);
+}
+
+int st_session_adopt(struct st_worker *part, const struct session_image *image,
+                     struct leg *const legs[static 2])
+{
+    uint64_t now = worker_now(part->worker);
+    struct st_session *session;
+    struct st_device device[2];
+
+    for (unsigned i = 0; i < 2; i++)
+        memcpy(device[i].b, image->message.sides[i].device.bytes, sizeof(device[i].b));
+    if (st_pair_adopt(part->relay->pair, device, part, clock_since(now, image->message.age),
+                      &session) != CLOSE_DONE)
+        return -ENOMEM;
+    for (unsigned i = 0; i < 2; i++) {
+        session->leg[i] = legs[i];
+        leg_set_handler(legs[i], on_leg, session);
+    }
+    atomic_fetch_add_explicit(&part->worker->load, 2, memory_order_relaxed);
+    run(session);
+    return session_image_restore(image, &session->pump, now);
 }
 
 bool st_session_of(const struct st_session *session, const struct st_device *device)
