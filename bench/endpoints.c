@@ -220,7 +220,7 @@ static void on_control(void *ctx, struct leg *leg, unsigned events)
     if (events & LEG_FAILED)
         die("control leg", leg_error(leg));
     if (events & LEG_OPENED) {
-        check("HELLO", hail_hello(leg, endpoint->identity));
+        check("HELLO", hail_hello(leg, endpoint->identity, true));
         leg_want(leg, LEG_READABLE);
     }
     while ((events & LEG_READABLE) && leg_recv(leg, buf, &frame) == 0)

@@ -179,7 +179,7 @@ static void on_data(void *ctx, struct leg *leg, unsigned events)
     if (events & LEG_FAILED)
         driver_die("data leg", leg_error(leg));
     if (events & LEG_OPENED) {
-        driver_check("HELLO", hail_hello(leg, run.sides[end->side].identity));
+        driver_check("HELLO", hail_hello(leg, run.sides[end->side].identity, true));
         leg_want(leg, LEG_READABLE);
     }
     if ((events & LEG_READABLE) && leg_recv(leg, buf, &frame) == 0)
@@ -237,7 +237,7 @@ static void on_control(void *ctx, struct leg *leg, unsigned events)
     if (events & LEG_FAILED)
         driver_die("control leg", leg_error(leg));
     if (events & LEG_OPENED) {
-        driver_check("HELLO", hail_hello(leg, side->identity));
+        driver_check("HELLO", hail_hello(leg, side->identity, true));
         leg_want(leg, LEG_READABLE);
     }
     while ((events & LEG_READABLE) && leg_recv(leg, buf, &frame) == 0)
