@@ -310,7 +310,7 @@ static void on_data(void *ctx, struct leg *leg, unsigned events)
     if (events & LEG_FAILED)
         die("data leg", leg_error(leg));
     if (events & LEG_OPENED) {
-        check("HELLO", hail_hello(leg, data->of->identity));
+        check("HELLO", hail_hello(leg, data->of->identity, true));
         leg_want(leg, LEG_READABLE);
     }
     while ((events & LEG_READABLE) && leg_recv(leg, buf, &frame) == 0) {
