@@ -312,6 +312,199 @@ static void replaced_by_link(void **state)
     end(&a);
 }
 
+/* ---- a tunnel without a list: the target tells what its indices mean ---- */
+
+/* tell_file - FILES of one, of the size and time that @path has, or of none. */
+static void tell_file(struct asker *a, uint32_t index, const char *path, fl_EntryType type)
+{
+    static fl_Entry entry;
+    static uint8_t frame[FRAME_MAX];
+    char whole[700];
+    struct stat st = {0};
+    int n;
+
+    (void)snprintf(whole, sizeof(whole), "%s/%s", a->from, path);
+    (void)stat(whole, &st);
+    entry = (fl_Entry){.index = index,
+                       .type = type,
+                       .size = (uint64_t)st.st_size,
+                       .mtime = st.st_mtim.tv_sec,
+                       .mtime_ns = (uint32_t)st.st_mtim.tv_nsec,
+                       .mode = 0644};
+    entry.path.size = (pb_size_t)strlen(path);
+    memcpy(entry.path.bytes, path, strlen(path));
+    n = message_encode_delimited(fl_Entry_fields, &entry, frame + FRAME_HEADER, FRAME_BODY_MAX);
+    assert_true(n > 0);
+    frame_put(frame, FRAME_FILES, 0, (size_t)n);
+    (void)tunnel_send(a->tunnel, frame, FRAME_HEADER + (size_t)n);
+}
+
+/* begin_told - such a tunnel, before anything is said on it. */
+static void begin_told(struct asker *a)
+{
+    struct send *send;
+
+    begin(a);
+    rig_file(a->base, "beside", 100, 1);
+    assert_int_equal(send_new(&a->loop, a->from, NULL, &send_ops, a, &send), 0);
+    (void)rig_pair(&a->loop, &send_tunnel_ops, send, &ops, a);
+    while (!a->tunnel)
+        (void)uv_run(&a->loop, UV_RUN_ONCE);
+}
+
+static void settle(struct asker *a, const unsigned *count, unsigned most)
+{
+    uint64_t until = clock_now() + 5 * CLOCK_SEC;
+
+    while (*count < most && !a->sender_closed && clock_now() < until)
+        (void)uv_run(&a->loop, UV_RUN_NOWAIT);
+}
+
+static void told_files(void **state)
+{
+    struct asker a;
+
+    begin_told(&a);
+    tell_file(&a, 4000000, "a", fl_EntryType_ENTRY_FILE); /* any index, in any order */
+    tell_file(&a, 7, "b", fl_EntryType_ENTRY_FILE);
+    want(&a, 4000000, 0, 3);
+    want(&a, 7, 0, 1);
+    settle(&a, &a.blocks, 4);
+    assert_int_equal(a.blocks, 4);
+    assert_int_equal(a.entries, 0);
+    /* Another version: what was asked of it is answered by what it is now. */
+    assert_int_equal(truncate(rig_path(a.from, "b"), 3), 0);
+    want(&a, 7, 0, 1);
+    settle(&a, &a.changed, 1);
+    assert_int_equal(a.changed, 1);
+    tell_file(&a, 7, "b", fl_EntryType_ENTRY_FILE);
+    want(&a, 7, 0, 1);
+    settle(&a, &a.blocks, 5);
+    assert_int_equal(a.blocks, 5);
+    assert_false(a.sender_closed);
+    end(&a);
+}
+
+/* What a list would not have offered is not read, whoever asks. */
+static void told_of_what_is_not_ours(void **state)
+{
+    static const struct {
+        const char *path;
+        bool broken; /* by its form alone: the tunnel ends */
+    } cases[] = {
+        {"../beside", true},  {"/etc/passwd", true}, {"c/../../beside", true},
+        {"", true},           {"c//x", true},        {".fairlead-0123456789abcdef.part", true},
+        {"out", false},                     /* a link to the file beside */
+        {"up/beside", false},               /* a link to the folder above, on the way */
+        {"nothing", false},   {"c", false}, /* a folder */
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct asker a;
+
+        begin_told(&a);
+        assert_int_equal(symlink("../beside", rig_path(a.from, "out")), 0);
+        assert_int_equal(symlink("..", rig_path(a.from, "up")), 0);
+        tell_file(&a, 0, cases[i].path, fl_EntryType_ENTRY_FILE);
+        if (!cases[i].broken)
+            want(&a, 0, 0, 1);
+        settle(&a, &a.file_errors, 1);
+        if (cases[i].broken)
+            assert_int_equal(a.stats.why, TUNNEL_CLOSE_PROTOCOL);
+        assert_int_equal(a.sender_closed, cases[i].broken || strcmp(cases[i].path, "nothing") == 0);
+        assert_int_equal(a.blocks, 0);
+        end(&a);
+    }
+}
+
+static void tell_other_path(struct asker *a)
+{
+    tell_file(a, 0, "a", fl_EntryType_ENTRY_FILE);
+    tell_file(a, 0, "b", fl_EntryType_ENTRY_FILE);
+}
+static void tell_folder(struct asker *a)
+{
+    tell_file(a, 0, "c", fl_EntryType_ENTRY_FOLDER);
+}
+static void tell_far(struct asker *a)
+{
+    tell_file(a, UINT32_MAX, "a", fl_EntryType_ENTRY_FILE);
+}
+static void want_untold(struct asker *a)
+{
+    tell_file(a, 5000, "a", fl_EntryType_ENTRY_FILE);
+    want(a, 5001, 0, 1);
+}
+static void want_behind(struct asker *a)
+{
+    tell_file(a, 0, "a", fl_EntryType_ENTRY_FILE);
+    want(a, 0, 2, 2);
+}
+static void start_after(struct asker *a)
+{
+    tell_file(a, 0, "a", fl_EntryType_ENTRY_FILE);
+    start_again(a);
+}
+
+static void broken_files(void **state)
+{
+    static void (*const each[])(struct asker *) = {tell_other_path, tell_folder, tell_far,
+                                                   want_untold,     want_behind, start_after};
+
+    for (size_t i = 0; i < sizeof(each) / sizeof(each[0]); i++) {
+        struct asker a;
+
+        begin_told(&a);
+        each[i](&a);
+        run(&a, true);
+        assert_true(a.sender_closed);
+        assert_true(a.stats.why == TUNNEL_CLOSE_PROTOCOL);
+        assert_int_equal(a.blocks, 0);
+        end(&a);
+    }
+}
+
+static void tell_beside_the_list(struct asker *a)
+{
+    tell_file(a, 1, "a", fl_EntryType_ENTRY_FILE); /* 1 is b in the list */
+}
+
+static void told_against_the_list(void **state)
+{
+    struct asker a;
+
+    begin(&a);
+    a.on_list_end = tell_beside_the_list;
+    start(&a);
+    run(&a, true);
+    assert_true(a.sender_closed);
+    assert_int_equal(a.stats.why, TUNNEL_CLOSE_PROTOCOL);
+    end(&a);
+}
+
+/* Of a single file nothing beside it. */
+static void told_of_a_single_file(void **state)
+{
+    struct asker a;
+    struct send *send;
+    char file[400];
+
+    begin(&a);
+    (void)snprintf(file, sizeof(file), "%s/a", a.from);
+    assert_int_equal(send_new(&a.loop, file, NULL, &send_ops, &a, &send), 0);
+    (void)rig_pair(&a.loop, &send_tunnel_ops, send, &ops, &a);
+    while (!a.tunnel)
+        (void)uv_run(&a.loop, UV_RUN_ONCE);
+    tell_file(&a, 0, "a", fl_EntryType_ENTRY_FILE);
+    tell_file(&a, 1, "b", fl_EntryType_ENTRY_FILE);
+    want(&a, 1, 0, 1);
+    want(&a, 0, 0, 3);
+    settle(&a, &a.blocks, 3);
+    assert_int_equal(a.blocks, 3);
+    assert_int_equal(a.file_errors, 1);
+    end(&a);
+}
+
 static void close_before_open(void **state)
 {
     struct asker a;
@@ -337,6 +530,11 @@ int main(void)
         cmocka_unit_test(changed),
         cmocka_unit_test(replaced_by_link),
         cmocka_unit_test(close_before_open),
+        cmocka_unit_test(told_files),
+        cmocka_unit_test(told_of_what_is_not_ours),
+        cmocka_unit_test(broken_files),
+        cmocka_unit_test(told_against_the_list),
+        cmocka_unit_test(told_of_a_single_file),
     };
 
     cmocka_set_test_filter(getenv("TEST_FILTER"));
