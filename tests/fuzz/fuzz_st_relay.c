@@ -330,7 +330,7 @@ static void step_bytes(struct slot *slot, struct input *input)
 
 static void message(struct slot *slot, uint8_t type, const void *opaque, size_t len)
 {
-    uint8_t out[ST_HEADER + 4 + 64] = {0x9e, 0x79, 0xbc, 0x40, 0, 0, 0, type};
+    uint8_t out[ST_HEADER + 4 + 32] = {0x9e, 0x79, 0xbc, 0x40, 0, 0, 0, type};
     size_t payload = len ? 4 + (len + 3) / 4 * 4 : 0;
 
     out[11] = (uint8_t)payload;
@@ -360,7 +360,7 @@ static void step_message(struct slot *slot, struct input *input)
         message(slot, ST_PONG, NULL, 0);
         break;
     default:
-        message(slot, which, device, what % 64);
+        message(slot, which, device, what % 33);
     }
 }
 
