@@ -16,9 +16,12 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "identity/tls.h"
 
 #define CONNECTIONS_MAX 256
 #define IDLE_SECONDS    30
+#define TURNS           8  /* of the library, at once */
+#define PAUSE_MOST      16 /* ms */
 #define STREAMS_MAX     128
 #define STREAM_HELD_MAX (256 * 1024) /* bytes that may wait for a slow reader */
 #define STREAM_BLOCK    4096
@@ -46,6 +49,7 @@ struct http {
     struct http_later *laters;
     struct http_stream *streams;
     unsigned stream_count;
+    unsigned pause;   /* ms before the next turn, when the library has asked for it in vain */
     unsigned handles; /* not closed yet */
     bool closing;
 };
@@ -323,6 +327,65 @@ static enum MHD_Result answer_later(struct MHD_Connection *connection, struct ht
     return MHD_YES;
 }
 
+/* ---- connections ---- */
+
+/* What a connection has on the way between its socket and the library's TLS. */
+struct meter {
+    int fd;
+    struct tls_meter tls;
+};
+
+static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
+{
+    struct meter *meter = ptr;
+
+    if (tls_meter_over(&meter->tls)) {
+        errno = EPROTO;
+        return -1;
+    }
+    ssize_t n = recv(meter->fd, buf, len, 0);
+    if (n > 0)
+        tls_meter_add(&meter->tls, (size_t)n);
+    return n;
+}
+
+/* The library's connections read through our meter, or anybody could make GnuTLS keep 16 MB. */
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    const union MHD_ConnectionInfo *info;
+    struct meter *meter = *socket_context;
+
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        free(meter);
+        return;
+    }
+    meter = calloc(1, sizeof(*meter));
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!meter || !info) {
+        free(meter);
+        return;
+    }
+    meter->fd = info->connect_fd;
+    *socket_context = meter;
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (!info)
+        return;
+    gnutls_transport_set_ptr2(info->tls_session, meter,
+                              (gnutls_transport_ptr_t)(intptr_t)meter->fd);
+    gnutls_transport_set_pull_function(info->tls_session, pull);
+}
+
+static void meter_reset(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct meter *meter = info ? info->socket_context : NULL;
+
+    if (meter)
+        tls_meter_reset(&meter->tls);
+}
+
 /* ---- requests ---- */
 
 static bool announces_too_much(struct MHD_Connection *connection)
@@ -388,6 +451,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         .later = upload ? &upload->later : NULL,
     };
 
+    meter_reset(connection);
     if (!upload)
         return begin(http, &request, state);
     if (*size) {
@@ -431,18 +495,30 @@ static void on_log(void *ctx, const char *format, va_list ap)
 /* ---- loop ---- */
 
 /* turn - let the library work, and wake it again when it says so: it may hold decrypted data that
- * no poll tells of. */
+ * no poll tells of.
+ *
+ * It says "at once" also for as long as a handshake has begun and does not go on (0.9.75): anybody
+ * who sends half of one would have all of this loop, since a timer of 0 that is set anew by its own
+ * callback lets nothing else run (libuv 1.44). So there are a few turns at once, and then pauses
+ * that grow while nothing comes. */
 static void turn(struct http *http)
 {
-    MHD_UNSIGNED_LONG_LONG timeout;
+    MHD_UNSIGNED_LONG_LONG timeout = 0;
+    bool asked = true;
 
     if (http->closing)
         return;
-    MHD_run(http->daemon);
-    if (MHD_get_timeout(http->daemon, &timeout) == MHD_YES)
-        uv_timer_start(&http->timer, on_timer, timeout, 0);
-    else
+    for (unsigned i = 0; i < TURNS && asked && timeout == 0; i++) {
+        MHD_run(http->daemon);
+        asked = MHD_get_timeout(http->daemon, &timeout) == MHD_YES;
+    }
+    if (!asked) {
         uv_timer_stop(&http->timer);
+        return;
+    }
+    if (timeout == 0 && http->pause < PAUSE_MOST)
+        http->pause = http->pause ? 2 * http->pause : 1;
+    uv_timer_start(&http->timer, on_timer, timeout ? timeout : http->pause, 0);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -452,7 +528,10 @@ static void on_timer(uv_timer_t *timer)
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
-    turn(poll->data);
+    struct http *http = poll->data;
+
+    http->pause = 0;
+    turn(http);
 }
 
 /* ---- listening ---- */
@@ -517,7 +596,8 @@ static struct MHD_Daemon *start(struct http *http, int fd, const char *pem)
         MHD_OPTION_HTTPS_MEM_KEY, pem, MHD_OPTION_HTTPS_MEM_CERT, pem, MHD_OPTION_HTTPS_PRIORITIES,
         PRIORITIES, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)(32 * 1024), MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+        (size_t)(32 * 1024), MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL, MHD_OPTION_END);
 }
 
 static int watch(struct http *http, uv_loop_t *loop)
