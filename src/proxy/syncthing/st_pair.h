@@ -36,8 +36,9 @@ struct st_session {
     struct st_session *prev, *next; /* OFFERED and HALF, oldest first; LIVE: of the home, or away */
     struct leg *leg[2];             /* LIVE, begun: owned */
     struct pump pump;
-    struct rate_share share; /* of the proxy's rates; devices have no account */
-    struct wheel_entry held; /* while the pump waits for that */
+    struct account *account[2]; /* running: of its devices; NULL: there was no memory for one */
+    struct rate_share share;    /* of the rates */
+    struct wheel_entry held;    /* while the pump waits for that */
 };
 
 struct st_pair;

@@ -4,8 +4,10 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "proxy/account.h"
 
 /* Syncthing pings after 90 s, so what ends a session sooner would end good ones. */
 #define IDLE_LEAST (120 * CLOCK_SEC)
@@ -35,6 +37,43 @@ static enum close_reason reason_for(enum close_reason reason, unsigned side, uns
     return side == i || side == PUMP_BOTH ? reason : CLOSE_OTHER_SIDE;
 }
 
+/* --- devices have accounts as agents do: rate_agent and volume_agent_day hold for them too ------
+ */
+
+static void open_accounts(struct st_session *session)
+{
+    struct accounts *accounts = session->home->worker->proxy->accounts;
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct party party = {.role = PARTY_AGENT};
+        memcpy(party.id.b, session->device[i].b, sizeof(party.id.b)); /* both are hashes of keys */
+        if (account_adopt_session(accounts, &party, &session->account[i]))
+            session->account[i] = NULL;
+    }
+}
+
+static void close_accounts(struct st_session *session)
+{
+    for (unsigned i = 0; i < 2; i++)
+        account_close_session(session->home->worker->proxy->accounts,
+                              take_ptr(session->account[i]));
+}
+
+/* Returns the side whose device has used up its day, or PUMP_BOTH: none has. */
+static unsigned count_volume(struct st_session *session, uint64_t bytes)
+{
+    struct accounts *accounts = session->home->worker->proxy->accounts;
+    unsigned spent = PUMP_BOTH;
+
+    for (unsigned i = 0; i < 2; i++) {
+        if (i == 1 && session->account[1] == session->account[0])
+            break;
+        if (!account_add(accounts, session->account[i], bytes))
+            spent = i;
+    }
+    return spent;
+}
+
 void st_session_end(struct st_session *session, enum close_reason reason, unsigned side)
 {
     struct st_worker *part = session->home;
@@ -46,6 +85,7 @@ void st_session_end(struct st_session *session, enum close_reason reason, unsign
         counters_end(&part->worker->counters, reason_for(reason, side, i));
         leg_close(session->leg[i], reason == CLOSE_DONE ? LEG_GRACEFUL : LEG_RESET);
     }
+    close_accounts(session);
     DL_DELETE(part->sessions, session);
     atomic_fetch_sub_explicit(&part->worker->load, 2, memory_order_relaxed);
     st_pair_end(part->relay->pair, session);
@@ -58,11 +98,14 @@ static void account_for(struct st_session *session, uint64_t before, int over,
 {
     struct st_worker *part = session->home;
     uint64_t moved = session_bytes(session) - before, due = pump_due(&session->pump);
+    unsigned spent = moved ? count_volume(session, moved) : PUMP_BOTH;
 
     counters_add(&part->worker->counters, COUNTER_BYTES, moved);
     counters_bump(&part->bytes, moved);
     if (over)
         st_session_end(session, end->reason, end->side);
+    else if (spent != PUMP_BOTH)
+        st_session_end(session, CLOSE_VOLUME, spent);
     else if (due && due != session->held.due)
         worker_hold(part->worker, &session->held, due);
 }
@@ -108,7 +151,9 @@ static void run(struct st_session *session)
     DL_APPEND(session->home->sessions, session);
     pump_start_raw(&session->pump, session->leg[0], session->leg[1], &worker->pool, &worker->pipes,
                    worker_now(worker));
-    rate_share_init(&session->share, &worker->rates, NULL, NULL, &worker->proxy->bucket);
+    open_accounts(session);
+    rate_share_init(&session->share, &worker->rates, account_bucket(session->account[0]),
+                    account_bucket(session->account[1]), &worker->proxy->bucket);
     pump_limit(&session->pump, &session->share);
     session->held.wake = resume;
 }
@@ -219,6 +264,7 @@ void st_session_hand_off(struct st_session *session)
         counters_end(&part->worker->counters, CLOSE_MOVED);
         leg_close(session->leg[i], LEG_RESET);
     }
+    close_accounts(session);
     DL_DELETE(part->away, session);
     atomic_fetch_sub_explicit(&part->worker->load, 2, memory_order_relaxed);
     st_pair_end(part->relay->pair, session);

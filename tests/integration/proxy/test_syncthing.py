@@ -368,6 +368,31 @@ def test_limits(make, devices):
     fairlead.until("a free place", lambda: v1.ask(relay.port, ann, ben.raw)[0] == v1.INVITATION)
 
 
+def test_rate_and_volume_of_a_device(make, devices):
+    """Both sessions of a device share its rate; and the day's volume ends what is above it."""
+    ann, ben, eve = devices
+    relay = make(limits={"rate_agent": 1024, "volume_agent_day": 8})
+    waiting = v1.joined(relay.port, ben)
+    pairs = [v1.session(relay.port, who, waiting, ben) for who in (ann, eve)]
+    began = time.monotonic()
+    carriers = [threading.Thread(target=carry, args=(*pair, 2 << 20)) for pair in pairs]
+    for one in carriers:
+        one.start()
+    for one in carriers:
+        one.join()
+    assert time.monotonic() - began > 3  # 4 MiB through one device's megabyte a second
+
+    def send_on():
+        with contextlib.suppress(OSError):
+            pairs[0][0].send(bytes(8 << 20))
+
+    sender = threading.Thread(target=send_on)
+    sender.start()
+    assert pairs[0][1].ended()
+    sender.join()
+    relay.rig.proxy.wait_log('"syncthing session ended".*"reason":"volume"')
+
+
 def test_console_changes_the_list(make, devices):
     ann, ben, _ = devices
     relay = make(allow=[ann.id, ben.id])
