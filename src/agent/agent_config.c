@@ -297,8 +297,7 @@ int agent_config_check(const char *name, struct agent_config *config, char *mess
         return -ENOMEM;
     }
     if (error)
-        return config_blame(name, "https_proxy", message, cap,
-                            "another form than " HTTP_PROXY_FORM);
+        return config_blame(name, "https_proxy", message, cap, "expected " HTTP_PROXY_FORM);
     if (!config->host && !config->mc_address && !config->proxies.count) {
         (void)snprintf(message, cap,
                        "%s: no way to the console: one of \"management_server.host\", "

@@ -14,6 +14,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 
 import fairlead
@@ -65,13 +66,15 @@ CASES = {
         "tags": [("wrong type", 5), ("wrong type", [5]), ("out of range", [""]), ("out of range", ["t" * 32]), ("out of range", ["t"] * 1000)],
         "folders_storage_path": [*STRING, ("out of range", "here")],
         "listening_port": [*NUMBER, ("out of range", 65536)],
+        "https_proxy": [*STRING, ("out of range", "ftp://10.0.0.1:3128"), ("out of range", "http://10.0.0.1:99999"), ("out of range", f"http://me:{SECRET}@")],
         "direct": WORD, "transport": WORD, "raw": WORD, "browse": WORD, **LOG,
         "forward": GROUP, "forward.listen": PATTERNS, "forward.connect": PATTERNS,
     }),
     "fairlead-console": ("console.json", {}, {
         "ui": ADDRESS, "agents": ADDRESS,
         "public_address": [*STRING, ("out of range", "http://x"), ("out of range", "h:99999")],
-        "require_approval": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "transport": WORD, "raw": WORD, **LOG,
+        "require_approval": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "transport": WORD, "raw": WORD,
+        "missing_after": [*NUMBER, ("out of range", 0)], "notify_retry": [*NUMBER, ("out of range", 0)], "notify_ca": STRING, **LOG,
     }),
 }
 
@@ -167,36 +170,39 @@ def test_misspelt(tmp_path, program, key):
     assert not wrong, wrong
 
 
+@pytest.fixture
+def open_path():
+    """A folder that other users may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root to become somebody else")
 @pytest.mark.parametrize("program", CASES)
-def test_unreadable(tmp_path, program):
+def test_unreadable(open_path, program):
     file, good, _ = CASES[program]
-    path = tmp_path / file
+    path = open_path / file
     path.write_text(json.dumps(good))
     path.chmod(0o600)
-    for folder in (tmp_path, *tmp_path.parents):
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
-    copy = tmp_path / "program"
+    copy = open_path / "program"
     shutil.copy(fairlead.program(program), copy)
-    options = ["--state", tmp_path / "state"] if program != "fairlead-proxy" else []
+    options = ["--state", open_path / "state"] if program != "fairlead-proxy" else []
     done = run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copy, "--config", path, *options])
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert str(path) in done.stderr and "Permission denied" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root to become somebody else")
-def test_agent_without_permission(tmp_path):
-    path = tmp_path / "agent.json"
+def test_agent_without_permission(open_path):
+    path = open_path / "agent.json"
     path.write_text(json.dumps(CASES["fairlead-agent"][1]))
-    for folder in (tmp_path, *tmp_path.parents):
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
-    copy = tmp_path / "program"
+    copy = open_path / "program"
     shutil.copy(fairlead.program("fairlead-agent"), copy)
-    done = run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copy, "--config", path, "--state", tmp_path / "state"])
+    done = run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copy, "--config", path, "--state", open_path / "state"])
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "Permission denied" in done.stderr and str(tmp_path / "state") in done.stderr
+    assert "Permission denied" in done.stderr and str(open_path / "state") in done.stderr
 
 
 @contextlib.contextmanager
