@@ -205,6 +205,7 @@ struct quic_endpoint {
     struct quic_endpoint_config config;
     struct identity *identity; /* a reference */
     unsigned state;            /* enum quic_endpoint_state */
+    uint64_t stopped;          /* since when it is STOPPING */
     unsigned refs;             /* streams, and handles of the loop */
     struct quic_tokens tokens;
     struct quic_endpoint_stats stats;

@@ -23,7 +23,8 @@
 #define STREAMS     256
 #define FLOOD       4 /* times the handshakes that call for a Retry are refused */
 #define TICK_MS     1000
-#define LIBRARY     0x010b00 /* ngtcp2 1.11.0: what came before can be aborted by any peer */
+#define STOP_US     (3 * CLOCK_SEC) /* for peers that are not there any more */
+#define LIBRARY     0x010b00        /* ngtcp2 1.11.0: what came before can be aborted by any peer */
 
 static const struct state_def defs[] = {
     [QEND_OPEN] = {"open", STATE_BIT(QEND_STOPPING) | STATE_BIT(QEND_CLOSED), 0},
@@ -336,6 +337,8 @@ static void on_tick(uv_timer_t *timer)
 
     DL_FOREACH_SAFE (endpoint->conns, conn, next)
         quic_conn_tick(conn, now);
+    if (endpoint->state == QEND_STOPPING && clock_since(now, endpoint->stopped) >= STOP_US)
+        quic_endpoint_close(endpoint);
 }
 
 /* ---- the endpoint ---- */
@@ -463,6 +466,7 @@ void quic_endpoint_stop(struct quic_endpoint *endpoint)
 {
     if (endpoint->state == QEND_OPEN)
         state_move(&table, &endpoint->state, QEND_STOPPING);
+    endpoint->stopped = clock_now();
 }
 
 static void on_closed(uv_handle_t *handle)

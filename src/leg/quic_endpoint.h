@@ -74,9 +74,10 @@ void quic_endpoint_set_identity(struct quic_endpoint *endpoint, struct identity 
 void quic_endpoint_stats(const struct quic_endpoint *endpoint, struct quic_endpoint_stats *ret);
 
 /* quic_endpoint_stop - take no more connections and streams, and close when all streams are
- * closed and delivered; @endpoint is dead for the caller. quic_endpoint_close - at once: what was
- * written goes out as far as the peers allow, and every connection is closed; streams that are left
- * fail without a word, and are their owners' to close still. */
+ * closed and delivered, after 3 s or so in any case; @endpoint is dead for the caller.
+ * quic_endpoint_close - at once: what was written goes out as far as the peers allow, and every
+ * connection is closed; streams that are left fail without a word, and are their owners' to close
+ * still. */
 void quic_endpoint_stop(struct quic_endpoint *endpoint);
 void quic_endpoint_close(struct quic_endpoint *endpoint);
 
