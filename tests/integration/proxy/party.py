@@ -113,16 +113,22 @@ class Rig:
     def who(self, name):
         return self.party(f"show {name}")
 
+    def told(self, leg):
+        """The next frame on a control leg but for the PING that comes every 25 s or so."""
+        while (frame := self.party(f"recv {leg}")) == "PING":
+            pass
+        return frame
+
     def offer(self, caller, callee, who):
         """CONNECT from leg @caller to identity @who at leg @callee. Returns (session, key) of both."""
         self.party(f"connect {caller} 7 {self.who(who)}")
-        offer, invite = self.party(f"recv {caller}").split(), self.party(f"recv {callee}").split()
+        offer, invite = self.told(caller).split(), self.told(callee).split()
         assert offer[:2] == ["OFFER", "7"] and invite[0] == "INVITE" and offer[2] == invite[1], (offer, invite)
         return (offer[2], offer[3]), (invite[1], invite[2])
 
     def reject(self, caller, who):
         self.party(f"connect {caller} 9 {who if ' ' in who else self.who(who)}")
-        answer = self.party(f"recv {caller}").split()
+        answer = self.told(caller).split()
         assert answer[:2] == ["REJECT", "9"], answer
         return answer[2]
 
