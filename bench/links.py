@@ -11,6 +11,7 @@ import array
 import contextlib
 import os
 import pathlib
+import resource
 import shutil
 import socket
 import statistics
@@ -24,22 +25,37 @@ WAIT = 900  # seconds for one run
 
 
 class Way:
-    """One way to move a folder. @once(source, target) does it and gives the seconds."""
+    """One way to move a folder. @program: once(source, target) does it and gives the seconds; pids: of what runs all the time."""
 
-    def __init__(self, name, once, source):
-        self.name, self.once, self.source, self.rates = name, once, source, []
+    def __init__(self, name, program, source):
+        self.name, self.program, self.source, self.rates, self.costs = name, program, source, [], []
+
+    def cpu_seconds(self):
+        """Of its programs that run, of their children that have ended, and of those that we have started and waited for."""
+        ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+        total = ours.ru_utime + ours.ru_stime
+        for pid in self.program.pids():
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        return total
 
     def measure(self, folder):
-        target = folder / "target"
-        seconds = self.once(self.source, target)
-        self.rates.append(size_of(self.source) * 8 / seconds / 1e6)
+        target, size, cpu = folder / "target", size_of(self.source), self.cpu_seconds()
+        seconds = self.program.once(self.source, target)
+        time.sleep(0.2)  # for a server to see its client's end
+        self.rates.append(size * 8 / seconds / 1e6)
+        self.costs.append((self.cpu_seconds() - cpu) / (size / 1e9))
         subprocess.run(["diff", "-r", "--exclude=.stfolder", self.source, target], check=True)
         shutil.rmtree(target)
-        print(f"  {self.name}: {self.rates[-1]:.1f} Mbit/s", file=sys.stderr, flush=True)
+        print(f"  {self.name}: {self.rates[-1]:.1f} Mbit/s, {self.costs[-1]:.1f} CPU s/GB", file=sys.stderr, flush=True)
 
     @property
     def rate(self):
         return statistics.median(self.rates)
+
+    @property
+    def cost(self):
+        return statistics.median(self.costs)
 
 
 def size_of(folder):
@@ -114,11 +130,18 @@ class Ours:
             self.world.agent(name, via=["relay"], direct="never", netns=place.ns(name), **agent)
         self.jobs = 0
 
+    def pids(self):
+        return [program.pid for program in self.world.programs]
+
     def once(self, source, target):
         self.jobs += 1
         self.failed = True
         start = time.monotonic()
-        self.console.job("distribution", f"job{self.jobs}", [f"a:{source}"], [f"b:{target}"]).wait(timeout=WAIT)
+        job = self.console.job("distribution", f"job{self.jobs}", [f"a:{source}"], [f"b:{target}"])
+        if self.console.netns:  # where each look at REST is a process of its own, and no small one
+            self.console.cli("job", "wait", job.id, "--timeout", WAIT, timeout=WAIT)
+        else:
+            job.wait(timeout=WAIT)
         seconds = time.monotonic() - start
         self.failed = False
         return seconds
@@ -137,12 +160,12 @@ class Rsync:
         config.write_text(f"HostKey {self.home}/host\nAuthorizedKeysFile {self.home}/user.pub\nStrictModes no\nUsePAM no\n"
                           "PidFile none\nPermitRootLogin yes\n")
         os.makedirs("/run/sshd", exist_ok=True)
-        start(stack, place.argv("b", ["/usr/sbin/sshd", "-D", "-e", "-p", str(port), "-f", str(config)]))
+        self.running = [start(stack, place.argv("b", ["/usr/sbin/sshd", "-D", "-e", "-p", str(port), "-f", str(config)]))]
         if place.loopback:
             out, haproxy = bench.free_port(), folder / "haproxy.cfg"
             haproxy.write_text("defaults\n  mode tcp\n  option splice-auto\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n"
                                f"listen relay\n  bind 127.0.0.1:{out}\n  server out 127.0.0.1:{port}\n")
-            start(stack, ["/usr/sbin/haproxy", "-db", "-q", "-f", str(haproxy)])
+            self.running.append(start(stack, ["/usr/sbin/haproxy", "-db", "-q", "-f", str(haproxy)]))
         self.ssh = (f"ssh -p {out} -i {self.home}/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
                     f"-o IdentitiesOnly=yes -F none")
         if congestion:
@@ -150,6 +173,9 @@ class Rsync:
             self.ssh += f" -o ProxyUseFdpass=yes -o 'ProxyCommand={connect}'"
         self.host = "127.0.0.1" if place.loopback else B
         time.sleep(0.5)
+
+    def pids(self):
+        return [process.pid for process in self.running]
 
     def once(self, source, target):
         start_time = time.monotonic()
@@ -167,11 +193,15 @@ class Syncthing:
         self.sync_once, self.place, self.folder = syncthing_relay.sync_once, place, folder
         port, keys = bench.free_port(), folder / "strelaysrv"
         keys.mkdir()
-        start(stack, place.argv("middle", ["strelaysrv", "-pools", "", "-keys", str(keys), "-listen", f"{place.address}:{port}",
-                                           "-status-srv", ""]))
+        self.relay = start(stack, place.argv("middle", ["strelaysrv", "-pools", "", "-keys", str(keys), "-listen",
+                                                        f"{place.address}:{port}", "-status-srv", ""]))
         self.uri = f"relay://{place.address}:{port}"
 
+    def pids(self):
+        return [self.relay.pid]
+
     def once(self, source, target):
+        os.environ["STMONITORED"] = "yes"  # no process above the one that works, whose time would get lost
         return self.sync_once(self.uri, source, target, (self.place.ns("a"), self.place.ns("b")))
 
 
@@ -182,6 +212,7 @@ def start(stack, argv):
         process.terminate()
         process.wait()
     stack.callback(stop)
+    return process
 
 
 def has_udp(bench):
@@ -194,8 +225,8 @@ def ours(bench, fairlead, place, stack, source):
     """Our ways: over TCP, and over UDP where the agents can."""
     if not has_udp(bench):
         print("bench: these agents have no UDP legs; the rows are those of TCP legs alone", file=sys.stderr)
-        return [Way("TCP legs", Ours(bench, fairlead, place, stack).once, source)]
-    return [Way(f"{kind.upper()} legs", Ours(bench, fairlead, place, stack, transport=kind).once, source) for kind in ("udp", "tcp")]
+        return [Way("TCP legs", Ours(bench, fairlead, place, stack), source)]
+    return [Way(f"{kind.upper()} legs", Ours(bench, fairlead, place, stack, transport=kind), source) for kind in ("udp", "tcp")]
 
 
 def alternate(bench, folder, ways):
@@ -205,9 +236,13 @@ def alternate(bench, folder, ways):
 
 
 def tell(bench, title, rows):
+    """@rows: one of our ways, what it is beside (a Way, or the name of a rate), that rate, the goal for their ratio or None."""
+    lines = []
+    for one, other, rate, goal in rows:
+        name, cost = (other.name, f"{other.cost:.1f}") if isinstance(other, Way) else (other, "-")
+        lines.append([one.name, f"{one.rate:.1f}", f"{one.cost:.1f}", name, f"{rate:.1f}", cost, bench.verdict(one.rate / rate, goal, False)])
     bench.table(f"{title}; medians of {bench.RUNS} alternating runs",
-                ["what", "Mbit/s", "beside", "Mbit/s", "ours / it"],
-                [[one.name, f"{one.rate:.1f}", name, f"{rate:.1f}", bench.verdict(one.rate / rate, goal, False)] for one, name, rate, goal in rows])
+                ["what", "Mbit/s", "CPU s/GB", "beside", "Mbit/s", "CPU s/GB", "ours / it"], lines)
 
 
 @contextlib.contextmanager
@@ -220,10 +255,10 @@ def line(bench, rate, trip, loss):
 def lossy(bench, fairlead):
     with line(bench, 200, 100, 1) as (place, stack, folder):
         own = ours(bench, fairlead, place, stack, one_file(folder / "source", 300))
-        rsync = Way("rsync over ssh, CUBIC", Rsync(bench, place, stack, folder, "cubic").once, one_file(folder / "less", 5))
+        rsync = Way("rsync over ssh, CUBIC", Rsync(bench, place, stack, folder, "cubic"), one_file(folder / "less", 5))
         alternate(bench, folder, [*own, rsync])
-        rows = [(own[0], "the line", 200, 0.85), *((own[0], tcp.name, tcp.rate, 1.5) for tcp in own[1:]), (own[0], rsync.name, rsync.rate, 20)]
-        rows += [(tcp, "the line", 200, None) for tcp in own[1:]]
+        rows = [(own[0], "the line", 200, 0.85), *((own[0], tcp, tcp.rate, 1.5) for tcp in own[1:]), (own[0], rsync, rsync.rate, 20)]
+        rows += [(tcp, beside, rate, None) for tcp in own[1:] for beside, rate in (("the line", 200), (rsync, rsync.rate))]
     tell(bench, "200 Mbit/s, 100 ms, 1 % of the packets lost on each hop; a file of 300 MB (5 MB for rsync, for the time it takes)", rows)
 
 
@@ -237,10 +272,11 @@ def fast(bench, fairlead):
 def small(bench, fairlead):
     with line(bench, 200, 100, 0) as (place, stack, folder):
         own = ours(bench, fairlead, place, stack, small_files(folder / "source"))
-        peers = [Way("Syncthing, strelaysrv", Syncthing(bench, place, stack, folder).once, own[0].source),
-                 Way("rsync over ssh", Rsync(bench, place, stack, folder).once, own[0].source)]
+        peers = [Way("Syncthing, strelaysrv", Syncthing(bench, place, stack, folder), own[0].source),
+                 Way("rsync over ssh", Rsync(bench, place, stack, folder), own[0].source)]
         alternate(bench, folder, [*own, *peers])
-        rows = [(way, "100 Mbit/s", 100, 1) for way in own] + [(own[0], peer.name, peer.rate, goal) for peer, goal in zip(peers, (5, None))]
+        rows = [(way, "100 Mbit/s", 100, 1) for way in own]
+        rows += [(way, peer, peer.rate, goal) for way in own for peer, goal in zip(peers, (5, None))]
     tell(bench, "200 Mbit/s, 100 ms, nothing lost; 10,000 files of 10 KB", rows)
 
 
@@ -254,9 +290,9 @@ def loopback(bench, fairlead):
                     ("Syncthing, strelaysrv", Syncthing(bench, place, stack, folder)),
                     ("rsync over ssh, HAProxy", Rsync(bench, place, stack, folder))]
         for source, what in (("folder", f"folder of {bench.MEGABYTES} MB"), ("small", "10,000 files of 10 KB")):
-            own, *peers = [Way(f"{kind}: {what}", program.once, folder / source) for kind, program in programs]
+            own, *peers = [Way(f"{kind}: {what}", program, folder / source) for kind, program in programs]
             alternate(bench, folder, [own, *peers])
-            rows += [(own, peer.name, peer.rate, goal) for peer, goal in zip(peers, (2, 1))]
+            rows += [(own, peer, peer.rate, goal) for peer, goal in zip(peers, (2, 1))]
     tell(bench, "Loopback, agent to agent through a relay", rows)
 
 
