@@ -114,11 +114,12 @@ class Connection:
 
 
 class Capture:
-    """dumpcap on a lab's host."""
+    """dumpcap on a lab's host: all of IPv4 on one device."""
 
     def __init__(self, lab, host, device, path, port):
-        self.argv = lab.argv(host, ["dumpcap", "-q", "-P", "-B", "32", "-i", device, "-f", f"tcp port {port}", "-w", str(path)])
+        self.argv = lab.argv(host, ["dumpcap", "-q", "-P", "-B", "32", "-i", device, "-f", "ip", "-w", str(path)])
         self.path, self.port = path, port
+        self.others = []  # IPv4 packets that are no TCP from or to the port
         self.process = None
 
     def __enter__(self):
@@ -143,9 +144,10 @@ class Capture:
             seconds, fraction, length, _ = struct.unpack_from(order + "IIII", raw, at)
             frame = raw[at + 16:at + 16 + length]
             at += 16 + length
-            if len(frame) < 54 or frame[12:14] != b"\x08\x00" or frame[23] != 6:
-                continue
             ip = frame[14:]
+            if len(frame) < 54 or ip[9] != 6:
+                self.others.append(frame)
+                continue
             head, total = (ip[0] & 15) * 4, struct.unpack_from("!H", ip, 2)[0]
             tcp = ip[head:total] if total else ip[head:]
             source, destination, sequence, _, offset, flags = struct.unpack_from("!HHIIBB", tcp)
@@ -154,8 +156,11 @@ class Capture:
 
     def connections(self):
         """Those that began while it ran."""
-        found = {}
+        found, self.others = {}, []
         for time, source, destination, sequence, flags, payload in self.packets():
+            if self.port not in (source[1], destination[1]):
+                self.others.append((source, destination))
+                continue
             up = destination[1] == self.port
             key = (source, destination) if up else (destination, source)
             if flags & 18 == 2:

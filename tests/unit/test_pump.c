@@ -616,6 +616,25 @@ static void counts_beyond_64_gib(void **state)
     }
 }
 
+/* Who could have turned raw: not who has ended, nor who waits for a receiver. */
+static void who_owes_raw(void **state)
+{
+    assert_int_equal(pump_wrapped(&pump), 0);
+    put(0, FRAME_RAW, "");
+    assert_int_equal(event(0, LEG_READABLE), 0);
+    assert_int_equal(pump_wrapped(&pump), 1);
+    side[0].room = 0;
+    put(1, FRAME_DATA, "wrapped");
+    assert_int_equal(event(1, LEG_READABLE), 0);
+    assert_int_equal(pump_wrapped(&pump), PUMP_BOTH);
+    side[0].room = SIZE_MAX;
+    assert_int_equal(event(0, LEG_WRITABLE), 0);
+    assert_int_equal(pump_wrapped(&pump), 1);
+    put(1, FRAME_EOF, "");
+    assert_int_equal(event(1, LEG_READABLE), 0);
+    assert_int_equal(pump_wrapped(&pump), PUMP_BOTH);
+}
+
 #define RAW_TEST(f) cmocka_unit_test_setup_teardown(f, setup_raw, teardown_raw)
 
 int main(void)
@@ -658,6 +677,7 @@ int main(void)
         RAW_TEST(reset_while_raw_waits),
         RAW_TEST(receiver_breaks_at_raw),
         RAW_TEST(counts_beyond_64_gib),
+        RAW_TEST(who_owes_raw),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,8 +92,11 @@ def test_nothing_but_tls(monkeypatch, tmp_path):
     seen, legs = watch("observed", True, monkeypatch, tmp_path, 3)
     theirs, ours = hops(legs)
     assert len(theirs) >= 3 and len(ours) >= 3
+    assert not seen.others, seen.others[:5]
     carried = 0
     for leg in legs:
+        if len(leg.records) < 4:
+            continue  # just begun as the capture ended
         assert not leg.wrong and not leg.leftover(), (leg.client, leg.wrong, leg.leftover())
         for up in (True, False):
             kinds = [record.kind for record in leg.records if record.up == up]
