@@ -255,6 +255,7 @@ static void step(struct input *input, struct identity *people[static 2])
     case 12:
         if (caller.tunnel)
             tunnel_close(caller.tunnel, TUNNEL_CLOSE_DONE, "enough");
+        caller.tunnel = NULL; /* it is dead for its owner */
         break;
     case 13:
     case 14:
