@@ -281,10 +281,14 @@ def test_client_hello_in_pieces(rig):
 
 
 @pytest.mark.asan
-def test_endless_client_hello(rig):
+@pytest.mark.parametrize("which", ["endpoints", "syncthing"])
+def test_endless_client_hello(world, which):
     """Its length says 16 MB, and GnuTLS would collect them; nobody gets so much of us."""
+    rig = Proxy(world, syncthing={"listen": "127.0.0.1:0", "allow": ["any"]}).start()
+    port = rig.port if which == "endpoints" else int(rig.proxy.wait_log(r'relay://127\.0\.0\.1:(\d+)/').group(1))
+
     def attack():
-        socks = [connect(rig.port, number) for number in range(40)]
+        socks = [connect(port, number) for number in range(40)]
         before = rig.proxy.memory()
         for sock in socks:
             with contextlib.suppress(OSError):
@@ -295,7 +299,10 @@ def test_endless_client_hello(rig):
         for sock in socks:
             sock.close()
 
-    rig.survives(attack)
+    try:
+        rig.survives(attack)
+    finally:
+        rig.close()
 
 
 # --- who has an identity
