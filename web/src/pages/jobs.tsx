@@ -53,14 +53,15 @@ function Actions({ job }: { job: Job }) {
     refresh("jobs", "status");
   };
   const goes = ["running", "waiting", "paused"].includes(job.state);
+  const forward = job.kind === "forward";
   return (
     <>
       {!goes && <Act class="primary" act={act("start")}>{job.run ? "Run again" : "Start"}</Act>}
-      {(job.state === "failed" || job.state === "partial") && <Act act={act("start")} title="A new run moves only what is missing">Retry what was not done</Act>}
+      {(job.state === "failed" || job.state === "partial") && !forward && <Act act={act("start")} title="A new run moves only what is missing">Retry what was not done</Act>}
       {(job.state === "running" || job.state === "waiting") && <Act act={act("pause")}>Pause</Act>}
       {job.state === "paused" && <Act class="primary" act={act("resume")}>Resume</Act>}
-      {goes && <Act act={act("stop")} ask={`Stop ${job.name}? What was moved stays; a new run goes on from there.`}>Stop</Act>}
-      {!goes && <Act class="danger" ask={`Remove ${job.name} and its history? The files stay.`} act={async () => { await remove(`/jobs/${job.id}`); refresh("jobs", "status"); go("jobs"); }}>Remove</Act>}
+      {goes && <Act act={act("stop")} ask={`Stop ${job.name}? ${forward ? "Its connections are cut." : "What was moved stays; a new run goes on from there."}`}>Stop</Act>}
+      {!goes && <Act class="danger" ask={`Remove ${job.name} and its history?${forward ? "" : " The files stay."}`} act={async () => { await remove(`/jobs/${job.id}`); refresh("jobs", "status"); go("jobs"); }}>Remove</Act>}
     </>
   );
 }
@@ -144,6 +145,7 @@ function FilesView({ run }: { run: Run }) {
 
 function History({ job }: { job: Job }) {
   const [runs, setRuns] = useState<Run[]>([]);
+  const forward = job.kind === "forward";
   useEffect(() => {
     items<Run>(`/jobs/${job.id}/runs`).then(setRuns, () => setRuns([]));
   }, [job.id, job.run?.id, job.state]);
@@ -152,8 +154,9 @@ function History({ job }: { job: Job }) {
       { head: "Run", cell: (r) => <a href={href("jobs", job.id, r.id)}>{r.number}</a> },
       { head: "State", cell: (r) => <State is={r.state} /> },
       { head: "Started", cell: (r) => clock(r.started) },
-      { head: "Files", cell: (r) => `${count(r.files_done)} / ${count(r.files_total)}`, right: true },
-      { head: "Not done", cell: (r) => count(r.files_failed), right: true },
+      forward ? { head: "Connections", cell: (r) => count(r.files_total), right: true }
+        : { head: "Files", cell: (r) => `${count(r.files_done)} / ${count(r.files_total)}`, right: true },
+      { head: forward ? "Refused" : "Not done", cell: (r) => count(r.files_failed), right: true },
       { head: "Moved", cell: (r) => bytes(r.bytes_moved), right: true },
       { head: "Mean speed", cell: (r) => rate(r.speed), right: true },
     ]} />
