@@ -59,6 +59,7 @@ static void from_info(const fl_ProxyInfo *info, struct endpoint_proxy *proxy)
 {
     *proxy = (struct endpoint_proxy){0};
     memcpy(&proxy->id, info->id, FL_ID_BYTES);
+    proxy->weight = info->weight;
     (void)snprintf(proxy->name, sizeof(proxy->name), "%s", info->name);
     for (pb_size_t i = 0; i < info->addresses_count && i < ARRAY_SIZE(proxy->addresses); i++)
         (void)snprintf(proxy->addresses[i], sizeof(proxy->addresses[i]), "%s", info->addresses[i]);

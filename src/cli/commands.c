@@ -113,6 +113,9 @@ const struct command commands[] = {
      "a\n"
      "new connection, else the proxy takes it back. Exit status: 0 confirmed; 1 refused or rolled\n"
      "back; 3 not confirmed in time.\n\n"
+     "weight=N (1 to 1000, 100 where nothing is said) is the console's own key: of proxies about "
+     "as\n"
+     "near, agents choose one of twice the weight twice as often.\n\n"
      "Example:\n"
      "  fairlead proxy set gate limits.rate_proxy=10240 raw=never\n",
      "KEY=VALUE"},

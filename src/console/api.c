@@ -39,6 +39,12 @@ static const struct api_field settings_fields[] = {
     {0},
 };
 
+static const struct api_field weight_fields[] = {
+    {"weight", API_INT, true, 1, ENDPOINT_WEIGHT_MAX,
+     "of proxies about as near, one of twice the weight is chosen twice as often (100)"},
+    {0},
+};
+
 static const struct api_field drain_fields[] = {
     {"within", API_INT, false, 0, 86400, "seconds over which its agents leave (60)"},
     {"hard_stop", API_INT, false, 0, 604800, "seconds after which sessions end, 0 never (0)"},
@@ -214,6 +220,8 @@ const struct api_route api_routes[] = {
     {"POST", "/api/v1/proxies", SCOPE_ADMIN, api_add_proxy, proxy_fields,
      "add a proxy and get its proxy.json", "NewProxy"},
     {"GET", "/api/v1/proxies/{proxy}", SCOPE_VIEWER, api_show_proxy, NULL, "one proxy", "Proxy"},
+    {"PATCH", "/api/v1/proxies/{proxy}", SCOPE_ADMIN, api_change_proxy, weight_fields,
+     "how often agents choose it", "Proxy"},
     {"DELETE", "/api/v1/proxies/{proxy}", SCOPE_ADMIN, api_remove_proxy, NULL,
      "remove a proxy and deny its identity", NULL},
     {"GET", "/api/v1/proxies/{proxy}/history", SCOPE_VIEWER, api_list_history, NULL,

@@ -158,6 +158,20 @@ void api_list_history(struct api_call *call)
         api_list(call, view_history(proxy));
 }
 
+void api_change_proxy(struct api_call *call)
+{
+    struct fleet_proxy *proxy = named_proxy(call);
+
+    if (!proxy)
+        return;
+    json_int_t weight = json_integer_value(json_object_get(call->body, "weight"));
+    int rc = fleet_set_weight(call->api->fleet, proxy, (uint32_t)weight);
+    if (rc)
+        api_store_problem(call, rc);
+    else
+        api_answer(call, MHD_HTTP_OK, view_proxy(call->api->fleet, proxy));
+}
+
 void api_remove_proxy(struct api_call *call)
 {
     struct fleet_proxy *proxy = named_proxy(call);

@@ -8,6 +8,7 @@ void api_status(struct api_call *call);
 void api_list_proxies(struct api_call *call);
 void api_add_proxy(struct api_call *call);
 void api_show_proxy(struct api_call *call);
+void api_change_proxy(struct api_call *call);
 void api_remove_proxy(struct api_call *call);
 void api_list_history(struct api_call *call);
 void api_show_settings(struct api_call *call);

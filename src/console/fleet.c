@@ -173,6 +173,7 @@ static void make_proxy_list(struct fleet *fleet, fl_ProxyList *list)
 
         memcpy(info->id, proxy->row.id.b, FL_ID_BYTES);
         snprintf(info->name, sizeof(info->name), "%s", proxy->row.name);
+        info->weight = proxy->weight;
         for (size_t i = 0; i < proxy->row.addresses.count && i < ARRAY_SIZE(info->addresses); i++)
             snprintf(info->addresses[info->addresses_count++], sizeof(info->addresses[0]), "%s",
                      proxy->row.addresses.item[i]);
@@ -735,6 +736,31 @@ uint64_t fleet_proxy_rtt(struct fleet *fleet, const struct fleet_proxy *proxy)
     return 0;
 }
 
+#define WEIGHT_KEY (sizeof("weight.") + FL_ID_TEXT)
+
+static void weight_key(const struct fl_id *id, char dst[static WEIGHT_KEY])
+{
+    char text[FL_ID_TEXT];
+
+    snprintf(dst, WEIGHT_KEY, "weight.%s", id_text(id, text));
+}
+
+/* load_weight - as it was set last, or what counts where nothing was. */
+static void load_weight(struct fleet *fleet, struct fleet_proxy *proxy)
+{
+    _cleanup_free_ char *value = NULL;
+    char key[WEIGHT_KEY];
+    unsigned long weight;
+
+    weight_key(&proxy->row.id, key);
+    proxy->weight = ENDPOINT_WEIGHT;
+    if (store_get(fleet->store, key, &value) || !value)
+        return;
+    weight = strtoul(value, NULL, 10);
+    if (weight >= 1 && weight <= ENDPOINT_WEIGHT_MAX)
+        proxy->weight = (uint32_t)weight;
+}
+
 static struct fleet_proxy *add_proxy(struct fleet *fleet, const struct store_proxy *row)
 {
     struct fleet_proxy *proxy = calloc(1, sizeof(*proxy));
@@ -747,6 +773,7 @@ static struct fleet_proxy *add_proxy(struct fleet *fleet, const struct store_pro
         free(proxy);
         return NULL;
     }
+    load_weight(fleet, proxy);
     LL_APPEND(fleet->proxies, proxy);
     return proxy;
 }
@@ -776,6 +803,21 @@ int fleet_add_proxy(struct fleet *fleet, const struct store_proxy *row)
     if (!add_proxy(fleet, row))
         return -ENOMEM;
     event_add(fleet->store, EVENT_INFO, "proxy.added", &row->id, "proxy %s was added", row->name);
+    return proxies_changed(fleet);
+}
+
+int fleet_set_weight(struct fleet *fleet, struct fleet_proxy *proxy, uint32_t weight)
+{
+    char key[WEIGHT_KEY], value[16];
+
+    weight_key(&proxy->row.id, key);
+    snprintf(value, sizeof(value), "%u", weight);
+    int rc = store_put(fleet->store, key, value);
+    if (rc)
+        return rc;
+    proxy->weight = weight;
+    event_add(fleet->store, EVENT_INFO, "proxy.weight", &proxy->row.id,
+              "proxy %s has the weight %u now", proxy->row.name, weight);
     return proxies_changed(fleet);
 }
 

@@ -54,6 +54,7 @@ struct fleet_proxy {
     fl_Report report;              /* the last one */
     struct fleet_history *history; /* owned; NULL before the first report */
     struct wanted wanted;
+    uint32_t weight; /* how often agents choose it; see fl_ProxyInfo */
     struct fleet_proxy *next;
 };
 
@@ -117,6 +118,8 @@ int fleet_add_proxy(struct fleet *fleet, const struct store_proxy *row);
 /* fleet_order_settings - see proxy_settings_order(). */
 int fleet_order_settings(struct fleet *fleet, struct fleet_proxy *proxy, const char *text,
                          int64_t seconds);
+/* fleet_set_weight - 1..ENDPOINT_WEIGHT_MAX; agents are told. */
+int fleet_set_weight(struct fleet *fleet, struct fleet_proxy *proxy, uint32_t weight);
 int fleet_remove_proxy(struct fleet *fleet, struct fleet_proxy *proxy);
 
 /* fleet_revoke_token - a bootstrap token lets nobody in any more. -FL_ENOTFOUND. */

@@ -49,7 +49,8 @@ static const struct {
     {"ProxyReport", "endpoints:integer sessions:integer sessions_total:integer bytes:integer "
                     "refused:integer accepted:integer memory:integer uptime:integer reasons:any"},
     {"Proxy", "id:id name:text addresses:[text] listen:[text] state:text since:time rtt_us:integer "
-              "error?:text report?:ProxyReport settings:ProxySettings draining:boolean"},
+              "error?:text report?:ProxyReport settings:ProxySettings draining:boolean "
+              "weight:integer"},
     {"ProxySettings",
      "wanted:any version:integer state:text error:text draining:boolean tried?:any "
      "effective?:any"},

@@ -168,6 +168,7 @@ json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy)
         (void)json_object_set_new(json, "report", view_report(&proxy->report));
     (void)json_object_set_new(json, "settings", view_settings(proxy));
     (void)json_object_set_new(json, "draining", json_boolean(proxy_settings_draining(proxy)));
+    (void)json_object_set_new(json, "weight", number(proxy->weight));
     return json;
 }
 

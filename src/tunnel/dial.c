@@ -528,6 +528,41 @@ struct dial *dial_next(const struct dial *dial)
     return dial->next;
 }
 
+/* Some number below @count, which is not 0. */
+static uint64_t any_below(uint64_t count)
+{
+    uint64_t base = 2 * (count - 1);
+    return clock_jitter(base) - (base - base / 4);
+}
+
+static uint64_t weight_of(const struct dial *dial, size_t slot)
+{
+    const struct link *link = dial->endpoint->links[slot];
+    return link ? link_weight(link) : ENDPOINT_WEIGHT;
+}
+
+/* An order of the proxies by chance: each next one in proportion to its weight among those left. */
+static void shuffle(struct dial *dial)
+{
+    struct attempt *relayed = dial->attempts + ENDPOINT_ADDRESSES_MAX;
+    uint64_t total = 0;
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++)
+        total += weight_of(dial, i);
+    for (uint64_t rank = 1; rank <= ENDPOINT_PROXIES_MAX; rank++) {
+        uint64_t at = any_below(total);
+        for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+            uint64_t weight = relayed[i].rank ? 0 : weight_of(dial, i);
+            if (at >= weight) {
+                at -= weight;
+                continue;
+            }
+            relayed[i].rank = rank;
+            total -= weight;
+            break;
+        }
+    }
+}
+
 static void copy_request(struct dial *dial, const struct dial_request *request)
 {
     dial->request = *request;
@@ -560,10 +595,9 @@ int endpoint_dial(struct endpoint *endpoint, const struct dial_request *request,
     copy_request(dial, request);
     if (dial->request.avoid_count > ENDPOINT_PROXIES_MAX)
         dial->request.avoid_count = ENDPOINT_PROXIES_MAX;
-    for (size_t i = 0; i < ATTEMPTS; i++) {
+    for (size_t i = 0; i < ATTEMPTS; i++)
         dial->attempts[i].dial = dial;
-        dial->attempts[i].rank = clock_jitter(UINT64_C(1) << 40) & ((UINT64_C(1) << 48) - 1);
-    }
+    shuffle(dial);
     DL_APPEND(endpoint->dials, dial);
     turn_queue(&endpoint->turn, &dial->item);
     *ret_dial = dial;

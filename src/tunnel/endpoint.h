@@ -12,6 +12,8 @@
 
 #define ENDPOINT_PROXIES_MAX   16
 #define ENDPOINT_ADDRESSES_MAX 16
+#define ENDPOINT_WEIGHT        100 /* of a proxy of which nothing else was said */
+#define ENDPOINT_WEIGHT_MAX    1000
 
 struct endpoint;
 struct dial;
@@ -42,6 +44,7 @@ struct endpoint_proxy {
     struct fl_id id; /* pinned: HELLO_ACK must prove it; zero: any proxy of our authority (first
                         contact by `mc_proxy` address) */
     char name[64];   /* label for people */
+    uint32_t weight; /* how often it is chosen among others about as near; 0: ENDPOINT_WEIGHT */
     char addresses[4][128]; /* host:port, tried in turn; empty: unused */
 };
 

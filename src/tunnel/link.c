@@ -799,6 +799,12 @@ const struct fl_id *link_proxy_id(const struct link *link)
     return &link->id;
 }
 
+uint32_t link_weight(const struct link *link)
+{
+    uint32_t weight = link->proxy.weight ? link->proxy.weight : ENDPOINT_WEIGHT;
+    return weight < ENDPOINT_WEIGHT_MAX ? weight : ENDPOINT_WEIGHT_MAX;
+}
+
 const char *link_name(const struct link *link)
 {
     return link->proxy.name[0] ? link->proxy.name : link_address(link);

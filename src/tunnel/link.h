@@ -48,6 +48,8 @@ void link_check(struct link *link);
 bool link_trying(const struct link *link);
 uint64_t link_rtt(const struct link *link);
 const struct fl_id *link_proxy_id(const struct link *link);
+/* link_weight - 1..ENDPOINT_WEIGHT_MAX. */
+uint32_t link_weight(const struct link *link);
 const char *link_name(const struct link *link);
 const char *link_address(const struct link *link);
 

@@ -252,6 +252,35 @@ static void test_avoid(void **state)
     assert_true(info.several);
 }
 
+/* Of two about as near, one of nine times the weight is asked first nine times as often. */
+static void test_weight(void **state)
+{
+    unsigned first = 0;
+    world.proxies[0].delay = world.proxies[1].delay = 30 * CLOCK_MS;
+    start(2);
+    struct endpoint_proxy proxies[2] = {fake_config(&world.proxies[0]),
+                                        fake_config(&world.proxies[1])};
+    proxies[0].weight = 900;
+    assert_int_equal(endpoint_set_proxies(world.endpoints[0], proxies, 2), 0);
+    world_pass(&world, CLOCK_SEC);
+    for (unsigned i = 0; i < 60; i++) {
+        unsigned before = world.proxies[0].connects;
+        struct dial_request request = request_for(NULL);
+        call(&request);
+        world_pass(&world, 100 * CLOCK_MS);
+        first += world.proxies[0].connects > before;
+        if (!a.opened && !a.closed)
+            dial_cancel(dial);
+        if (a.tunnel)
+            tunnel_close(a.tunnel, TUNNEL_CLOSE_DONE, NULL);
+        world_pass(&world, 500 * CLOCK_MS);
+        a.tunnel = NULL;
+        a.opened = a.closed = 0;
+    }
+    assert_in_range(first, 45, 59);
+    assert_int_equal(first + world.proxies[1].connects, 60);
+}
+
 static void test_only_others(void **state)
 {
     start(1);
@@ -461,6 +490,7 @@ int main(void)
         T(test_nearest),
         T(test_overlap),
         T(test_avoid),
+        T(test_weight),
         T(test_only_others),
         T(test_tells_of_each),
         T(test_lying_proxies),

@@ -73,6 +73,25 @@ def settled(world, name="p", state="applied", timeout=20):
     return fairlead.until(f"settings {state}", lambda: (s := settings(world, name))["state"] == state and s, timeout, 0.1)
 
 
+def test_weight(world):
+    """How often agents choose a proxy is the console's own to say; it outlives a restart, and agents hear of it."""
+    console = world.console()
+    world.proxy("p")
+    agent = world.agent("a", via=["p"])
+    assert console.rest("GET", "/proxies/p")["weight"] == 100
+    assert "weight 300" in console.cli("proxy", "set", "p", "weight=300").stdout
+    agent.wait_log(r"proxies from the console.*revision=2")
+    assert console.rest("GET", "/proxies/p")["weight"] == 300
+    for bad in (0, 1001, "heavy", None):
+        with pytest.raises(fairlead.Rest) as caught:
+            console.rest("PATCH", "/proxies/p", {"weight": bad})
+        assert caught.value.status == 400
+    assert console.cli("proxy", "set", "p", "weight=0", check=False).returncode == 1
+    console.kill()
+    console.restart().ready()
+    assert console.rest("GET", "/proxies/p")["weight"] == 300
+
+
 def test_set_by_the_cli(world):
     console = world.console()
     proxy = world.proxy("p")
