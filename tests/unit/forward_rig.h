@@ -136,6 +136,24 @@ static inline uint16_t rig_free_port(void)
     return port;
 }
 
+/* rig_listener - a forward that listens at a free port, which others on this machine may take
+ * before we do; *port is tried first if it is not 0. */
+static inline struct forward *rig_listener(uv_loop_t *loop, const struct forward_ops *ops,
+                                           void *ctx, uint16_t *port)
+{
+    struct forward *made = NULL;
+
+    for (unsigned i = 0; i < 100 && !made; i++) {
+        if (*port == 0)
+            *port = rig_free_port();
+        if (forward_new_listener(loop, "127.0.0.1", *port, ops, ctx, &made) == 0)
+            break;
+        made = NULL;
+        *port = 0;
+    }
+    return made;
+}
+
 static inline int rig_dial(uint16_t port)
 {
     struct sockaddr_in to = {

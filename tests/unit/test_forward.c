@@ -42,10 +42,8 @@ static struct bench *setup(void)
     assert_non_null(bench);
     assert_int_equal(uv_loop_init(&bench->loop), 0);
     bench->server = rig_listen();
-    bench->port = rig_free_port();
-    assert_int_equal(
-        forward_new_listener(&bench->loop, "127.0.0.1", bench->port, &ops, bench, &bench->listener),
-        0);
+    bench->listener = rig_listener(&bench->loop, &ops, bench, &bench->port);
+    assert_non_null(bench->listener);
     assert_int_equal(forward_new_connector(&bench->loop, "127.0.0.1", rig_port_of(bench->server),
                                            &ops, bench, &bench->connector),
                      0);
