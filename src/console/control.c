@@ -280,8 +280,9 @@ bool control_tick(struct control *control, uint64_t now)
     if (longest == 0 || control->tunnel == NULL)
         return true;
     if (control->since == 0)
-        if (now - control->since < longest)
-            return true;
+        control->since = now;
+    if (now - control->since < longest)
+        return true;
     if (control->state != CONTROL_HAVE)
         return false;
     have_complete(control);

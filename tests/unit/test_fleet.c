@@ -352,6 +352,23 @@ static void wrong_orders_of_messages_end_the_tunnel(void **state)
     assert_null(fleet_agent(f->fleet, &s->id)->control);
 }
 
+/* An agent on a slow line has its time for its first words, whenever the console looks. */
+static void a_pause_before_the_first_words_is_fine(void **state)
+{
+    struct fixture *f = *state;
+
+    dial_console(&f->agent[0]);
+    turn_for(f, 2500 * CLOCK_MS); /* the console looks every second */
+    assert_false(f->agent[0].over);
+    say_hello(&f->agent[0]);
+    turn_for(f, 2500 * CLOCK_MS);
+    assert_false(f->agent[0].over);
+    say_have(&f->agent[0], NULL, 0, fl_FlowState_FLOW_NONE, true);
+    turn_for(f, 200 * CLOCK_MS);
+    assert_false(f->agent[0].over);
+    assert_int_equal(heard(&f->agent[0], FRAME_CONSOLE_HELLO), 1);
+}
+
 static void the_newest_tunnel_counts(void **state)
 {
     struct fixture *f = *state;
@@ -493,10 +510,16 @@ static void revoked_is_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_agent_is_greeted),      TEST(wrong_orders_of_messages_end_the_tunnel),
-        TEST(the_newest_tunnel_counts), TEST(strange_flows_are_forgotten),
-        TEST(a_flow_from_order_to_end), TEST(an_agent_may_be_ahead),
-        TEST(errors_are_kept_once),     TEST(revoked_is_out),
+        TEST(an_agent_is_greeted),
+        TEST(wrong_orders_of_messages_end_the_tunnel),
+        TEST(a_pause_before_the_first_words_is_fine),
+
+        TEST(the_newest_tunnel_counts),
+        TEST(strange_flows_are_forgotten),
+        TEST(a_flow_from_order_to_end),
+        TEST(an_agent_may_be_ahead),
+        TEST(errors_are_kept_once),
+        TEST(revoked_is_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
