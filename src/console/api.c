@@ -250,8 +250,8 @@ const struct api_route api_routes[] = {
      "shut an agent out for good", "Agent"},
     {"GET", "/api/v1/agents/{agent}/folders", SCOPE_OPERATOR, api_list_folder, NULL,
      "what is in the folder \"path\" there, after the name \"after\"", "Folder"},
-    {"GET", "/api/v1/jobs", SCOPE_VIEWER, api_list_jobs, NULL, "all jobs with their latest runs",
-     "JobList"},
+    {"GET", "/api/v1/jobs", SCOPE_VIEWER, api_list_jobs, NULL,
+     "all jobs with their latest runs, of each at most \"flows\" flows", "JobList"},
     {"POST", "/api/v1/jobs", SCOPE_OPERATOR, api_add_job, job_fields,
      "create a job and start it unless held", "Job"},
     {"GET", "/api/v1/jobs/{job}", SCOPE_VIEWER, api_show_job, NULL, "one job", "Job"},
@@ -267,6 +267,8 @@ const struct api_route api_routes[] = {
      "RunList"},
     {"GET", "/api/v1/tunnels", SCOPE_VIEWER, api_list_tunnels, NULL,
      "over which ways the flows of runs that go on move, and what was tried in vain", "TunnelList"},
+    {"GET", "/api/v1/flows", SCOPE_VIEWER, api_list_flows, NULL,
+     "flows under way, the fastest first; of one \"agent\", at most \"limit\" (100)", "FlowList"},
     {"GET", "/api/v1/runs/{run}", SCOPE_VIEWER, api_show_run, NULL, "one run with its flows",
      "Run"},
     {"GET", "/api/v1/runs/{run}/errors", SCOPE_VIEWER, api_list_errors, NULL,
@@ -386,8 +388,7 @@ void api_store_problem(struct api_call *call, int code)
                     error_text(code));
 }
 
-static bool page_number(struct api_call *call, const char *key, int64_t least, int64_t most,
-                        int64_t *ret)
+bool api_number(struct api_call *call, const char *key, int64_t least, int64_t most, int64_t *ret)
 {
     const char *text = http_query(call->request, key);
     char *end;
@@ -412,9 +413,9 @@ bool api_page(struct api_call *call, int64_t last, int64_t *ret_after, int64_t *
 
     *ret_after = 0;
     *ret_limit = PAGE_DEFAULT;
-    if (!page_number(call, "after", 0, INT64_MAX, ret_after) ||
-        !page_number(call, "limit", 1, PAGE_MAX, ret_limit) ||
-        !page_number(call, "latest", 0, PAGE_MAX, &latest))
+    if (!api_number(call, "after", 0, INT64_MAX, ret_after) ||
+        !api_number(call, "limit", 1, PAGE_MAX, ret_limit) ||
+        !api_number(call, "latest", 0, PAGE_MAX, &latest))
         return false;
     if (latest >= 0) {
         *ret_limit = latest;
@@ -458,8 +459,8 @@ void api_list(struct api_call *call, json_t *items)
     int64_t offset = 0, limit = LIST_MAX, total = 0;
     size_t i;
 
-    if (!page_number(call, "offset", 0, INT64_MAX, &offset) ||
-        !page_number(call, "limit", 1, LIST_MAX, &limit)) {
+    if (!api_number(call, "offset", 0, INT64_MAX, &offset) ||
+        !api_number(call, "limit", 1, LIST_MAX, &limit)) {
         json_decref(page);
         json_decref(items);
         return;
@@ -724,7 +725,7 @@ void api_finish(struct api_call *call)
         reply->body = take_ptr(call->text);
         reply->len = strlen(reply->body);
     } else if (!reply->stream && !reply->body && call->answer) {
-        reply->body = json_dumps(call->answer, JSON_INDENT(2));
+        reply->body = json_dumps(call->answer, JSON_COMPACT);
         reply->len = reply->body ? strlen(reply->body) : 0;
     }
     json_decref(call->answer);

@@ -124,6 +124,8 @@ void api_finish(struct api_call *call);
 void api_list(struct api_call *call, json_t *items);
 /* api_store_problem - for what the store returned. */
 void api_store_problem(struct api_call *call, int code);
+/* api_number - the query's @key into *ret, which holds the default; false after a problem. */
+bool api_number(struct api_call *call, const char *key, int64_t least, int64_t most, int64_t *ret);
 /* api_page - "after" and "limit" of the query, or instead "latest", the number of newest ones up to
  * number @last; false after a problem. */
 bool api_page(struct api_call *call, int64_t last, int64_t *ret_after, int64_t *ret_limit);

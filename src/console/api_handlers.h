@@ -34,6 +34,7 @@ void api_resume_job(struct api_call *call);
 void api_stop_job(struct api_call *call);
 void api_remove_job(struct api_call *call);
 void api_list_runs(struct api_call *call);
+void api_list_flows(struct api_call *call);
 void api_show_run(struct api_call *call);
 void api_list_tunnels(struct api_call *call);
 void api_list_errors(struct api_call *call);

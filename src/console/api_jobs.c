@@ -11,16 +11,93 @@
 #include "console/api_handlers.h"
 #include "console/view.h"
 
+#define FLOWS_DEFAULT 100
+#define FLOWS_MAX     1000
+
 /* ---- jobs ---- */
 
 void api_list_jobs(struct api_call *call)
 {
     struct runs_job *job;
-    json_t *items = json_array();
+    int64_t flows = INT64_MAX;
 
+    if (!api_number(call, "flows", 0, INT64_MAX, &flows))
+        return;
+    json_t *items = json_array();
     LL_FOREACH (runs_jobs(call->api->runs), job)
-        (void)json_array_append_new(items, view_job(call->api->runs, call->api->fleet, job));
+        (void)json_array_append_new(
+            items, view_job(call->api->runs, call->api->fleet, job, (size_t)flows));
     api_list(call, items);
+}
+
+/* Flows under way, as pointers to be sorted. */
+struct under_way {
+    const struct fl_id *agent; /* only of this one; or NULL */
+    const struct runs_flow **flow;
+    size_t count, cap;
+};
+
+static void collect_flow(void *ctx, const struct runs_flow *flow)
+{
+    struct under_way *all = ctx;
+
+    if (all->agent && !id_equal(&flow->row.source, all->agent) &&
+        !id_equal(&flow->row.target, all->agent))
+        return;
+    if (all->count == all->cap) {
+        size_t cap = all->cap ? all->cap * 2 : 64;
+        const struct runs_flow **grown = realloc(all->flow, cap * sizeof(*grown));
+
+        if (!grown)
+            return;
+        all->flow = grown;
+        all->cap = cap;
+    }
+    all->flow[all->count++] = flow;
+}
+
+static int faster_first(const void *a, const void *b)
+{
+    const struct runs_flow *const *x = a, *const *y = b;
+
+    return ((*x)->speed < (*y)->speed) - ((*x)->speed > (*y)->speed);
+}
+
+static json_t *view_flow_of_job(struct api_call *call, const struct runs_flow *flow)
+{
+    json_t *json = view_flow(call->api->fleet, flow);
+    char text[FL_ID_TEXT], error[RUNS_MESSAGE_MAX];
+    const struct runs_job *job =
+        runs_find_job(call->api->runs, id_text(&flow->run->row.job, text), error);
+
+    (void)json_object_set_new(json, "job", view_id(&flow->run->row.job));
+    (void)json_object_set_new(json, "job_name", json_string(job ? job->row.name : ""));
+    return json;
+}
+
+void api_list_flows(struct api_call *call)
+{
+    const char *ref = http_query(call->request, "agent");
+    char error[FLEET_ERROR_MAX];
+    const struct fleet_agent *agent = ref ? fleet_find_agent(call->api->fleet, ref, error) : NULL;
+    struct under_way all = {.agent = agent ? &agent->row.id : NULL};
+    int64_t limit = FLOWS_DEFAULT;
+
+    if (ref && !agent) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, "agent", "%s", error);
+        return;
+    }
+    if (!api_number(call, "limit", 1, FLOWS_MAX, &limit))
+        return;
+    runs_flows_active(call->api->runs, collect_flow, &all);
+    if (all.count)
+        qsort(all.flow, all.count, sizeof(all.flow[0]), faster_first);
+    json_t *items = json_array();
+    for (size_t i = 0; i < all.count && (int64_t)i < limit; i++)
+        (void)json_array_append_new(items, view_flow_of_job(call, all.flow[i]));
+    api_answer(call, MHD_HTTP_OK,
+               json_pack("{s:o, s:I}", "items", items, "total", (json_int_t)all.count));
+    free(all.flow);
 }
 
 static struct runs_job *named_job(struct api_call *call)
@@ -35,7 +112,7 @@ static struct runs_job *named_job(struct api_call *call)
 
 static void answer_job(struct api_call *call, unsigned status, const struct runs_job *job)
 {
-    api_answer(call, status, view_job(call->api->runs, call->api->fleet, job));
+    api_answer(call, status, view_job(call->api->runs, call->api->fleet, job, SIZE_MAX));
 }
 
 void api_show_job(struct api_call *call)
@@ -244,7 +321,7 @@ static void view_one(void *ctx, const struct runs_run *run)
 {
     struct run_items *view = ctx;
 
-    (void)json_array_append_new(view->items, view_run(view->fleet, run));
+    (void)json_array_append_new(view->items, view_run(view->fleet, run, SIZE_MAX));
 }
 
 #define RUNS_SHOWN 50 /* newest; each with its flows */

@@ -195,7 +195,7 @@ static void make_run(void *ctx, const struct runs_run *run)
 {
     struct run_view *view = ctx;
 
-    view->json = view_run(view->fleet, run);
+    view->json = view_run(view->fleet, run, 0);
 }
 
 /* add_run - the run that an event is about, with the job's name, without its single flows. */
@@ -209,7 +209,7 @@ static void add_run(struct notify *notify, const struct fl_id *id, json_t *body)
         runs_with(notify->runs, &row, make_run, &view) || !view.json)
         return;
     const struct runs_job *job = runs_find_job(notify->runs, id_text(&row.job, text), error);
-    (void)json_object_del(view.json, "flows");
+    (void)json_object_del(view.json, "flows"); /* none was asked for */
     (void)json_object_set_new(view.json, "job_name", json_string(job ? job->row.name : ""));
     (void)json_object_set_new(body, "run", view.json);
 }

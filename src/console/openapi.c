@@ -78,6 +78,13 @@ static const struct {
     {"Tunnel", "run:id flow:id source:Party target:Party via:text state:text relayed:boolean "
                "raw:boolean since:time rate:integer bytes:integer rtt_us:integer text:text"},
     {"TunnelList", "items:[Tunnel] total:integer"},
+    {"ActiveFlow",
+     "id:id source:Party target:Party source_path:text target_path:text subfolder:text "
+     "state:text path:text text:text speed:integer files_total:integer files_done:integer "
+     "files_failed:integer files_same:integer bytes_total:integer bytes_done:integer "
+     "bytes_moved:integer micros:integer list_complete:boolean connections?:Connections job:id "
+     "job_name:text"},
+    {"FlowList", "items:[ActiveFlow] total:integer"},
     {"Run", "id:id job:id number:integer state:text started:time ended:time speed:integer "
             "flows:[Flow] files_total:integer files_done:integer files_failed:integer "
             "files_same:integer bytes_total:integer bytes_done:integer bytes_moved:integer "

@@ -610,6 +610,16 @@ bool runs_job_is_active(const struct runs_job *job)
     return job->has_run && !jobs_run_is_final(job->latest.state);
 }
 
+void runs_flows_active(struct runs *runs, void (*each)(void *ctx, const struct runs_flow *flow),
+                       void *ctx)
+{
+    struct runs_flow *flow, *tmp;
+
+    HASH_ITER (hh, runs->flows, flow, tmp)
+        if (flow->run && !jobs_flow_is_final(flow->row.state))
+            each(ctx, flow);
+}
+
 size_t runs_active(const struct runs *runs)
 {
     const struct runs_run *run;

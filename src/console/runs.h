@@ -74,5 +74,8 @@ int runs_with(struct runs *runs, const struct store_run *row,
 /* runs_flush - write progress and file errors now. What fails is logged and tried again later. */
 void runs_flush(struct runs *runs);
 size_t runs_active(const struct runs *runs);
+/* runs_flows_active - @each of the flows that are not over; @each must not change runs. */
+void runs_flows_active(struct runs *runs, void (*each)(void *ctx, const struct runs_flow *flow),
+                       void *ctx);
 
 #endif

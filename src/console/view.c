@@ -283,7 +283,7 @@ static json_t *view_connections(const struct runs_flow *flow)
                      number(c->bytes_done), "bytes_down", number(c->bytes_moved - c->bytes_done));
 }
 
-static json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
+json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
 {
     const struct store_flow *row = &flow->row;
     char buf[STORE_TEXT_MAX];
@@ -347,14 +347,15 @@ static uint64_t run_speed(const struct runs_run *run)
     return jobs_run_is_final(run->row.state) ? mean : now;
 }
 
-json_t *view_run(struct fleet *fleet, const struct runs_run *run)
+json_t *view_run(struct fleet *fleet, const struct runs_run *run, size_t shown)
 {
     struct store_counters sum = {.list_complete = run->count > 0};
     json_t *flows = json_array();
 
     for (size_t i = 0; i < run->count; i++) {
         add_counters(&sum, &run->flows[i].row.counters);
-        (void)json_array_append_new(flows, view_flow(fleet, &run->flows[i]));
+        if (i < shown)
+            (void)json_array_append_new(flows, view_flow(fleet, &run->flows[i]));
     }
     json_t *json = json_pack(
         "{s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o}", "id", view_id(&run->row.id), "job",
@@ -370,6 +371,7 @@ json_t *view_run(struct fleet *fleet, const struct runs_run *run)
 
 struct run_view {
     struct fleet *fleet;
+    size_t flows;
     json_t *json;
 };
 
@@ -377,7 +379,7 @@ static void make_run_view(void *ctx, const struct runs_run *run)
 {
     struct run_view *view = ctx;
 
-    view->json = view_run(view->fleet, run);
+    view->json = view_run(view->fleet, run, view->flows);
 }
 
 static json_t *view_ends(struct fleet *fleet, const struct store_job *job, enum store_side side)
@@ -396,9 +398,9 @@ static json_t *view_ends(struct fleet *fleet, const struct store_job *job, enum 
     return array;
 }
 
-json_t *view_job(struct runs *runs, struct fleet *fleet, const struct runs_job *job)
+json_t *view_job(struct runs *runs, struct fleet *fleet, const struct runs_job *job, size_t flows)
 {
-    struct run_view view = {.fleet = fleet};
+    struct run_view view = {.fleet = fleet, .flows = flows};
 
     if (job->has_run && runs_with(runs, &job->latest, make_run_view, &view))
         view.json = NULL;

@@ -21,10 +21,12 @@ json_t *view_history(const struct fleet_proxy *proxy);
 json_t *view_settings(const struct fleet_proxy *proxy);
 json_t *view_agent(const struct fleet_agent *agent);
 json_t *view_token(const struct store_token *token);
-json_t *view_job(struct runs *runs, struct fleet *fleet, const struct runs_job *job);
-json_t *view_run(struct fleet *fleet, const struct runs_run *run);
 /* view_tunnels - one for each way of @flow: who, where, how. An array. */
 json_t *view_tunnels(struct fleet *fleet, const struct runs_flow *flow);
+/* view_job, view_run - with at most @flows flows of the run; its sums are of all. */
+json_t *view_job(struct runs *runs, struct fleet *fleet, const struct runs_job *job, size_t flows);
+json_t *view_run(struct fleet *fleet, const struct runs_run *run, size_t flows);
+json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow);
 json_t *view_event(const struct store_event *event);
 
 #endif

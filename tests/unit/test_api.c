@@ -272,7 +272,7 @@ static void bad_bodies(void **state)
         char field[64];
 
         api_http_ops.handle(&f->api, &request, &reply);
-        snprintf(field, sizeof(field), "\"field\": \"%s\"", cases[i].field ? cases[i].field : "");
+        snprintf(field, sizeof(field), "\"field\":\"%s\"", cases[i].field ? cases[i].field : "");
         if (reply.status != 400 || !strstr(reply.body, cases[i].text) ||
             (cases[i].field != NULL) != (strstr(reply.body, field) != NULL))
             fail_msg("%s: %u %s", cases[i].body, reply.status, reply.body);

@@ -1,12 +1,14 @@
 // What is shown, kept fresh: the console's stream of changes says what to fetch again; where it cannot be had, a slow poll does.
 import { signal } from "@preact/signals";
 import { get, items, session } from "./api";
-import type { Agent, Event, Job, Proxy, Status } from "./types";
+import type { ActiveFlow, Agent, Event, Job, Proxy, Status } from "./types";
 
 export const status = signal<Status | null>(null);
 export const proxies = signal<Proxy[]>([]);
 export const agents = signal<Agent[]>([]);
 export const jobs = signal<Job[]>([]);
+/** Flows under way, the fastest first, as many as can be shown. */
+export const flows = signal<ActiveFlow[]>([]);
 export const events = signal<Event[]>([]);
 /** Bytes per second that all runs move: [seconds since 1970, speed], oldest first, for as long as the page is open. */
 export const throughput = signal<[number, number][]>([]);
@@ -16,12 +18,15 @@ const SAMPLE_MS = 2000;
 const SAMPLES = 900;
 const EVENTS = 300;
 const GATHER_MS = 250;
+const LARGE = 500;
+const GATHER_LARGE_MS = 3000;
 
 const loaders: Record<string, () => Promise<void>> = {
   status: async () => void (status.value = await get<Status>("/status")),
   proxies: async () => void (proxies.value = await items<Proxy>("/proxies")),
   agents: async () => void (agents.value = await items<Agent>("/agents")),
-  jobs: async () => void (jobs.value = await items<Job>("/jobs")),
+  jobs: async () => void (jobs.value = await items<Job>("/jobs?flows=1")),
+  flows: async () => void (flows.value = await items<ActiveFlow>("/flows?limit=100")),
 };
 
 const due = new Set<string>();
@@ -38,7 +43,8 @@ async function fetchDue(): Promise<void> {
 /** Have @names fetched soon; several calls within a moment become one. */
 export function refresh(...names: string[]): void {
   for (const name of names) if (name in loaders) due.add(name);
-  gathering ??= window.setTimeout(fetchDue, loaded.value ? GATHER_MS : 0);
+  // Large lists are not fetched again at each of many changes.
+  gathering ??= window.setTimeout(fetchDue, !loaded.value ? 0 : agents.value.length > LARGE ? GATHER_LARGE_MS : GATHER_MS);
 }
 
 export const refreshAll = () => refresh(...Object.keys(loaders));
@@ -62,7 +68,8 @@ function sample(): void {
 
 function tick(): void {
   if (!session.value || document.hidden) return;
-  if (jobs.value.some((job) => job.state === "running" || job.state === "waiting")) refresh("jobs");
+  if (jobs.value.some((job) => job.state === "running" || job.state === "waiting")) refresh("jobs", "flows");
+  else if (flows.value.length) refresh("flows");
   sample();
 }
 
@@ -74,7 +81,7 @@ function listen(): void {
   source.addEventListener("event", (message) => takeEvent(JSON.parse((message as MessageEvent<string>).data) as Event));
   source.addEventListener("change", (message) => {
     const { what } = JSON.parse((message as MessageEvent<string>).data) as { what: string };
-    refresh(what === "runs" ? "jobs" : what, "status");
+    refresh(what, "status", ...(what === "jobs" ? ["flows"] : []));
   });
 }
 

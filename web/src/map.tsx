@@ -1,6 +1,6 @@
 // The living map: console and proxies in the middle, agents on both sides, and what flows between them.
 import { signal } from "@preact/signals";
-import type { Agent, Flow, Job, Proxy } from "./types";
+import type { Agent, Flow, Proxy } from "./types";
 import { rate } from "./format";
 import { href } from "./router";
 
@@ -130,9 +130,9 @@ function Box({ at, words, letters }: { at: Place; words: string; letters: number
   );
 }
 
-export function LiveMap({ agents, proxies, jobs }: { agents: Agent[]; proxies: Proxy[]; jobs: Job[] }) {
+export function LiveMap({ agents, proxies, under }: { agents: Agent[]; proxies: Proxy[]; under: Flow[] }) {
   const frame = narrow.value ? NARROW : WIDE;
-  const flows = jobs.filter((j) => j.state === "running").flatMap((j) => j.run?.flows ?? []).filter((f) => f.state === "moving" || f.state === "connecting");
+  const flows = under.filter((f) => f.state === "moving" || f.state === "connecting");
   const { shown, more } = chosen(agents, flows);
   const { places, height } = layout(frame, shown, more, proxies);
   const moving = traffic(flows, places);

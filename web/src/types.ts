@@ -55,6 +55,9 @@ export interface Flow extends Counters {
   state: string; path: string; text: string; speed: number; connections?: Connections;
 }
 
+/** A flow under way, as /flows tells it. */
+export interface ActiveFlow extends Flow { job: string; job_name: string }
+
 export interface Run extends Counters {
   id: string; job: string; number: number; state: RunState; started: string | null; ended: string | null;
   speed: number; flows: Flow[];

@@ -1,11 +1,11 @@
-import { useState } from "preact/hooks";
-import { may, post } from "../api";
-import { agents, jobs, proxies, refresh } from "../live";
+import { useEffect, useState } from "preact/hooks";
+import { items, may, post } from "../api";
+import { agents, flows, jobs, proxies, refresh } from "../live";
 import { ago, clock, rate, shortId } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
-import type { Agent, Json } from "../types";
+import type { ActiveFlow, Agent, Json } from "../types";
 
 const tagsOf = (text: string) => text.split(",").map((t) => t.trim()).filter(Boolean);
 
@@ -97,7 +97,10 @@ function Actions({ agent }: { agent: Agent }) {
 export function AgentPage({ id }: { id: string }) {
   const agent = agents.value.find((a) => a.id === id);
   if (!agent) return <Empty title="There is no such agent"><a href={href("agents")}>All agents</a></Empty>;
-  const flows = jobs.value.flatMap((job) => (job.run?.flows ?? []).filter((f) => f.source.id === id || f.target.id === id).map((flow) => ({ job, flow })));
+  const [under, setUnder] = useState<ActiveFlow[]>([]);
+  useEffect(() => {
+    items<ActiveFlow>(`/flows?agent=${id}`).then(setUnder, () => undefined);
+  }, [id, flows.value, jobs.value]);
   return (
     <>
       <PageHead title={<>{agent.name} <State is={agent.state} /></>} sub={<>{agent.system || "unknown system"} · id {shortId(agent.id)} <Tags of={agent.tags} /></>}>
@@ -112,13 +115,13 @@ export function AgentPage({ id }: { id: string }) {
       <div class="columns">
         <Card title="Addresses">{agent.addresses.length ? <ul class="plain-list">{agent.addresses.map((a) => <li key={a}><code>{a}</code></li>)}</ul> : <p class="calm">It listens nowhere.</p>}</Card>
         <Card title="Transfers">
-          {flows.length === 0 ? <p class="calm">None in the latest runs.</p> : (
-            <Table caption="Transfers" rows={flows} id={(f) => f.flow.id} columns={[
-              { head: "Job", cell: (f) => <a href={href("jobs", f.job.id)}>{f.job.name}</a> },
-              { head: "With", cell: (f) => (f.flow.source.id === id ? `to ${f.flow.target.name}` : `from ${f.flow.source.name}`) },
-              { head: "State", cell: (f) => <State is={f.flow.state} /> },
-              { head: "Path", cell: (f) => f.flow.path || "–" },
-              { head: "Speed", cell: (f) => rate(f.flow.speed), right: true },
+          {under.length === 0 ? <p class="calm">None is under way.</p> : (
+            <Table caption="Transfers" rows={under} id={(f) => f.id} columns={[
+              { head: "Job", cell: (f) => <a href={href("jobs", f.job)}>{f.job_name}</a> },
+              { head: "With", cell: (f) => (f.source.id === id ? `to ${f.target.name}` : `from ${f.source.name}`) },
+              { head: "State", cell: (f) => <State is={f.state} /> },
+              { head: "Path", cell: (f) => f.path || "–" },
+              { head: "Speed", cell: (f) => rate(f.speed), right: true },
             ]} />
           )}
         </Card>

@@ -166,13 +166,17 @@ function History({ job }: { job: Job }) {
 export function JobPage({ id, runId }: { id: string; runId?: string }) {
   const job = jobs.value.find((j) => j.id === id);
   const [old, setOld] = useState<Run | null>(null);
+  const [latest, setLatest] = useState<Job | null>(null);
+  useEffect(() => {
+    get<Job>(`/jobs/${id}`).then(setLatest, () => undefined);
+  }, [id, jobs.value]);
   const wanted = runId && runId !== job?.run?.id ? runId : undefined;
   useEffect(() => {
     setOld(null);
     if (wanted) get<Run>(`/runs/${wanted}`).then(setOld, () => undefined);
   }, [wanted]);
   if (!job) return <Empty title="There is no such job"><a href={href("jobs")}>All jobs</a></Empty>;
-  const run = wanted ? old : job.run;
+  const run = wanted ? old : latest?.run && latest.run.id === job.run?.id ? latest.run : job.run;
   return (
     <>
       <PageHead title={<>{job.name} <State is={job.state} /></>} sub={`${job.kind}: ${job.from.join(", ")} → ${job.to.join(", ")}`}>

@@ -1,5 +1,5 @@
 // What is going on, and what needs somebody.
-import { agents, events, jobs, loaded, proxies, status, throughput } from "../live";
+import { agents, events, flows, jobs, loaded, proxies, status, throughput } from "../live";
 import { LiveMap } from "../map";
 import { openNow } from "./jobs";
 import { ago, bytes, rate } from "../format";
@@ -22,7 +22,7 @@ function matters(): Matter[] {
   for (const j of jobs.value) {
     if (j.state === "failed" || j.state === "partial")
       list.push({ key: j.id, tone: j.state, text: `Job ${j.name}: ${j.run?.files_failed ?? 0} files were not done`, link: href("jobs", j.id) });
-    const waits = j.state === "running" ? j.run?.flows.find((f) => f.text && f.speed === 0) : undefined;
+    const waits = j.state === "running" ? flows.value.find((f) => f.job === j.id && f.text && f.speed === 0) : undefined;
     if (waits) list.push({ key: `${j.id}w`, tone: "waiting", text: `Job ${j.name}: ${waits.text}`, link: href("jobs", j.id) });
   }
   const soon = Date.now() + 14 * 86400e3;
@@ -69,7 +69,7 @@ export function Overview() {
         <Figure label="Moving" value={rate(speed)} />
       </div>
       {agents.value.length + proxies.value.length === 0 ? <Welcome /> : (
-        <Card title="Who is connected"><LiveMap agents={agents.value} proxies={proxies.value} jobs={jobs.value} /></Card>
+        <Card title="Who is connected"><LiveMap agents={agents.value} proxies={proxies.value} under={flows.value} /></Card>
       )}
       <div class="columns">
         <Card title="Needs attention"><Attention /></Card>
