@@ -224,7 +224,8 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
     const struct agent *agent = ctx;
 
     fprintf(stderr, "fleet: agent %u of %u, %s: %s %s\n", agent->number, run.ready,
-            agent->tunnel ? "connected" : "not connected", tunnel_close_text(why), text ? text : "");
+            agent->tunnel ? "connected" : "not connected", tunnel_close_text(why),
+            text ? text : "");
     exit(1);
 }
 
