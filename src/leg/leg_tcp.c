@@ -58,7 +58,10 @@
 #define LINGER_MS          5000         /* for the peer to finish after a graceful close */
 #define DRAIN_BYTES        (256 * 1024) /* thrown away per turn at most */
 #define NOTSENT_BYTES      (128 * 1024) /* unsent in the kernel; more would only be latency */
-#define NEAR_US            1000         /* a shorter round trip is the same room */
+#define NOTSENT_MAX        (2 * 1024 * 1024)
+#define NOTSENT_MS         20            /* of a faster line, in place of NOTSENT_BYTES */
+#define LOOK_BYTES         (1024 * 1024) /* sent, until its speed is looked at again */
+#define NEAR_US            1000          /* a shorter round trip is the same room */
 #define NEAR_NOTSENT_BYTES (1024 * 1024)
 #define PADDED             8    /* records of a direction, from the first */
 #define PAD_LEAST          900  /* bytes of plaintext */
@@ -161,6 +164,8 @@ struct leg_tcp {
     int fd;                   /* -1 while connecting */
     bool hung;                /* a hang-up was seen without any wants; not watched again */
     bool waits;               /* in the handshake, for leg_proceed() */
+    uint64_t looked;          /* base.tx_bytes when its speed was last looked at */
+    uint64_t looked_ms;       /* and the loop's time then */
     uint64_t records;         /* sent under the present key */
     uint8_t padded;           /* records sent so far, up to PADDED */
     gnutls_session_t tls;     /* NULL: plain, raw both ways, or nothing has arrived yet */
@@ -577,6 +582,11 @@ static void tune(int fd)
         (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
+static bool is_near(uint64_t rtt)
+{
+    return rtt > 0 && rtt < NEAR_US;
+}
+
 /* tune_to_way - a long way gets BBR, which fills lossy lines that CUBIC does not. A short one keeps
  * what the system has: there is nothing to win, and BBR's pacing, a timer for every 64 KiB, costs
  * more than all the rest of relaying them (loopback: 0.48 against 0.07 CPU s/GB). In its place more
@@ -589,12 +599,27 @@ static void tune_to_way(int fd, uint64_t *ret_rtt)
     socklen_t len = sizeof(info);
 
     *ret_rtt = getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) ? 0 : info.tcpi_rtt;
-    bool near = *ret_rtt > 0 && *ret_rtt < NEAR_US;
-
-    if (near)
+    if (is_near(*ret_rtt))
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
     else
         (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3);
+}
+
+/* tune_to_speed - on a fast line NOTSENT_BYTES are gone before a busy machine has woken us up, and
+ * BBR takes a source that falls short for a slow line. */
+static void tune_to_speed(struct leg_tcp *leg)
+{
+    uint64_t now = uv_now(leg->loop), ms = now - leg->looked_ms, unsent;
+    int value;
+
+    if (is_near(leg->base.rtt) || leg->base.tx_bytes - leg->looked < LOOK_BYTES)
+        return;
+    unsent = (leg->base.tx_bytes - leg->looked) * NOTSENT_MS / (ms ? ms : 1);
+    unsent = unsent > NOTSENT_BYTES ? unsent : NOTSENT_BYTES;
+    value = unsent < NOTSENT_MAX ? (int)unsent : NOTSENT_MAX;
+    leg->looked = leg->base.tx_bytes;
+    leg->looked_ms = now;
+    (void)setsockopt(leg->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value));
 }
 
 static void opened(struct leg_tcp *leg)
@@ -781,6 +806,8 @@ static void on_open(struct leg_tcp *leg, int status, int events)
         leg->hung = true;
     if ((events & UV_WRITABLE) && push_out(leg) < 0)
         return;
+    if (events & UV_WRITABLE)
+        tune_to_speed(leg);
     if (reads && (status < 0 || (events & UV_READABLE)))
         told |= LEG_READABLE;
     if ((events & UV_WRITABLE) && in(leg->tx, TX_TAKES))
