@@ -22,8 +22,10 @@
 
 #define HOST_MAX      256
 #define WAYS_MAX      32
-#define HEAD_START_MS 300
+#define HEAD_START_MS 300             /* for QUIC, where that is first */
+#define PATIENCE_MS   2000            /* for TCP, which a busy proxy may be slow to answer */
 #define FAR_US        (10 * CLOCK_MS) /* from here on loss costs TCP without BBR its speed */
+#define TCP_SILENT_US (600 * CLOCK_SEC)
 #define HOLD_US       (60 * CLOCK_SEC)
 #define HOLD_MAX_US   (900 * CLOCK_SEC)
 
@@ -35,10 +37,11 @@ enum lane { LANE_TCP, LANE_QUIC, LANES };
 struct way {
     char host[HOST_MAX];
     uint16_t port;
-    uint64_t rtt;      /* microseconds, when a leg last opened; 0: not known */
-    uint64_t no_quic;  /* until then */
-    unsigned failures; /* of QUIC in a row */
-    uint64_t used;     /* when it was last asked for; the oldest gives way */
+    uint64_t rtt;        /* microseconds, when a leg last opened; 0: not known */
+    uint64_t no_quic;    /* until then */
+    unsigned failures;   /* of QUIC in a row */
+    uint64_t tcp_silent; /* until then QUIC is first, since it had to help */
+    uint64_t used;       /* when it was last asked for; the oldest gives way */
 };
 
 struct leg_racer {
@@ -206,6 +209,10 @@ static void note_outcome(struct race *race, enum lane winner, const struct leg *
 
     if (leg->rtt)
         way->rtt = leg->rtt;
+    if (winner == LANE_TCP)
+        way->tcp_silent = 0;
+    else if (race->lanes[LANE_TCP] && race->first == LANE_TCP)
+        way->tcp_silent = clock_now() + TCP_SILENT_US;
     if (winner == LANE_QUIC)
         way->failures = 0;
     else if (race->tried[LANE_QUIC] && (race->first == LANE_QUIC || !race->lanes[LANE_QUIC]))
@@ -300,7 +307,8 @@ static enum lane first_lane(const struct leg_racer *racer, const struct way *way
         return LANE_TCP;
     if (!may(racer, LANE_TCP, way))
         return LANE_QUIC;
-    return way->rtt >= FAR_US && !racer->bbr ? LANE_QUIC : LANE_TCP;
+    return clock_now() < way->tcp_silent || (way->rtt >= FAR_US && !racer->bbr) ? LANE_QUIC
+                                                                                : LANE_TCP;
 }
 
 static struct race *race_new(struct leg_racer *racer, const char *host, uint16_t port,
@@ -339,7 +347,8 @@ int leg_racer_open(struct leg_racer *racer, const char *host, uint16_t port, leg
         return rc;
     }
     if (racer->transport == TRANSPORT_AUTO)
-        (void)uv_timer_start(&race->timer, on_timer, HEAD_START_MS, 0);
+        (void)uv_timer_start(&race->timer, on_timer,
+                             first == LANE_QUIC ? HEAD_START_MS : PATIENCE_MS, 0);
     *ret_leg = &race->base;
     return 0;
 }

@@ -1,13 +1,14 @@
 /* leg_race.h - dial proxies by TCP, by QUIC, or by whichever serves better.
  *
- * With TRANSPORT_AUTO the first leg to a proxy is TCP, and QUIC gets a try when that is not there
- * within 300 ms. Where this kernel's TCP has no BBR, far proxies are dialled by QUIC first once the
- * round trip is known, with the same head start: there a lossy line leaves TCP hardly anything.
- * Otherwise TCP stays first: on a short line there is nothing to win, raw TCP costs the proxy a
- * tenth, and the kernel's BBR carried more than ngtcp2's, which takes more than 2 % of loss for
- * congestion (200 Mbit/s, 100 ms, 0.5 % on each hop: 150 against 108 Mbit/s; 100 Mbit/s, 2 %: 69
- * against 10). Where QUIC did not get through, or fell silent, TCP alone is used for a
- * minute, then two, up to a quarter of an hour.
+ * With TRANSPORT_AUTO the first leg to a proxy is TCP, and QUIC gets a try when that has failed or
+ * is not there within 2 s; where it then wins over a silent TCP it is first for ten minutes. Where
+ * this kernel's TCP has no BBR, far proxies are dialled by QUIC first once the round trip is known,
+ * with a head start of 300 ms: there a lossy line leaves TCP hardly anything. Otherwise TCP stays
+ * first: on a short line there is nothing to win, raw TCP costs the proxy a tenth, and the kernel's
+ * BBR carried more than ngtcp2's, which takes more than 2 % of loss for congestion (200 Mbit/s, 100
+ * ms, 0.5 % on each hop: 150 against 108 Mbit/s; 100 Mbit/s, 2 %: 69 against 10). Where QUIC did
+ * not get through, or fell silent, TCP alone is used for a minute, then two, up to a quarter of an
+ * hour.
  *
  * All legs by QUIC to one proxy share a connection (quic_endpoint.h).
  */

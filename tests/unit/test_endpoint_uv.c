@@ -407,5 +407,6 @@ int main(void)
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_bad_addresses),
     };
+    cmocka_set_test_filter(getenv("TEST"));
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -134,7 +134,7 @@ static void near_proxies_are_reached_by_tcp(void **state)
     field_init(&field, TRANSPORT_AUTO, true);
     field.rig.box.shut = true;
     assert_string_equal(winner(&field), "tcp");
-    assert_true(field.rig.box.count == 0 || clock_now() - began >= 300 * CLOCK_MS);
+    assert_true(field.rig.box.count == 0 || clock_now() - began >= 2 * CLOCK_SEC);
     field_done(&field);
 }
 
@@ -145,6 +145,11 @@ static void quic_where_tcp_is_silent(void **state)
     field_init(&field, TRANSPORT_AUTO, true);
     field.silent = true;
     assert_string_equal(winner(&field), "udp");
+    struct leg *first = field.end.leg;
+    unsigned asked = field.answered;
+    assert_string_equal(winner(&field), "udp"); /* over the same connection, at once */
+    assert_int_equal(field.answered, asked);
+    leg_close(first, LEG_RESET);
     field_done(&field);
 }
 
@@ -215,7 +220,7 @@ static void a_race_may_be_left(void **state)
     race(&field);
     drop(&field); /* before anything */
     race(&field);
-    rig_run(&field.rig, 350 * CLOCK_MS); /* both lanes run, or QUIC has won just now */
+    rig_run(&field.rig, 2050 * CLOCK_MS); /* both lanes run, or QUIC has won just now */
     drop(&field);
     race(&field);
     leg_racer_close(field.racer);

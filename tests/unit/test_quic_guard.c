@@ -93,7 +93,8 @@ static void floods_are_stopped(void **state)
     assert_int_equal(ALLOWED(0x10, 1), 20000);
     assert_int_equal(ALLOWED(0x19, 1), 100);
     assert_int_equal(ALLOWED(0x1a, 1, 2, 3, 4, 5, 6, 7, 8), 100);
-    assert_int_equal(ALLOWED(0x01), 500);
+    assert_int_equal(ALLOWED(0x01), 100000); /* with its own packet */
+    assert_int_equal(ALLOWED(0x01, 0x01), 500);
     assert_int_equal(ALLOWED(0x07, 1, 1), 500);
 }
 
