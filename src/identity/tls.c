@@ -6,6 +6,7 @@
  */
 #include "identity/tls.h"
 
+#include <gnutls/crypto.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -15,6 +16,8 @@
 
 #define HANDSHAKE_MAX 16384 /* of one handshake message: a certificate and little else */
 #define CODE_LAST     8192  /* error codes lie below it */
+#define PAD_LEAST     900   /* bytes that a padded record has */
+#define PAD_SPREAD    1024  /* on top, at random */
 
 #define CIPHERS "+AEAD:+AES-128-GCM:+CHACHA20-POLY1305:+AES-256-GCM:+GROUP-X25519:+GROUP-SECP256R1"
 
@@ -246,4 +249,15 @@ int tls_exporter(gnutls_session_t session, const char *label, uint8_t context,
                                 (char *)ret_out);
 
     return rc < 0 ? -FL_ETLS : 0;
+}
+
+size_t tls_padding(size_t len, size_t most)
+{
+    uint16_t random;
+    size_t pad = len < PAD_LEAST ? PAD_LEAST - len : 0;
+
+    if (len >= most || gnutls_rnd(GNUTLS_RND_NONCE, &random, sizeof(random)) < 0)
+        return 0;
+    pad += random % PAD_SPREAD;
+    return pad < most - len ? pad : most - len;
 }

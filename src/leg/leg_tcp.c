@@ -38,7 +38,6 @@
 #include "leg/leg_tcp.h"
 
 #include <fcntl.h>
-#include <gnutls/crypto.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -63,10 +62,7 @@
 #define LOOK_BYTES         (1024 * 1024) /* sent, until its speed is looked at again */
 #define NEAR_US            1000          /* a shorter round trip is the same room */
 #define NEAR_NOTSENT_BYTES (1024 * 1024)
-#define PADDED             8    /* records of a direction, from the first */
-#define PAD_LEAST          900  /* bytes of plaintext */
-#define PAD_SPREAD         1024 /* on top, at random */
-#define WARNINGS           4    /* alerts of level warning that a handshake may contain */
+#define WARNINGS           4 /* alerts of level warning that a handshake may contain */
 
 /* Records under one key: 64 GiB of full ones. RFC 8446 §5.5 allows 2^24.5 with AES-GCM. */
 #ifndef LEG_TCP_REKEY_RECORDS
@@ -167,7 +163,7 @@ struct leg_tcp {
     uint64_t looked;          /* base.tx_bytes when its speed was last looked at */
     uint64_t looked_ms;       /* and the loop's time then */
     uint64_t records;         /* sent under the present key */
-    uint8_t padded;           /* records sent so far, up to PADDED */
+    uint8_t padded;           /* records sent so far, up to TLS_PADDED */
     gnutls_session_t tls;     /* NULL: plain, raw both ways, or nothing has arrived yet */
     struct wire wire;         /* between it and the socket */
     struct web *web;          /* of the answering side; a reference */
@@ -993,18 +989,10 @@ static int may_send(struct leg_tcp *leg)
     return in(leg->tx, TX_ENDED) ? -FL_ECLOSED : -EAGAIN;
 }
 
-/* padding - for a record of @len bytes: the first ones of a direction, up to PADDED of them, hold
- * the handshake of a tunnel or what looks like it from outside, whose sizes are sharp. They become
- * at least PAD_LEAST long, and up to PAD_SPREAD more at random. */
+/* padding - for a record of @len bytes, so that it still fits what wire_room() is about. */
 static size_t padding(const struct leg_tcp *leg, size_t len)
 {
-    uint16_t random;
-    size_t pad = len < PAD_LEAST ? PAD_LEAST - len : 0;
-
-    if (leg->padded >= PADDED || gnutls_rnd(GNUTLS_RND_NONCE, &random, sizeof(random)) < 0)
-        return 0;
-    pad += random % PAD_SPREAD;
-    return pad < FRAME_MAX - len ? pad : FRAME_MAX - len; /* what wire_room() is about */
+    return leg->padded < TLS_PADDED ? tls_padding(len, FRAME_MAX) : 0;
 }
 
 /* send_record - @len bytes as one record; may_send() said yes, so the wire has room for it and for
@@ -1023,7 +1011,7 @@ static int send_record(struct leg_tcp *leg, const uint8_t *record, size_t len, s
     if (n != (ssize_t)len)
         return fail(leg, n < 0 ? tls_error(leg, (int)n) : -FL_ETLS);
     leg->records++;
-    if (leg->padded < PADDED)
+    if (leg->padded < TLS_PADDED)
         leg->padded++;
     defer(leg);
     return 0;

@@ -247,6 +247,37 @@ static void test_much_raw(void **state)
         .caller_session = SESSION, .callee_session = SESSION, .raw = true, .room = 20000});
 }
 
+/* The first bare records hide their sizes as the wrapped ones before them do; a direct leg's do
+ * not, and no others. */
+static void test_first_bare_records(void **state)
+{
+    struct rig *rig = open_pair(
+        &(struct setup){.caller_session = SESSION, .callee_session = SESSION, .raw = true});
+    size_t size[9];
+    for (unsigned i = 0; i < 9; i++) { /* the eighth is the last: TUNNEL_HELLO was the first */
+        uint64_t before = rig->legs[1]->tx_bytes;
+        assert_int_equal(send_block(rig->callee, FRAME_BLOCK_DATA, 10 + i), 0);
+        settle(rig);
+        size[i] = (size_t)(rig->legs[1]->tx_bytes - before);
+    }
+    size_t least = SIZE_MAX, most = 0;
+    for (unsigned i = 0; i < 7; i++) {
+        least = size[i] < least ? size[i] : least;
+        most = size[i] > most ? size[i] : most;
+    }
+    assert_in_range(least, 900, most - 1);
+    assert_in_range(most, 900, 900 + 1023 + 100);
+    assert_true(size[7] < 100);
+    assert_int_equal(size[8], size[7] + 1);
+    rig_free(rig);
+    rig = open_pair(&(struct setup){.plain = true});
+    uint64_t before = rig->legs[1]->tx_bytes;
+    assert_int_equal(send_block(rig->callee, FRAME_BLOCK_DATA, 10), 0);
+    settle(rig);
+    assert_true(rig->legs[1]->tx_bytes - before < 100);
+    rig_free(rig);
+}
+
 static void test_much_direct(void **state)
 {
     move_much(&(struct setup){.plain = true, .room = 20000});
@@ -818,6 +849,7 @@ int main(void)
         cmocka_unit_test(test_much_relayed),
         cmocka_unit_test(test_much_direct),
         cmocka_unit_test(test_much_raw),
+        cmocka_unit_test(test_first_bare_records),
         cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_close_text),

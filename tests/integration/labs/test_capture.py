@@ -125,6 +125,11 @@ def share(title, model, legs):
     return hit / len(near)
 
 
+def always(legs):
+    """Lengths that occur among the first records of each leg."""
+    return set.intersection(*({record.length for record in leg.records[:24]} for leg in legs))
+
+
 def test_four_bursts(monkeypatch, tmp_path):
     """TLS in TLS by the sizes of four bursts: found without padding, not found with it by who learned it without; who has learned
     from padded sessions is reported, not judged."""
@@ -136,9 +141,13 @@ def test_four_bursts(monkeypatch, tmp_path):
         half = JOBS // 2
         stranger = capture.Model([leg.windows()[at] for leg in bare[:half]])
         learned = capture.Model([leg.windows()[at] for leg in padded[:half]])
-        assert share(f"{name} hop, sessions without padding, others without", stranger, bare[half:]) >= 0.6, "this test sees nothing"
+        assert share(f"{name} hop, sessions without padding, others without", stranger, bare[half:]) >= 0.4, "this test sees nothing"
         assert share(f"{name} hop, sessions without padding, sessions with it", stranger, padded) <= 0.1
         share(f"{name} hop, sessions with padding, others with it", learned, padded[half:])
+        # Sizes that every session shows are gone, those of the tunnel's first own messages too, which travel bare.
+        gone = always(bare) - always(padded)
+        print(f"{'':<10}in all sessions without, no more with: {sorted(gone)}")
+        assert len(gone) >= 4
         spread = [max(sizes) - min(sizes) for sizes in zip(*(leg.windows()[at] for leg in padded))]
         print(f"{'':<10}sizes without: {bare[0].windows()[at]}, with: vary by {spread}")
         assert min(spread) > 100
