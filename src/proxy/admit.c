@@ -104,9 +104,9 @@ enum close_reason admit_place(struct worker *worker, int *fd, struct door_place 
     struct door_from from;
 
     *ret_place = (struct door_place){.taken = false};
-    if (!pool_cushion())
-        return CLOSE_LOCAL;
     peer_from(*fd, &from);
+    if (!pool_cushion() && !door_is_console(proxy->door, &from))
+        return CLOSE_LOCAL;
     enum close_reason reason = enter(worker, &from, ret_place);
     if (reason != CLOSE_DONE)
         return reason;

@@ -534,7 +534,7 @@ void conn_serve(struct conn *conn, uint64_t now)
     if (!conn->served)
         conn->served = now ? now : 1;
     list_move(conn, &conn->worker->strangers[LIST_ANSWERED]);
-    if (!pool_cushion()) {
+    if (!conn->place.console && !pool_cushion()) {
         conn_close(conn, CLOSE_LOCAL);
     } else if (conn->state == CONN_HANDSHAKE) {
         leg_proceed(conn->leg);

@@ -24,7 +24,8 @@ uint8_t *pool_take(struct pool *pool);
 void pool_give(struct pool *pool, uint8_t *buffer);
 
 /* pool_cushion - is there memory beyond what strangers may take? Asked before anything is done for
- * one, so that the last of it is left to sessions and to those who have proved who they are. */
+ * one, so that the last of it is left to sessions, to those who have proved who they are, and to
+ * who comes from where a console has. */
 bool pool_cushion(void);
 
 #endif

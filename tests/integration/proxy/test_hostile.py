@@ -474,11 +474,14 @@ def spend(pid, more):
 
 @pytest.mark.parametrize("more", [1, 4], ids=["at-once", "by-and-by"])
 def test_out_of_memory(rig, more):
-    """Strangers get none of the last memory: they are turned away, sessions go on, and afterwards all is as before."""
+    """Strangers get none of the last memory: they are turned away, sessions go on, the console gets in, and afterwards all
+    is as before."""
     hello = client_hello()
+    rig.register("cons")
     spend(rig.proxy.pid, more << 19)
     with crowd(rig, 1500, hello):
         rig.counted("end_local", 200)
+        rig.register("cons")  # the console comes from where it was before
         for _ in range(3):
             for a, b in (rig.witness, rig.witness[::-1]):
                 assert rig.party(f"flow {a} {b} 1000000") == "ok"
