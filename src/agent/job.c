@@ -671,7 +671,8 @@ static void on_way_lost(void *ctx, const struct tunnel *tunnel, enum tunnel_clos
              LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));
     hold(flow, &info.proxy, tunnel_via(tunnel), text && text[0] ? text : tunnel_close_text(why));
     endpoint_check(flow->jobs->options.endpoint, &info.proxy);
-    flow->next_way = 0;
+    /* Everybody who used that proxy loses it at the same moment. */
+    flow->next_way = flow->jobs->now + clock_backoff(0, RETRY_AWAY);
     flow->dirty = flow->urgent = true;
 }
 

@@ -62,7 +62,7 @@ struct uplink {
     struct tunnel *tunnel; /* while GREETING or OPEN */
     struct dial *rescue;   /* a second dial, while OPEN and silent */
     unsigned rescues;      /* that failed in a row */
-    uint64_t next_rescue;  /* not before */
+    uint64_t next_rescue;  /* not before: not all agents at the same moment */
     uint64_t asked; /* when the silent console was asked for a sign of life; 0: it is not silent */
     uint64_t ticked;
     unsigned attempt;      /* dials since the last good tunnel */
@@ -624,9 +624,10 @@ static void watch(struct uplink *link, uint64_t now)
     }
     if (!link->asked) {
         link->asked = now;
+        link->next_rescue = now + clock_jitter(SILENT);
         tunnel_probe(link->tunnel);
     }
-    if (now < link->asked + SILENT || link->rescue || now < link->next_rescue)
+    if (link->rescue || now < link->next_rescue)
         return;
     endpoint_check(link->options.endpoint, &info.proxy);
     tunnel_probe(link->tunnel);

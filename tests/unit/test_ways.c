@@ -279,6 +279,79 @@ static void all_die_sometime(void **state)
     rig_done(&rig);
 }
 
+/* Seeded schedules: up to four tunnels at a time, of any speed, each of which may be cut or fall
+ * silent anywhere; sometimes none is left. Whatever happens, the trees are equal in the end. */
+static void open_some(struct rig *rig, unsigned most, unsigned *silent)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+
+    size_t count = receive_ways(rig->receive, ways, INTAKE_WAYS_MAX), good = 0;
+
+    for (size_t i = 0; i < count; i++)
+        good += !ways[i].suspect;
+    if (good >= most || count == INTAKE_WAYS_MAX || rig_pairs >= INTAKE_WAYS_MAX + 2)
+        return;
+    rig_dial(rig);
+    switch (rand() % 4) { /* NOLINT: no secret */
+    case 0:
+        rig->pair->cut_after = 1 + (uint64_t)rand() % (4 * MIB); /* NOLINT */
+        break;
+    case 1:
+        if (*silent > 0)
+            rig->pair->freeze = 1 + (uint64_t)rand() % (3 * MIB); /* NOLINT */
+        *silent -= *silent > 0;
+        break;
+    case 2:
+        rig->pair->rate = MIB + (uint64_t)rand() % (16 * MIB); /* NOLINT */
+        break;
+    default:
+        break;
+    }
+}
+
+static void one_schedule(unsigned seed)
+{
+    struct rig rig;
+    unsigned most, silent = 2;
+    uint64_t end = clock_now() + 50 * CLOCK_SEC, next = 0;
+
+    srand(seed);
+    most = 1 + (unsigned)rand() % INTAKE_WAYS_MAX; /* NOLINT */
+    rig_begin(&rig);
+    rig.no_redial = true;
+    rig_file(rig.from, "big", 12 * MIB + seed, seed);
+    for (unsigned i = 0; i < 200; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "file-%u", i);
+        rig_file(rig.from, name, (size_t)rand() % 200000, i); /* NOLINT */
+    }
+    rig_receive(&rig);
+    while (!rig.finished && clock_now() < end) {
+        if (clock_now() >= next) {
+            open_some(&rig, most, &silent);
+            next = clock_now() + (uint64_t)rand() % (200 * CLOCK_MS); /* NOLINT */
+        }
+        (void)uv_run(&rig.loop, UV_RUN_NOWAIT);
+    }
+    if (!rig.finished)
+        fail_msg("seed %u: not finished", seed);
+    rig.progress = *receive_progress(rig.receive);
+    assert_int_equal(rig.progress.files_done, 201);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+static void random_deaths(void **state)
+{
+    const char *asked = getenv("FL_SEEDS");
+    unsigned seeds = asked ? (unsigned)atoi(asked) : 3;
+
+    for (unsigned seed = 1; seed <= seeds; seed++)
+        one_schedule(seed);
+}
+
 /* ---- the pace of one ---- */
 
 static void pace_of_silence(void **state)
@@ -340,7 +413,9 @@ int main(void)
         cmocka_unit_test(rescued_by_a_late_one),  cmocka_unit_test(the_list_outlives_its_tunnel),
         cmocka_unit_test(pieces_of_both),         cmocka_unit_test(hashes_of_a_dead_one),
         cmocka_unit_test(a_file_changes),         cmocka_unit_test(all_die_sometime),
+        cmocka_unit_test(random_deaths),
     };
 
+    cmocka_set_test_filter(getenv("TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
