@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import socket
 import subprocess
+import urllib.request
 
 import fairlead
 import pytest
@@ -234,3 +236,42 @@ def test_another_stack_is_refused(world):
     world.agent("a", via=["dmz"], direct="never", transport="udp")
     assert console.agent("a")["path"] == "proxy dmz tcp"
     assert proxy.running()
+
+
+def udp_socket(address):
+    """A UDP socket bound there; raises OSError where somebody else is."""
+    host, port = address.split(":")
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((host, int(port)))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def test_udp_port_beside_the_tcp_port(world):
+    """It is the proxy's; with "udp": "off" it is nobody's; and if another program has it, that is a warning, and TCP serves."""
+    world.console()
+    with pytest.raises(OSError):
+        udp_socket(world.proxy("on").address)
+    udp_socket(world.proxy("off", change=lambda config: config.update(udp="off")).address).close()
+    address = f"127.0.0.1:{fairlead.free_port()}"
+    with udp_socket(address):
+        taken = world.proxy("taken", address=address)
+        taken.wait_log("no UDP at this address")
+        world.agent("a", via=["taken"], direct="never")
+
+
+def test_udp_buffers_are_told(world):
+    """The metric says what the kernel has granted, and where that is little the log says what to do about it."""
+    world.console()
+    port = fairlead.free_port()
+    proxy = world.proxy("dmz", change=lambda config: config.update(metrics=f"127.0.0.1:{port}"))
+    granted = int(proxy.wait_log(r"QUIC on the same ports receive_buffer=(\d+)").group(1))
+
+    def told():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10 * fairlead.SLOW) as answer:
+            return f"fairlead_proxy_udp_receive_buffer_bytes {granted}\n" in answer.read().decode()
+    fairlead.until("the metric", told)
+    assert (granted < 4 << 20) == ("net.core.rmem_max" in proxy.log())
