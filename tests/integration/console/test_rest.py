@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -563,3 +564,43 @@ def test_where_agents_are_told_to_go(own, tmp_path):
     assert api.get("/agent-configs")["items"][0]["approval"] is True
     with socket.create_connection(("127.0.0.1", int(process.addresses["ui"].rsplit(":", 1)[1])), timeout=20) as sock:
         api.context.wrap_socket(sock, server_hostname="console.example").close()
+
+
+# ---- every route and every role, as the description tells them ----
+
+
+def test_every_route_and_every_role(own):
+    """Whoever has less than a route asks for is refused by it, and nothing is done; whoever has no token learns nothing."""
+    api = Api(Local(own()))
+    tokens = {scope: api.post("/tokens", {"name": scope, "scope": scope})["token"] for scope in ("viewer", "operator", "admin")}
+    ranks = {"viewer": 0, "operator": 1, "admin": 2}
+    before = {path: api.get(path) for path in ("/users", "/tokens", "/proxies", "/agents", "/jobs", "/hooks", "/agent-configs", "/mail")}
+    for token in before["/tokens"]["items"]:
+        token.pop("last_used")
+    checked = {"none": 0, "too little": 0, "enough": 0}
+    for pattern, methods in api.get("/openapi.json")["paths"].items():
+        path = re.sub(r"\{\w+\}", "nobody", pattern)
+        for method, operation in methods.items():
+            method, role = method.upper(), operation.get("x-role")
+            if not operation["security"] or {} in operation["security"]:
+                continue  # open to everybody, or to this machine
+            for wrong in ("", "x" * 43):
+                status, headers, answer = api.call(method, path, token=wrong)
+                assert status == 401 and headers["WWW-Authenticate"] and "WWW" not in json.dumps(answer), (method, pattern)
+                checked["none"] += 1
+            for scope, token in tokens.items():
+                if role is None:  # of sessions: no token is one
+                    assert api.call(method, path, token=token)[0] == 403
+                elif ranks[scope] < ranks[role]:
+                    status, _, answer = api.call(method, path, {"name": "x"}, token=token)
+                    assert status == 403 and role in answer["detail"], (method, pattern, scope, status)
+                    checked["too little"] += 1
+                elif method == "GET" and not path.endswith("/backup"):
+                    assert api.call(method, path, token=token)[0] in (200, 404, 409), (pattern, scope)
+                    checked["enough"] += 1
+    assert checked["none"] > 80 and checked["too little"] > 40 and checked["enough"] > 30, checked
+    after = {path: api.get(path) for path in before}
+    for token in after["/tokens"]["items"]:
+        token.pop("last_used")
+    assert after == before
+    assert {entry["action"].split()[0] for entry in api.get("/audit")["items"]} == {"POST"}  # the three tokens
