@@ -14,21 +14,27 @@
 #include "console/flow_errors.h"
 #include "console/orders.h"
 
-#define FLUSH_MS     2000
-#define COUNTER_MAX  (UINT64_C(1) << 52) /* keeps sums within JSON's exact numbers */
-#define SAMPLE_LEAST (CLOCK_SEC / 2)
-#define ERRORS_KEPT  100000 /* of one flow; its counters tell the rest */
+#define FLUSH_MS       2000
+#define SWEEP_PAUSE_MS 20
+#define SWEEP_AGAIN_MS 60000               /* after an error */
+#define COUNTER_MAX    (UINT64_C(1) << 52) /* keeps sums within JSON's exact numbers */
+#define SAMPLE_LEAST   (CLOCK_SEC / 2)
+#define ERRORS_KEPT    100000 /* of one flow; its counters tell the rest */
 
 struct runs {
     struct store *store;
     struct fleet *fleet;
     uv_timer_t timer;
+    uv_timer_t sweeper; /* while removed jobs are being forgotten */
+    unsigned handles;   /* of the two, not closed yet */
     struct runs_job *jobs;
     struct runs_run *active;
     struct runs_flow *flows;   /* of active runs, by id */
     struct flow_errors errors; /* not written yet */
     int load_error;
 };
+
+static void on_sweep(uv_timer_t *timer);
 
 /* ---- loading ---- */
 
@@ -702,6 +708,7 @@ int runs_remove_job(struct runs *runs, struct runs_job *job)
         return rc;
     event_add(runs->store, EVENT_INFO, "job.removed", &job->row.id, "job %s was removed",
               job->row.name);
+    uv_timer_start(&runs->sweeper, on_sweep, SWEEP_PAUSE_MS, 0);
     LL_DELETE(runs->jobs, job);
     store_job_done(&job->row);
     free(job);
@@ -879,6 +886,19 @@ static void on_timer(uv_timer_t *timer)
     runs_flush(timer->data);
 }
 
+/* on_sweep - a slice, then a pause as long as for others to be served. */
+static void on_sweep(uv_timer_t *timer)
+{
+    struct runs *runs = timer->data;
+    int rc = store_sweep(runs->store);
+
+    if (rc < 0)
+        log_error("a removed job is not forgotten yet", LF_ERR(rc),
+                  LF_STR("detail", store_error(runs->store)));
+    if (rc)
+        uv_timer_start(timer, on_sweep, rc < 0 ? SWEEP_AGAIN_MS : SWEEP_PAUSE_MS, 0);
+}
+
 int runs_new(uv_loop_t *loop, struct store *store, struct runs **ret_runs)
 {
     struct runs *runs = calloc(1, sizeof(*runs));
@@ -889,6 +909,10 @@ int runs_new(uv_loop_t *loop, struct store *store, struct runs **ret_runs)
     uv_timer_init(loop, &runs->timer);
     runs->timer.data = runs;
     uv_timer_start(&runs->timer, on_timer, FLUSH_MS, FLUSH_MS);
+    uv_timer_init(loop, &runs->sweeper);
+    runs->sweeper.data = runs;
+    uv_timer_start(&runs->sweeper, on_sweep, SWEEP_PAUSE_MS, 0); /* of an earlier life */
+    runs->handles = 2;
     int rc = store_jobs(store, load_job, runs);
     if (!rc)
         rc = runs->load_error;
@@ -918,7 +942,10 @@ void runs_set_fleet(struct runs *runs, struct fleet *fleet)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    struct runs *runs = handle->data;
+
+    if (--runs->handles == 0)
+        free(runs);
 }
 
 void runs_close(struct runs *runs)
@@ -938,4 +965,6 @@ void runs_close(struct runs *runs)
     flow_errors_forget(&runs->errors);
     uv_timer_stop(&runs->timer);
     uv_close((uv_handle_t *)&runs->timer, on_timer_closed);
+    uv_timer_stop(&runs->sweeper);
+    uv_close((uv_handle_t *)&runs->sweeper, on_timer_closed);
 }

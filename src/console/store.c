@@ -96,6 +96,8 @@ static const char *const migrations[] = {
     "CREATE INDEX deliveries_due ON deliveries(state, due);"
     "CREATE INDEX deliveries_hook ON deliveries(hook, n);"
     "CREATE TABLE missing(id BLOB PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;",
+    /* 6: jobs that are removed, while their rows go */
+    "ALTER TABLE jobs ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;",
 };
 
 enum stmt {
@@ -121,6 +123,11 @@ enum stmt {
     S_JOB_ADD,
     S_JOB_END_ADD,
     S_JOB_REMOVE,
+    S_SWEEP_JOB,
+    S_SWEEP_RUN,
+    S_SWEEP_ERRORS,
+    S_SWEEP_RUN_ROW,
+    S_SWEEP_JOB_ROW,
     S_JOBS,
     S_JOB_ENDS,
     S_RUN_NEXT,
@@ -186,14 +193,20 @@ static const char *const sql[S_COUNT] = {
     [S_JOB_ADD] = "INSERT INTO jobs(id, name, kind, created) VALUES(?, ?, ?, ?)",
     [S_JOB_END_ADD] =
         "INSERT INTO job_ends(job, position, side, agent, path) VALUES(?, ?, ?, ?, ?)",
-    [S_JOB_REMOVE] = "DELETE FROM jobs WHERE id = ?",
-    [S_JOBS] = "SELECT id, name, kind, created FROM jobs ORDER BY created, name",
+    [S_JOB_REMOVE] = "UPDATE jobs SET removed = 1, name = hex(id) WHERE id = ?",
+    [S_SWEEP_JOB] = "SELECT id FROM jobs WHERE removed = 1 LIMIT 1",
+    [S_SWEEP_RUN] = "SELECT id FROM runs WHERE job = ? LIMIT 1",
+    [S_SWEEP_ERRORS] = "DELETE FROM flow_errors WHERE n IN"
+                       " (SELECT n FROM flow_errors WHERE run = ? LIMIT ?)",
+    [S_SWEEP_RUN_ROW] = "DELETE FROM runs WHERE id = ?",
+    [S_SWEEP_JOB_ROW] = "DELETE FROM jobs WHERE id = ?",
+    [S_JOBS] = "SELECT id, name, kind, created FROM jobs WHERE removed = 0 ORDER BY created, name",
     [S_JOB_ENDS] = "SELECT side, agent, path FROM job_ends WHERE job = ? ORDER BY position",
     [S_RUN_NEXT] = "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?",
     [S_RUN_ADD] = "INSERT INTO runs(" RUN_COLUMNS ") VALUES(?, ?, ?, ?, ?, ?, ?)",
     [S_RUN_SET] = "UPDATE runs SET action = ?, state = ?, ended = ? WHERE id = ?",
-    [S_RUN_FIND] =
-        "SELECT " RUN_COLUMNS " FROM runs WHERE lower(hex(id)) LIKE lower(?) || '%' LIMIT 2",
+    [S_RUN_FIND] = "SELECT " RUN_COLUMNS " FROM runs WHERE lower(hex(id)) LIKE lower(?) || '%'"
+                   " AND job IN (SELECT id FROM jobs WHERE removed = 0) LIMIT 2",
     [S_RUN_LATEST] = "SELECT " RUN_COLUMNS " FROM runs WHERE job = ? ORDER BY number DESC LIMIT 1",
     [S_RUNS] = "SELECT " RUN_COLUMNS " FROM runs WHERE job = ? ORDER BY number DESC LIMIT 1000",
     [S_RUNS_ACTIVE] = "SELECT " RUN_COLUMNS " FROM runs WHERE state < ?",
@@ -905,9 +918,82 @@ int store_job_add(struct store *store, const struct store_job *job)
     return finish(store, rc);
 }
 
+#define SWEEP_ROWS  4000 /* in one go: some tens of milliseconds */
+#define SWEEP_STEPS 16   /* within the removal of a job: most are gone with that */
+
+/* one_id - the id in the first row of a statement. -FL_ENOTFOUND: no row. */
+static int one_id(struct store *store, sqlite3_stmt *stmt, struct fl_id *ret_id)
+{
+    int rc = next(store, stmt);
+
+    if (rc == 1) {
+        column_id(stmt, 0, ret_id);
+        sqlite3_reset(stmt);
+    }
+    return rc == 1 ? 0 : rc ? rc : -FL_ENOTFOUND;
+}
+
+/* sweep_job - a step further with the removed job @id: errors of one run, else that run, else the
+ * job itself. *ret_rows: how many went. */
+static int sweep_job(struct store *store, const struct fl_id *id, int *ret_rows)
+{
+    sqlite3_stmt *stmt;
+    struct fl_id run_id;
+    int rc = query(store, &stmt, S_SWEEP_RUN, "d", id);
+
+    *ret_rows = 1;
+    if (!rc)
+        rc = one_id(store, stmt, &run_id);
+    if (rc == -FL_ENOTFOUND)
+        return WRITE(store, S_SWEEP_JOB_ROW, "d", id);
+    if (!rc)
+        rc = WRITE(store, S_SWEEP_ERRORS, "di", &run_id, (int64_t)SWEEP_ROWS);
+    if (rc)
+        return rc;
+    *ret_rows = sqlite3_changes(store->db);
+    return *ret_rows ? 0 : WRITE(store, S_SWEEP_RUN_ROW, "d", &run_id);
+}
+
+/* sweep - steps until @most of them, or as many rows as are meant for one go, or nothing is left.
+ */
+static int sweep(struct store *store, int most)
+{
+    for (int rows = 0, went; most > 0 && rows < SWEEP_ROWS; most--, rows += went) {
+        sqlite3_stmt *stmt;
+        struct fl_id id;
+        int rc = query(store, &stmt, S_SWEEP_JOB, "");
+
+        if (!rc)
+            rc = one_id(store, stmt, &id);
+        if (!rc)
+            rc = sweep_job(store, &id, &went);
+        if (rc)
+            return rc == -FL_ENOTFOUND ? 0 : rc;
+    }
+    return 1;
+}
+
+int store_sweep(struct store *store)
+{
+    int rc = store_begin(store);
+
+    if (rc)
+        return rc;
+    int more = sweep(store, SWEEP_STEPS);
+    rc = finish(store, more < 0 ? more : 0);
+    return rc ? rc : more;
+}
+
 int store_job_remove(struct store *store, const struct fl_id *id)
 {
-    return WRITE(store, S_JOB_REMOVE, "d", id);
+    int rc = store_begin(store);
+
+    if (rc)
+        return rc;
+    rc = WRITE(store, S_JOB_REMOVE, "d", id);
+    if (!rc)
+        rc = sweep(store, SWEEP_STEPS);
+    return finish(store, rc < 0 ? rc : 0);
 }
 
 static int load_ends(struct store *store, struct store_job *job)

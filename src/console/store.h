@@ -216,7 +216,11 @@ int store_deny(struct store *store, const struct fl_id *id, const char *name, in
 int store_denied(struct store *store, void (*each)(void *ctx, const struct fl_id *id), void *ctx);
 
 int store_job_add(struct store *store, const struct store_job *job);
-int store_job_remove(struct store *store, const struct fl_id *id); /* with its runs */
+/* store_job_remove - with its runs. It is gone at once; what is much of it is forgotten bit by bit,
+ * by store_sweep(). */
+int store_job_remove(struct store *store, const struct fl_id *id);
+/* store_sweep - forget some thousand rows of removed jobs. 1: there is more; 0: nothing is left. */
+int store_sweep(struct store *store);
 int store_jobs(struct store *store, void (*each)(void *ctx, const struct store_job *job),
                void *ctx);
 

@@ -336,6 +336,71 @@ static void jobs_runs_and_flows(void **state)
     assert_int_equal(store_flow_error_count(f->store, &flow.id), 0);
 }
 
+static void count_any_job(void *ctx, const struct store_job *job)
+{
+    ++*(unsigned *)ctx;
+}
+
+static int64_t rows_of(struct fixture *f, const char *table)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    char text[96];
+    int64_t n;
+
+    snprintf(text, sizeof(text), "SELECT count(*) FROM %s", table);
+    assert_int_equal(sqlite3_open_v2(f->path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    n = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return n;
+}
+
+/* A job with many errors is gone for people at once, its name is free, and its rows go bit by bit,
+ * also over a restart. */
+static void a_large_job_is_forgotten_bit_by_bit(void **state)
+{
+    struct fixture *f = *state;
+    struct fl_id job = id_of(1), flow = id_of(3);
+    struct store_run run = {.id = id_of(2), .job = job, .started = 1}, found;
+    const struct store_flow flows[] = {{.id = flow,
+                                        .run = run.id,
+                                        .source = id_of(4),
+                                        .target = id_of(5),
+                                        .source_path = (char *)"/a",
+                                        .target_path = (char *)"/b"}};
+    unsigned jobs = 0, slices = 0;
+    int rc;
+
+    add_job(f->store, 1, "large");
+    assert_int_equal(store_run_add(f->store, &run, flows, 1), 0);
+    assert_int_equal(store_begin(f->store), 0);
+    for (uint64_t i = 0; i < 10000; i++) {
+        const struct store_flow_error error = {
+            .flow = flow, .number = i, .name = "n", .name_len = 1, .code = "c", .text = "t"};
+
+        assert_int_equal(store_flow_error_add(f->store, &run.id, &error), 0);
+    }
+    assert_int_equal(store_commit(f->store), 0);
+    assert_int_equal(store_job_remove(f->store, &job), 0);
+    assert_int_equal(store_jobs(f->store, count_any_job, &jobs), 0);
+    assert_int_equal(jobs, 0);
+    assert_int_equal(store_run_find(f->store, "0202", &found), -FL_ENOTFOUND);
+    add_job(f->store, 9, "large"); /* the name is free */
+    assert_true(rows_of(f, "flow_errors") > 0);
+    reopen(f);
+    while ((rc = store_sweep(f->store)) == 1)
+        slices++;
+    assert_int_equal(rc, 0);
+    assert_true(slices > 0 && slices < 10);
+    assert_int_equal(rows_of(f, "flow_errors"), 0);
+    assert_int_equal(rows_of(f, "flows"), 0);
+    assert_int_equal(rows_of(f, "runs"), 0);
+    assert_int_equal(rows_of(f, "jobs"), 1);
+}
+
 static void last_event(void *ctx, const struct store_event *event)
 {
     *(int64_t *)ctx = event->n;
@@ -502,6 +567,7 @@ int main(void)
         TEST(agents),
         TEST(tokens_and_denied),
         TEST(jobs_runs_and_flows),
+        TEST(a_large_job_is_forgotten_bit_by_bit),
         TEST(events),
         TEST(settings_of_proxies),
         TEST(version_1_is_brought_up_to_date),

@@ -64,6 +64,9 @@ STEPS = {
     CREATE INDEX deliveries_hook ON deliveries(hook, n);
     CREATE TABLE missing(id BLOB PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
     """,
+    6: """
+    ALTER TABLE jobs ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;
+    """,
 }
 
 # What each version could hold, and its successors keep. Ids are 16 bytes; the token's hash is that of "an old token".
@@ -101,9 +104,13 @@ ROWS = {
      VALUES(x'{h}', 'run.failed', '{{}}', 1700000014, 1700000015, 1, 0, 500, 'it answered with status 500', 0);
     INSERT INTO missing VALUES(x'{a}', 1700000016);
     """,
+    6: """
+    INSERT INTO jobs VALUES(x'{k}', '{k}', 0, 1700000017, 1);
+    INSERT INTO runs VALUES(x'{q}', x'{k}', 1, 0, 4, 1700000018, 1700000019);
+    """,
 }
 
-IDS = {name: (name.encode() * 16).hex() for name in "abfhjprt"}
+IDS = {name: (name.encode() * 16).hex() for name in "abfhjkpqrt"}
 TOKEN = "an-old-token"
 
 
