@@ -289,6 +289,20 @@ static struct fake_leg *control_leg(struct fake_proxy *proxy)
     return NULL;
 }
 
+/* Firewalls and HTTP proxies cut what says nothing for a minute. */
+static void test_never_idle_for_a_minute(void **state)
+{
+    start_one();
+    world_pass(&world, CLOCK_SEC);
+    assert_int_equal(state_now(), PROXY_REGISTERED);
+    for (int i = 0; i < 10; i++) {
+        uint64_t before = control_leg(&world.proxies[0])->leg->rx_bytes;
+
+        world_pass(&world, 55 * CLOCK_SEC);
+        assert_true(control_leg(&world.proxies[0])->leg->rx_bytes > before);
+    }
+}
+
 static void say_drain(uint32_t reconnect_in_ms, uint32_t try_for_ms)
 {
     const fl_Drain drain = {.reconnect_in_ms = reconnect_in_ms,
@@ -628,6 +642,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_registers),
+        T(test_never_idle_for_a_minute),
         T(test_unpinned),
         T(test_wrong_id),
         T(test_not_a_proxy),
