@@ -693,13 +693,18 @@ static void remove_send(struct flow *flow, const struct send *send)
         flow->sends[at] = NULL;
 }
 
+static void log_served(const struct flow *flow, const struct send_stats *stats, const char *reason)
+{
+    log_info("flow served", LF_ID("flow", &flow->id), LF_STR("job", flow->assign.job_name),
+             LF_STR("to", flow->assign.peer_name), LF_U64("bytes", stats->bytes_sent),
+             LF_STR("reason", reason));
+}
+
 static void on_send_closed(void *ctx, struct send *send, const struct send_stats *stats)
 {
     struct flow *flow = ctx;
 
-    log_info("flow served", LF_ID("flow", &flow->id), LF_STR("job", flow->assign.job_name),
-             LF_STR("to", flow->assign.peer_name), LF_U64("bytes", stats->bytes_sent),
-             LF_STR("reason", stats->text ? stats->text : tunnel_close_text(stats->why)));
+    log_served(flow, stats, stats->text ? stats->text : tunnel_close_text(stats->why));
     flow->jobs->sends--;
     remove_send(flow, send);
     if (!flow->sends[0] && flow->state == fl_FlowState_FLOW_MOVING)
@@ -713,6 +718,7 @@ static void close_oldest(struct flow *flow, enum tunnel_close why)
     struct send *send = flow->sends[0];
 
     remove_send(flow, send);
+    log_served(flow, send_stats(send), tunnel_close_text(why));
     send_close(send, why, NULL);
     flow->jobs->sends--;
 }

@@ -102,12 +102,14 @@ def passed(world):
 
 def test_rates_add_up(two):
     world = two(east=RATE * 1024, west=RATE * 1024)
-    source, target, job = start_job(world, 48 * MB)
+    source, target, job = start_job(world, 64 * MB)
     growth = Growth(target)
+    world.b.wait_log("further way")
+    low = trees.on_disk(target) + 2 * MB  # from here on both carry
     job.wait()
     growth.stop()
     assert trees.differences(source, target) == []
-    rate = growth.rate(12 * MB, 36 * MB)
+    rate = growth.rate(low, low + 20 * MB)
     assert rate >= 1.7 * RATE * MB, f"{rate / MB:.1f} MiB/s over two proxies of {RATE} MiB/s"
     fairlead.until("both proxies to report what they passed", lambda: all(n > 12 * MB for n in passed(world).values()))
 
@@ -120,7 +122,7 @@ def test_a_slow_one_does_not_hold_back(two):
     job.wait()
     took = time.monotonic() - begin
     assert trees.differences(source, target) == []
-    assert took < 2 * 48 / RATE, f"{took:.1f} s"
+    assert took < 20, f"{took:.1f} s"
 
 
 def die(world):
@@ -149,12 +151,14 @@ def drain(world):
 def test_a_proxy_goes_in_mid_transfer(two, how):
     """No run fails, data flows on, and little comes twice."""
     size = 64 * MB
-    world = two(east=RATE * 1024, west=RATE * 1024)
+    rate = (RATE // 2 if how is die else RATE) * 1024  # slow enough to be looked at meanwhile
+    world = two(east=rate, west=rate)
     source, target, job = start_job(world, size)
     growth = Growth(target)
     world.b.wait_log("further way")
     fairlead.until("a quarter of the data", lambda: trees.on_disk(target) > size // 4, every=0.01)
-    fairlead.until("both ways to be shown", lambda: states(world) == {"east": "carries", "west": "carries"})
+    if how is die:
+        fairlead.until("both ways to be shown", lambda: states(world) == {"east": "carries", "west": "carries"})
     broken = time.monotonic()
     how(world)
     if how is die:  # the others cut the way to the console as well, for some seconds
