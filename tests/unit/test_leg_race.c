@@ -44,6 +44,7 @@ static void listen_tcp(struct field *field)
                          &field->listener) == 0)
             return;
         box_done(&field->rig.box);
+        (void)uv_run(&field->rig.loop, UV_RUN_NOWAIT); /* the loop lets go of it */
         box_init(&field->rig.box, &field->rig.loop, field->rig.server_port);
         field->rig.port = field->rig.box.port;
     }
