@@ -1,0 +1,192 @@
+/* job_report.c - what the console is told of a flow: counts, ways, errors. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/job_core.h"
+#include "base/log.h"
+
+#define REPORT_EVERY (500 * CLOCK_MS) /* twice a second */
+#define REPEAT_EVERY (30 * CLOCK_SEC) /* of a final report that is not acknowledged */
+
+void job_set_text(struct flow *flow, const char *text)
+{
+    (void)snprintf(flow->report.text, sizeof(flow->report.text), "%s", text ? text : "");
+}
+
+static void fill_open_ways(const struct flow *flow, fl_FlowReport *r)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
+
+    for (size_t i = 0; i < count; i++) {
+        fl_FlowWay *way = &r->ways[r->ways_count++];
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        *way = (fl_FlowWay){
+            .state = ways[i].suspect ? fl_WayState_WAY_SUSPECT : fl_WayState_WAY_CARRIES,
+            .relayed = !id_is_zero(&info.proxy),
+            .raw = info.raw,
+            .since = ways[i].since,
+            .rate = ways[i].rate,
+            .bytes = ways[i].bytes,
+            .rtt = info.rtt,
+        };
+        (void)snprintf(way->via, sizeof(way->via), "%s", tunnel_via(ways[i].tunnel));
+    }
+}
+
+/* What was tried in vain, and is not open now. */
+static void fill_failed_ways(const struct flow *flow, fl_FlowReport *r)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(flow->held) && r->ways_count < ARRAY_SIZE(r->ways); i++) {
+        const struct held *held = &flow->held[i];
+        fl_FlowWay *way = &r->ways[r->ways_count];
+
+        if (!held->used || held->open)
+            continue;
+        *way = (fl_FlowWay){.state = fl_WayState_WAY_FAILED,
+                            .relayed = !id_is_zero(&held->proxy),
+                            .since = held->since};
+        (void)snprintf(way->via, sizeof(way->via), "%s", held->label);
+        (void)snprintf(way->text, sizeof(way->text), "%s", held->text);
+        r->ways_count++;
+    }
+}
+
+void job_fill_report(struct flow *flow)
+{
+    const struct receive_progress *p = flow->receive ? receive_progress(flow->receive) : NULL;
+    fl_FlowReport *r = &flow->report;
+
+    memcpy(r->flow, &flow->id, FL_ID_BYTES);
+    r->state = (fl_FlowState)flow->state;
+    r->generation = flow->assign.generation;
+    if (!p)
+        return;
+    r->files_total = p->files_total;
+    r->files_done = p->files_done;
+    r->files_failed = p->files_failed;
+    r->files_same = p->files_same;
+    r->bytes_total = p->bytes_total;
+    r->bytes_done = p->bytes_done;
+    r->bytes_moved = flow->base_moved + p->bytes_moved;
+    r->micros = flow->base_micros + p->micros;
+    r->list_complete = p->list_complete;
+    r->ways_count = 0;
+    fill_open_ways(flow, r);
+    if (r->ways_count > 0)
+        (void)snprintf(r->path, sizeof(r->path), "%s", r->ways[0].via);
+    fill_failed_ways(flow, r);
+}
+
+/* Numbers must rise also across restarts, of which the last few reports may not be in the journal:
+ * time does that. */
+static void next_seq(struct flow *flow)
+{
+    uint64_t floor = (uint64_t)clock_wall() << 12;
+
+    flow->report.seq = flow->report.seq + 1 > floor ? flow->report.seq + 1 : floor;
+}
+
+void job_keep_report(struct flow *flow)
+{
+    int error;
+
+    job_fill_report(flow);
+    error = journal_put_report(flow->jobs->options.journal, &flow->report, flow->acked);
+    if (error && !flow->jobs->journal_fails) /* a full disk is said once, not every second */
+        log_error("journal: report not kept", LF_ID("flow", &flow->id), LF_ERR(error));
+    flow->jobs->journal_fails = error != 0;
+    flow->kept = flow->jobs->now;
+    flow->dirty = true;
+}
+
+/* ---- telling ---- */
+
+void jobs_ack(struct jobs *jobs, const fl_FlowAck *ack)
+{
+    struct flow *flow = job_find_flow(jobs, ack->flow);
+
+    if (!flow || !job_is_final(flow) || flow->acked || flow->dirty || ack->seq < flow->report.seq)
+        return;
+    flow->acked = true;
+    (void)journal_put_report(jobs->options.journal, &flow->report, true);
+    (void)journal_clear_errors(jobs->options.journal,
+                               &flow->id); /* they went before the report on the same tunnel */
+}
+
+void jobs_online(struct jobs *jobs)
+{
+    for (size_t i = 0; i < jobs->count; i++) {
+        struct flow *flow = jobs->flows[i];
+
+        flow->errors_told = 0;
+        flow->errors_left = !flow->acked;
+        flow->dirty = flow->urgent = !flow->acked;
+    }
+}
+
+static int tell_errors(struct flow *flow, struct tunnel *tunnel)
+{
+    _cleanup_free_ fl_FlowError *error = flow->errors_left ? malloc(sizeof(*error)) : NULL;
+    int result;
+
+    if (!flow->errors_left)
+        return 0;
+    if (!error)
+        return -ENOMEM;
+    while (!(result = journal_next_error(flow->jobs->options.journal, &flow->id, flow->errors_told,
+                                         error))) {
+        result = tunnel_send_message(tunnel, FRAME_FLOW_ERROR, fl_FlowError_fields, error);
+        if (result)
+            return result;
+        flow->errors_told = error->number;
+    }
+    flow->errors_left = false;
+    return 0;
+}
+
+static bool report_due(const struct flow *flow, uint64_t now)
+{
+    if (!job_is_target(flow) || flow->leaving)
+        return false;
+    if (flow->urgent)
+        return true;
+    if (job_is_final(flow))
+        return !flow->acked && (flow->dirty || now - flow->told >= REPEAT_EVERY);
+    return flow->dirty && now - flow->told >= REPORT_EVERY;
+}
+
+static int tell_flow(struct flow *flow, struct tunnel *tunnel, uint64_t now)
+{
+    int result;
+
+    if (!report_due(flow, now))
+        return 0;
+    result = tell_errors(flow, tunnel);
+    if (result)
+        return result;
+    job_fill_report(flow);
+    next_seq(flow);
+    result = tunnel_send_message(tunnel, FRAME_FLOW_REPORT, fl_FlowReport_fields, &flow->report);
+    if (result)
+        return result;
+    flow->told = now;
+    flow->dirty = flow->urgent = false;
+    if (job_is_final(flow))
+        (void)journal_put_report(flow->jobs->options.journal, &flow->report, flow->acked);
+    return 0;
+}
+
+int jobs_tell(struct jobs *jobs, struct tunnel *tunnel, uint64_t now)
+{
+    for (size_t i = 0; i < jobs->count; i++) {
+        int result = tell_flow(jobs->flows[i], tunnel, now);
+
+        if (result)
+            return result;
+    }
+    return 0;
+}

@@ -1,0 +1,391 @@
+/* job_target.c - a flow at its target: which ways it dials, when, and what the engine says. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/job_core.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#define RETRY_UNKNOWN (10 * CLOCK_SEC) /* longest wait when the source has not been told yet */
+#define RETRY_AWAY    (10 * CLOCK_SEC) /* longest wait when there is no way */
+#define RETRY_DENIED  (60 * CLOCK_SEC)
+#define FURTHER_AFTER (200 * CLOCK_MS) /* a flow that lasts longer is worth a further tunnel */
+#define HOLD_FIRST    (2 * CLOCK_SEC)  /* and twice as long each time */
+#define HOLD_DOUBLED  5
+#define STEADY        (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
+
+static const struct receive_ops receive_ops;
+
+/* ---- which ways ---- */
+
+static struct held *find_held(struct flow *flow, const struct fl_id *proxy)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(flow->held); i++) {
+        if (flow->held[i].used && id_equal(&flow->held[i].proxy, proxy))
+            return &flow->held[i];
+    }
+    return NULL;
+}
+
+/* hold - @proxy (zero: a direct leg) has failed this flow. */
+static void hold(struct flow *flow, const struct fl_id *proxy, const char *label, const char *text)
+{
+    struct held *held = find_held(flow, proxy);
+
+    for (size_t i = 0; !held && i < ARRAY_SIZE(flow->held); i++) {
+        if (!flow->held[i].used || i + 1 == ARRAY_SIZE(flow->held))
+            held = &flow->held[i];
+    }
+    if (!held->used || !id_equal(&held->proxy, proxy))
+        *held = (struct held){.used = true, .proxy = *proxy};
+    held->until = flow->jobs->now + clock_jitter(HOLD_FIRST << held->failures);
+    held->failures += held->failures < HOLD_DOUBLED;
+    held->since = clock_wall();
+    held->open = false;
+    (void)snprintf(held->label, sizeof(held->label), "%s", label);
+    (void)snprintf(held->text, sizeof(held->text), "%s", text ? text : "");
+    flow->dirty = true;
+}
+
+/* Proxies with a tunnel of this flow, and those that are held. */
+static void fill_avoid(struct flow *flow, struct dial_request *request)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = flow->receive ? receive_ways(flow->receive, ways, ARRAY_SIZE(ways)) : 0;
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        request->avoid[n++] = info.proxy;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(flow->held) && n < ARRAY_SIZE(request->avoid); i++) {
+        if (flow->held[i].used && flow->held[i].until > flow->jobs->now &&
+            !id_is_zero(&flow->held[i].proxy))
+            request->avoid[n++] = flow->held[i].proxy;
+    }
+    request->avoid_count = n;
+}
+
+enum further { FURTHER_NONE, FURTHER_SPARE, FURTHER_URGENT };
+
+/* further - is another tunnel wanted beside those that there are? */
+static enum further further(struct flow *flow)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
+    size_t good = 0;
+    bool direct = false;
+
+    for (size_t i = 0; i < count; i++) {
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        if (!info.several)
+            return FURTHER_NONE;
+        good += !ways[i].suspect;
+        if (ways[i].suspect)
+            endpoint_check(flow->jobs->options.endpoint, &info.proxy);
+        direct |= !ways[i].suspect && id_is_zero(&info.proxy);
+        if (flow->jobs->now - info.opened > STEADY && !ways[i].suspect &&
+            find_held(flow, &info.proxy))
+            find_held(flow, &info.proxy)->failures = 0;
+    }
+    if (count == 0 || count >= JOBS_WAYS_MAX || direct)
+        return FURTHER_NONE;
+    if (good == 0)
+        return FURTHER_URGENT;
+    return flow->jobs->now - flow->opened >= FURTHER_AFTER ? FURTHER_SPARE : FURTHER_NONE;
+}
+
+/* ---- dialling ---- */
+
+static uint64_t retry_delay(const struct flow *flow, enum tunnel_close why)
+{
+    if (why == TUNNEL_CLOSE_UNKNOWN_FLOW || why == TUNNEL_CLOSE_NOT_NOW)
+        return clock_backoff(flow->attempt + 1, RETRY_UNKNOWN);
+    if (why == TUNNEL_CLOSE_DENIED)
+        return clock_jitter(RETRY_DENIED);
+    return clock_backoff(flow->attempt, RETRY_AWAY);
+}
+
+static uint64_t retry_delay_way(const struct flow *flow, enum tunnel_close why)
+{
+    if (why == TUNNEL_CLOSE_NOT_NOW)
+        return clock_jitter(RETRY_UNKNOWN);
+    return clock_backoff(flow->way_attempt, RETRY_AWAY);
+}
+
+static void try_later(struct flow *flow, enum tunnel_close why, const char *text)
+{
+    char line[sizeof(flow->report.text)];
+
+    (void)snprintf(line, sizeof(line), "no way to %s: %s", flow->assign.peer_name,
+                   text && text[0] ? text : tunnel_close_text(why));
+    flow->next_try = flow->jobs->now + retry_delay(flow, why);
+    flow->attempt++;
+    log_debug("flow waits", LF_ID("flow", &flow->id), LF_STR("text", line));
+    job_set_state(flow, fl_FlowState_FLOW_CONNECTING, line);
+}
+
+static void note_open(struct flow *flow, const struct tunnel *tunnel)
+{
+    struct tunnel_info info;
+    struct held *held;
+
+    tunnel_info(tunnel, &info);
+    held = find_held(flow, &info.proxy);
+    if (held)
+        held->open = true;
+}
+
+static void dial_opened(void *ctx, struct tunnel *tunnel)
+{
+    struct flow *flow = ctx;
+
+    flow->dial = NULL;
+    if (!flow->receive || !job_is_running(flow)) {
+        tunnel_close(tunnel, TUNNEL_CLOSE_NOT_NOW, NULL);
+        return;
+    }
+    flow->way_attempt = 0;
+    note_open(flow, tunnel);
+    tunnel_set_owner(tunnel, &receive_tunnel_ops, flow->receive);
+    if (receive_connected(flow->receive)) {
+        log_info("further way", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)));
+        receive_tunnel_ops.opened(flow->receive, tunnel);
+        flow->dirty = flow->urgent = true;
+        return;
+    }
+    flow->opened = flow->jobs->now;
+    receive_tunnel_ops.opened(flow->receive, tunnel);
+    (void)snprintf(flow->report.path, sizeof(flow->report.path), "%s", tunnel_via(tunnel));
+    job_set_state(flow, fl_FlowState_FLOW_MOVING, NULL);
+}
+
+static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
+{
+    struct flow *flow = ctx;
+
+    (void)tunnel;
+    flow->dial = NULL;
+    if (!job_is_running(flow))
+        return;
+    if (receive_connected(flow->receive)) {
+        log_debug("no further way", LF_ID("flow", &flow->id), LF_STR("text", text));
+        flow->next_way = flow->jobs->now + retry_delay_way(flow, why);
+        flow->way_attempt++;
+        return;
+    }
+    try_later(flow, why, text);
+}
+
+static void way_failed(void *ctx, const struct fl_id *proxy, const char *label, const char *text)
+{
+    struct flow *flow = ctx;
+
+    log_debug("way failed", LF_ID("flow", &flow->id), LF_STR("way", label), LF_STR("text", text));
+    hold(flow, proxy, label, text);
+}
+
+static int dial_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
+{
+    (void)ctx, (void)tunnel, (void)frame;
+    return -FL_EBUG; /* the engine owns the tunnel from opened() on */
+}
+
+static void dial_writable(void *ctx, struct tunnel *tunnel)
+{
+    (void)ctx, (void)tunnel;
+}
+
+static const struct tunnel_ops dial_ops = {dial_opened, dial_message, dial_writable, dial_failed};
+
+int job_make_receive(struct flow *flow, const char **ret_why)
+{
+    _cleanup_free_ char *path = NULL;
+    int error = flow->receive ? 0 : job_resolve(flow, &path, ret_why);
+
+    if (error || flow->receive)
+        return error;
+    flow->base_moved = flow->report.bytes_moved;
+    flow->base_micros = flow->report.micros;
+    error = receive_new(flow->jobs->options.loop, &flow->id, path, strlen(path),
+                        flow->assign.subfolder.bytes, flow->assign.subfolder.size,
+                        flow->jobs->options.index, &receive_ops, flow, &flow->receive);
+    if (error)
+        *ret_why = error_text(error);
+    return error;
+}
+
+static void dial(struct flow *flow, enum further how)
+{
+    struct dial_request request = {.peer = flow->peer,
+                                   .direct = flow->jobs->options.direct,
+                                   .relayed = true,
+                                   .purpose = fl_Purpose_PURPOSE_TRANSFER,
+                                   .flow = flow->id,
+                                   .failed = way_failed};
+    const char *why = "out of memory";
+    int error = job_make_receive(flow, &why);
+
+    if (error) {
+        job_set_state(flow, fl_FlowState_FLOW_FAILED, why);
+        return;
+    }
+    for (pb_size_t i = 0; i < flow->assign.peer_addresses_count && request.direct; i++)
+        request.addresses[request.address_count++] = flow->assign.peer_addresses[i];
+    request.direct = request.address_count > 0;
+    memcpy(request.token, flow->assign.token, sizeof(request.token));
+    fill_avoid(flow, &request);
+    if (how == FURTHER_SPARE) {
+        request.direct = false;
+        request.only_others = true;
+        if (!endpoint_usable(flow->jobs->options.endpoint, request.avoid, request.avoid_count))
+            return;
+    }
+    error = endpoint_dial(flow->jobs->options.endpoint, &request, &dial_ops, flow, &flow->dial);
+    if (error && how != FURTHER_NONE) {
+        flow->dial = NULL;
+        flow->next_way = flow->jobs->now + CLOCK_SEC;
+    } else if (error) {
+        flow->dial = NULL;
+        try_later(flow, TUNNEL_CLOSE_LOCAL, error_text(error));
+    } else if (flow->state == fl_FlowState_FLOW_WAITING) {
+        job_set_state(flow, fl_FlowState_FLOW_CONNECTING, NULL);
+    }
+}
+
+static bool holds_slot(const struct flow *flow)
+{
+    return flow->dial ||
+           (flow->receive && receive_connected(flow->receive) && job_is_running(flow));
+}
+
+void job_start_due(struct jobs *jobs)
+{
+    unsigned used = 0;
+
+    if (!jobs->options.endpoint)
+        return;
+    for (size_t i = 0; i < jobs->count; i++)
+        used += holds_slot(jobs->flows[i]);
+    for (size_t i = 0; i < jobs->count && used < JOBS_MOVING_MAX; i++) {
+        struct flow *flow = jobs->flows[i];
+
+        if (!job_is_target(flow) || !job_is_running(flow) || holds_slot(flow) || flow->stopping ||
+            flow->next_try > jobs->now)
+            continue;
+        dial(flow, FURTHER_NONE);
+        used += flow->dial != NULL;
+    }
+}
+
+void job_start_further(struct jobs *jobs)
+{
+    for (size_t i = 0; jobs->options.endpoint && i < jobs->count; i++) {
+        struct flow *flow = jobs->flows[i];
+        enum further how = FURTHER_NONE;
+
+        if (job_is_target(flow) && flow->state == fl_FlowState_FLOW_MOVING && flow->receive &&
+            !flow->dial && !flow->stopping && flow->next_way <= jobs->now)
+            how = further(flow);
+        if (how != FURTHER_NONE)
+            dial(flow, how);
+    }
+}
+
+void job_cancel_dial(struct flow *flow)
+{
+    if (flow->dial)
+        dial_cancel(take_ptr(flow->dial));
+}
+
+/* ---- what the engine says ---- */
+
+static void on_progress(void *ctx)
+{
+    struct flow *flow = ctx;
+
+    flow->dirty = true;
+}
+
+static void on_file_error(void *ctx, const void *name, size_t len, const char *code,
+                          const char *text, bool source)
+{
+    struct flow *flow = ctx;
+    _cleanup_free_ fl_FlowError *error = calloc(1, sizeof(*error));
+    int result = -ENOMEM;
+
+    if (error) {
+        memcpy(error->flow, &flow->id, FL_ID_BYTES);
+        error->name.size =
+            (pb_size_t)(len < sizeof(error->name.bytes) ? len : sizeof(error->name.bytes));
+        memcpy(error->name.bytes, name, error->name.size);
+        (void)snprintf(error->code, sizeof(error->code), "%s", code);
+        (void)snprintf(error->text, sizeof(error->text), "%s", text ? text : "");
+        error->source = source;
+        result = journal_add_error(flow->jobs->options.journal, error);
+    }
+    if (result && result != -FL_EFULL)
+        log_error("journal: error of a file not kept", LF_ID("flow", &flow->id),
+                  LF_BYTES("name", name, len), LF_STR("code", code), LF_ERR(result));
+    flow->errors_left = flow->dirty = true;
+}
+
+static void on_finished(void *ctx, enum receive_end end, const char *text)
+{
+    static const unsigned states[] = {
+        [RECEIVE_DONE] = fl_FlowState_FLOW_DONE,
+        [RECEIVE_PARTIAL] = fl_FlowState_FLOW_PARTIAL,
+        [RECEIVE_FAILED] = fl_FlowState_FLOW_FAILED,
+        [RECEIVE_STOPPED] = fl_FlowState_FLOW_STOPPED,
+    };
+    struct flow *flow = ctx;
+
+    job_cancel_dial(flow);
+    job_fill_report(flow);
+    receive_free(take_ptr(flow->receive));
+    flow->stopping = false;
+    if (flow->leaving) {
+        job_drop_flow(flow);
+        return;
+    }
+    job_set_state(flow, states[end], text);
+    flow->jobs->now = clock_now();
+    job_start_due(flow->jobs);
+}
+
+static void on_lost(void *ctx, enum tunnel_close why, const char *text)
+{
+    struct flow *flow = ctx;
+
+    if (!job_is_running(flow) || flow->stopping)
+        return;
+    flow->jobs->now = clock_now();
+    if (flow->opened && flow->jobs->now - flow->opened > STEADY)
+        flow->attempt = 0;
+    flow->opened = 0;
+    try_later(flow, why, text);
+}
+
+static void on_way_lost(void *ctx, const struct tunnel *tunnel, enum tunnel_close why,
+                        const char *text)
+{
+    struct flow *flow = ctx;
+    struct tunnel_info info;
+
+    tunnel_info(tunnel, &info);
+    log_info("way lost", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)),
+             LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));
+    hold(flow, &info.proxy, tunnel_via(tunnel), text && text[0] ? text : tunnel_close_text(why));
+    endpoint_check(flow->jobs->options.endpoint, &info.proxy);
+    /* Everybody who used that proxy loses it at the same moment. */
+    flow->next_way = flow->jobs->now + clock_backoff(0, RETRY_AWAY);
+    flow->dirty = flow->urgent = true;
+}
+
+static const struct receive_ops receive_ops = {on_progress, on_file_error, on_finished, on_lost,
+                                               on_way_lost};
