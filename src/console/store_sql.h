@@ -6,6 +6,59 @@
 
 #include "console/store.h"
 
+/* Each is prepared at its first use, and kept. */
+enum stmt {
+    S_BEGIN,
+    S_COMMIT,
+    S_ROLLBACK,
+    S_GET,
+    S_PUT,
+    S_PROXY_ADD,
+    S_PROXY_REMOVE,
+    S_PROXIES,
+    S_SETTINGS_PUT,
+    S_SETTINGS_GET,
+    S_AGENT_PUT,
+    S_AGENTS,
+    S_TOKEN_ADD,
+    S_TOKEN_GET,
+    S_TOKEN_USE,
+    S_TOKEN_REVOKE,
+    S_TOKENS,
+    S_DENY,
+    S_DENIED,
+    S_JOB_ADD,
+    S_JOB_END_ADD,
+    S_JOB_REMOVE,
+    S_SWEEP_JOB,
+    S_SWEEP_RUN,
+    S_SWEEP_ERRORS,
+    S_SWEEP_RUN_ROW,
+    S_SWEEP_JOB_ROW,
+    S_JOBS,
+    S_JOB_ENDS,
+    S_RUN_NEXT,
+    S_RUN_ADD,
+    S_RUN_SET,
+    S_RUN_FIND,
+    S_RUN_LATEST,
+    S_RUNS,
+    S_RUNS_ACTIVE,
+    S_FLOW_ADD,
+    S_FLOW_SET,
+    S_FLOWS,
+    S_FLOW_ERROR_ADD,
+    S_FLOW_ERRORS,
+    S_FLOW_ERROR_COUNT,
+    S_EVENT_ADD,
+    S_EVENTS,
+    S_EVENT_LAST,
+    S_EVENTS_TRIM,
+    S_COUNT,
+};
+
+extern const char *const store_statements[S_COUNT];
+
 sqlite3 *store_db(struct store *store);
 
 /* store_fail - the latest error of SQLite as a code; its text is kept for store_error(). */
@@ -15,7 +68,29 @@ int store_fail(struct store *store);
  * size_t). Returns SQLite's code. */
 int store_bind(sqlite3_stmt *stmt, const char *types, ...);
 
-const char *store_text(sqlite3_stmt *stmt, int column); /* "" for NULL */
+/* store_query - bind and hand out the statement, to be stepped by store_next(). store_next - 1: a
+ * row is there; 0: no more; negative: error; the statement is reset but for the first. store_do -
+ * execute one that gives no rows. */
+int store_query(struct store *store, sqlite3_stmt **ret_stmt, enum stmt id, const char *types, ...);
+int store_next(struct store *store, sqlite3_stmt *stmt);
+int store_do(struct store *store, enum stmt id, const char *types, ...);
+
+/* Columns of a row. store_text - "" for NULL. store_id - zero for what is none. */
+const char *store_text(sqlite3_stmt *stmt, int column);
+void store_id(sqlite3_stmt *stmt, int column, struct fl_id *ret_id);
+#define COLUMN_COPY(dst, stmt, i) snprintf(dst, sizeof(dst), "%s", store_text(stmt, i))
+
+/* store_number - the first column of the only row of @stmt, or negative. */
+int64_t store_number(struct store *store, sqlite3_stmt *stmt);
+
+/* store_finish - of a transaction: commit if @rc is 0, else roll back. Returns the first error.
+ * store_is_undone - was the outermost one rolled back within? */
+int store_finish(struct store *store, int rc);
+bool store_is_undone(const struct store *store);
+
+/* STORE_WRITE - store_do(), but not within a transaction that was undone: it would be committed on
+ * its own. */
+#define STORE_WRITE(store, ...) (store_is_undone(store) ? -FL_ESTORE : store_do(store, __VA_ARGS__))
 
 #define STORE_LIST_TEXT (STORE_LIST_MAX * STORE_ITEM_MAX)
 
