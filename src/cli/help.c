@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/output.h"
+
+#define USAGE_WIDTH 30
 
 static const char intro[] =
     "fairlead orders work from a Fairlead console: which proxies and agents there are, what data\n"
@@ -71,12 +74,15 @@ static void print_command(FILE *file, const struct command *command)
 static void print_line(FILE *file, const struct command *command)
 {
     char usage[64];
+    size_t width;
 
     (void)snprintf(usage, sizeof(usage), "%s%s%s%s%s%s", command->words,
                    command->operand ? " " : "", command->operand ? command->operand : "",
                    command->more ? " " : "", command->more ? command->more : "",
                    command->more ? " …" : "");
-    (void)fprintf(file, "  %-30s %s\n", usage, command->summary);
+    width = output_width(usage); /* columns, where printf() counts bytes */
+    (void)fprintf(file, "  %s%*s %s\n", usage, width < USAGE_WIDTH ? (int)(USAGE_WIDTH - width) : 0,
+                  "", command->summary);
 }
 
 bool help_print(FILE *file, const char *words, int count, char *const *typed)
