@@ -58,10 +58,13 @@ int tls_exporter(gnutls_session_t session, const char *label, uint8_t context,
 /* tls_padding - bytes of padding (gnutls_record_send2()) for one of the first TLS_PADDED records of
  * a direction. They hold the handshake of a tunnel, or what looks like it from outside, whose sizes
  * are sharp: with it they have at least 900 bytes, and up to 1023 more at random. @len and padding
- * are
- * @most together. 0 without random numbers. */
+ * are at most @most together. 0 without random numbers. */
 #define TLS_PADDED 8
 size_t tls_padding(size_t len, size_t most);
+
+/* tls_padding_fix - for a simulation, whose seed has to name one schedule: the middle in place of
+ * chance, from now on. */
+void tls_padding_fix(void);
 
 /* What a session has read since it last gave something for it: a handshake, or a record's content.
  * GnuTLS 3.7 and 3.8 collect all of a handshake message before they look at its size, whatever

@@ -426,6 +426,7 @@ int sim_main(const char *name, unsigned count,
     struct cast cast;
 
     log_setup(name, loud ? LOG_DEBUG : LOG_ERROR, LOG_TEXT);
+    tls_padding_fix();
     cast_init(&cast);
     for (uint64_t seed = first; seed < first + runs; seed++) {
         uint64_t digest = one(&cast, seed);
