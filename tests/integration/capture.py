@@ -114,10 +114,10 @@ class Connection:
 
 
 class Capture:
-    """dumpcap on a lab's host: all of IPv4 on one device."""
+    """dumpcap on a lab's host: all of IPv4 on one device, but for the kernel's own word that it is in no multicast group."""
 
     def __init__(self, lab, host, device, path, port):
-        self.argv = lab.argv(host, ["dumpcap", "-q", "-P", "-B", "32", "-i", device, "-f", "ip", "-w", str(path)])
+        self.argv = lab.argv(host, ["dumpcap", "-q", "-P", "-B", "32", "-i", device, "-f", "ip and not igmp", "-w", str(path)])
         self.path, self.port = path, port
         self.others = []  # IPv4 packets that are no TCP from or to the port
         self.process = None
