@@ -97,17 +97,6 @@ def test_keys_are_used_once(relay, devices):
     carry(b, a, 1000)
 
 
-def test_early_data_waits(relay, devices):
-    ann, ben, _ = devices
-    waiting = v1.joined(relay.port, ben)
-    mine, theirs = v1.call(relay.port, ann, waiting, ben)
-    a = v1.enter(relay.port, mine)
-    a.send(b"early" * 1000)
-    time.sleep(0.3)
-    b = v1.enter(relay.port, theirs)
-    assert b.exact(5000) == b"early" * 1000
-
-
 def test_unknown_device(relay, devices):
     ann, ben, _ = devices
     assert v1.ask(relay.port, ann, ben.raw) == (v1.RESPONSE, struct.pack(">I", 1) + v1.pad(b"not found"))
@@ -186,6 +175,19 @@ def test_half_close_is_passed_on(make, devices):
     a.close()
     with pytest.raises(ConnectionResetError):  # a cut does not look like an end
         b.sock.recv(1)
+
+
+def test_early_data_waits(make, devices):
+    """And never overtakes the answer to the other side's request, which it may at strelaysrv."""
+    relay = make()
+    ann, ben, _ = devices
+    waiting = v1.joined(relay.port, ben)
+    mine, theirs = v1.call(relay.port, ann, waiting, ben)
+    a = v1.enter(relay.port, mine)
+    a.send(b"early" * 1000)
+    time.sleep(0.3)
+    b = v1.enter(relay.port, theirs)
+    assert b.exact(5000) == b"early" * 1000
 
 
 def test_request_and_data_in_one_segment(make, devices):
