@@ -39,13 +39,16 @@ class Proxy(Rig):
         def come():
             leg = self.party.name()
             if self.party(f"dial {leg} 127.0.0.1 {self.port}") == "ok":
-                return leg
+                if not who:
+                    return leg
+                self.party(f"hello {leg} {who} {trick}".strip())
+                answer = self.party(f"recv {leg}")
+                if answer.startswith("HELLO_ACK") or trick not in ("", "raw"):
+                    return leg
+                assert answer.startswith(("STATUS full", "ended")), answer
             self.party(f"close {leg}")
             return None
-        leg = fairlead.until("a place at the door", come, 10)
-        if who:
-            self.prove(leg, who, trick)
-        return leg
+        return fairlead.until("a place at the door", come, 10)
 
     def sanitized(self):
         """With AddressSanitizer, which keeps what was freed."""
