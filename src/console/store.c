@@ -218,6 +218,28 @@ int store_do(struct store *store, enum stmt id, const char *types, ...)
 
 /* ---- for the other files of the store ---- */
 
+sqlite3_stmt *store_make(struct store *store, const char *sql)
+{
+    sqlite3_stmt *stmt = NULL;
+
+    return sqlite3_prepare_v2(store->db, sql, -1, &stmt, NULL) == SQLITE_OK ? stmt : NULL;
+}
+
+int store_step(struct store *store, sqlite3_stmt *stmt)
+{
+    int rc = stmt ? sqlite3_step(stmt) : SQLITE_ERROR;
+
+    return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : store_fail(store);
+}
+
+int store_end(struct store *store, sqlite3_stmt *stmt)
+{
+    int rc = store_step(store, stmt);
+
+    sqlite3_finalize(stmt);
+    return rc > 0 ? 0 : rc;
+}
+
 sqlite3 *store_db(struct store *store)
 {
     return store->db;

@@ -75,6 +75,15 @@ int store_query(struct store *store, sqlite3_stmt **ret_stmt, enum stmt id, cons
 int store_next(struct store *store, sqlite3_stmt *stmt);
 int store_do(struct store *store, enum stmt id, const char *types, ...);
 
+/* For statements that are rare enough to be made each time. store_make - of @sql; NULL when it
+ * cannot be made, which the next two tell. store_step - 1: a row; 0: no more; negative: error.
+ * store_end - a statement that gives no rows: run, and gone; 0 or negative. STORE_BOUND -
+ * store_bind() on what store_make() gave. */
+sqlite3_stmt *store_make(struct store *store, const char *sql);
+int store_step(struct store *store, sqlite3_stmt *stmt);
+int store_end(struct store *store, sqlite3_stmt *stmt);
+#define STORE_BOUND(stmt, ...) ((stmt) && store_bind(stmt, __VA_ARGS__) == SQLITE_OK)
+
 /* Columns of a row. store_text - "" for NULL. store_id - zero for what is none. */
 const char *store_text(sqlite3_stmt *stmt, int column);
 void store_id(sqlite3_stmt *stmt, int column, struct fl_id *ret_id);

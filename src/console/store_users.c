@@ -1,47 +1,18 @@
 #include "console/store_users.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "console/store_sql.h"
 
-/* Rare enough that statements are made each time. */
-static sqlite3_stmt *make(struct store *store, const char *sql)
-{
-    sqlite3_stmt *stmt = NULL;
-
-    return sqlite3_prepare_v2(store_db(store), sql, -1, &stmt, NULL) == SQLITE_OK ? stmt : NULL;
-}
-
-/* step - 1: a row; 0: no more; negative: error. @stmt may be NULL when it could not be made or
- * bound. */
-static int step(struct store *store, sqlite3_stmt *stmt)
-{
-    int rc = stmt ? sqlite3_step(stmt) : SQLITE_ERROR;
-
-    return rc == SQLITE_ROW ? 1 : rc == SQLITE_DONE ? 0 : store_fail(store);
-}
-
-/* finish - a statement without rows. */
-static int finish(struct store *store, sqlite3_stmt *stmt)
-{
-    int rc = step(store, stmt);
-
-    sqlite3_finalize(stmt);
-    return rc;
-}
-
-/* changed - as finish(), and -FL_ENOTFOUND when no row was touched. */
+/* changed - as store_end(), and -FL_ENOTFOUND when no row was touched. */
 static int changed(struct store *store, sqlite3_stmt *stmt)
 {
-    int rc = finish(store, stmt);
+    int rc = store_end(store, stmt);
 
     return rc == 0 && sqlite3_changes(store_db(store)) == 0 ? -FL_ENOTFOUND : rc;
 }
-
-#define BOUND(stmt, ...) ((stmt) && store_bind(stmt, __VA_ARGS__) == SQLITE_OK)
 
 static size_t blob(sqlite3_stmt *stmt, int column, void *dst, size_t cap)
 {
@@ -76,9 +47,9 @@ static int read_totp(struct store *store, sqlite3_stmt *stmt, struct store_user 
 static int read_user(struct store *store, sqlite3_stmt *stmt, struct store_user *user)
 {
     memset(user, 0, sizeof(*user));
-    snprintf(user->name, sizeof(user->name), "%s", store_text(stmt, 0));
+    COLUMN_COPY(user->name, stmt, 0);
     user->role = (enum user_role)sqlite3_column_int(stmt, 1);
-    snprintf(user->hash, sizeof(user->hash), "%s", store_text(stmt, 2));
+    COLUMN_COPY(user->hash, stmt, 2);
     user->must_change = sqlite3_column_int(stmt, 3) != 0;
     user->disabled = sqlite3_column_int(stmt, 4) != 0;
     user->totp_step = sqlite3_column_int64(stmt, 6);
@@ -95,20 +66,20 @@ int store_user_put(struct store *store, const struct store_user *user)
 
     if (user->totp_len && !len)
         return -FL_EKEY;
-    sqlite3_stmt *stmt = make(store, "INSERT OR REPLACE INTO users(" USER_COLUMNS
-                                     ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)");
-    (void)BOUND(stmt, "titiibiii", user->name, (int64_t)user->role, user->hash,
-                (int64_t)user->must_change, (int64_t)user->disabled, totp, len, user->totp_step,
-                user->created, user->last_login);
-    return finish(store, stmt);
+    sqlite3_stmt *stmt = store_make(store, "INSERT OR REPLACE INTO users(" USER_COLUMNS
+                                           ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    (void)STORE_BOUND(stmt, "titiibiii", user->name, (int64_t)user->role, user->hash,
+                      (int64_t)user->must_change, (int64_t)user->disabled, totp, len,
+                      user->totp_step, user->created, user->last_login);
+    return store_end(store, stmt);
 }
 
 int store_user_get(struct store *store, const char *name, struct store_user *ret_user)
 {
-    sqlite3_stmt *stmt = make(store, "SELECT " USER_COLUMNS " FROM users WHERE name = ?");
+    sqlite3_stmt *stmt = store_make(store, "SELECT " USER_COLUMNS " FROM users WHERE name = ?");
 
-    (void)BOUND(stmt, "t", name);
-    int rc = step(store, stmt);
+    (void)STORE_BOUND(stmt, "t", name);
+    int rc = store_step(store, stmt);
     if (rc == 1)
         rc = read_user(store, stmt, ret_user) ? -FL_EKEY : 1;
     sqlite3_finalize(stmt);
@@ -117,20 +88,20 @@ int store_user_get(struct store *store, const char *name, struct store_user *ret
 
 int store_user_remove(struct store *store, const char *name)
 {
-    sqlite3_stmt *stmt = make(store, "DELETE FROM users WHERE name = ?");
+    sqlite3_stmt *stmt = store_make(store, "DELETE FROM users WHERE name = ?");
 
-    (void)BOUND(stmt, "t", name);
+    (void)STORE_BOUND(stmt, "t", name);
     return changed(store, stmt);
 }
 
 int store_users(struct store *store, void (*each)(void *ctx, const struct store_user *user),
                 void *ctx)
 {
-    sqlite3_stmt *stmt = make(store, "SELECT " USER_COLUMNS " FROM users ORDER BY name");
+    sqlite3_stmt *stmt = store_make(store, "SELECT " USER_COLUMNS " FROM users ORDER BY name");
     struct store_user user;
     int rc;
 
-    while ((rc = step(store, stmt)) == 1 && (rc = read_user(store, stmt, &user)) == 0)
+    while ((rc = store_step(store, stmt)) == 1 && (rc = read_user(store, stmt, &user)) == 0)
         each(ctx, &user);
     sqlite3_finalize(stmt);
     return rc;
@@ -140,44 +111,45 @@ int store_users(struct store *store, void (*each)(void *ctx, const struct store_
 
 int store_api_token_add(struct store *store, const struct store_api_token *token)
 {
-    sqlite3_stmt *stmt = make(store, "INSERT INTO api_tokens(hash, name, created, role, expires, "
-                                     "used) VALUES(?, ?, ?, ?, ?, 0)");
+    sqlite3_stmt *stmt =
+        store_make(store, "INSERT INTO api_tokens(hash, name, created, role, expires, "
+                          "used) VALUES(?, ?, ?, ?, ?, 0)");
 
-    (void)BOUND(stmt, "btiii", token->hash, sizeof(token->hash), token->name, token->created,
-                (int64_t)token->role, token->expires);
-    return finish(store, stmt);
+    (void)STORE_BOUND(stmt, "btiii", token->hash, sizeof(token->hash), token->name, token->created,
+                      (int64_t)token->role, token->expires);
+    return store_end(store, stmt);
 }
 
 int store_api_token_used(struct store *store, const uint8_t hash[static 32], int64_t now)
 {
-    sqlite3_stmt *stmt = make(store, "UPDATE api_tokens SET used = ? WHERE hash = ?");
+    sqlite3_stmt *stmt = store_make(store, "UPDATE api_tokens SET used = ? WHERE hash = ?");
 
-    (void)BOUND(stmt, "ib", now, hash, (size_t)32);
+    (void)STORE_BOUND(stmt, "ib", now, hash, (size_t)32);
     return changed(store, stmt);
 }
 
 int store_api_token_remove(struct store *store, const uint8_t hash[static 32])
 {
-    sqlite3_stmt *stmt = make(store, "DELETE FROM api_tokens WHERE hash = ?");
+    sqlite3_stmt *stmt = store_make(store, "DELETE FROM api_tokens WHERE hash = ?");
 
-    (void)BOUND(stmt, "b", hash, (size_t)32);
+    (void)STORE_BOUND(stmt, "b", hash, (size_t)32);
     return changed(store, stmt);
 }
 
 int store_api_tokens(struct store *store,
                      void (*each)(void *ctx, const struct store_api_token *token), void *ctx)
 {
-    sqlite3_stmt *stmt = make(
+    sqlite3_stmt *stmt = store_make(
         store, "SELECT hash, name, created, role, expires, used FROM api_tokens ORDER BY created");
     int rc;
 
-    while ((rc = step(store, stmt)) == 1) {
+    while ((rc = store_step(store, stmt)) == 1) {
         struct store_api_token token = {.created = sqlite3_column_int64(stmt, 2),
                                         .role = (enum user_role)sqlite3_column_int(stmt, 3),
                                         .expires = sqlite3_column_int64(stmt, 4),
                                         .used = sqlite3_column_int64(stmt, 5)};
 
-        snprintf(token.name, sizeof(token.name), "%s", store_text(stmt, 1));
+        COLUMN_COPY(token.name, stmt, 1);
         if (blob(stmt, 0, token.hash, sizeof(token.hash)) == sizeof(token.hash))
             each(ctx, &token);
     }
@@ -189,23 +161,25 @@ int store_api_tokens(struct store *store,
 
 int store_audit_add(struct store *store, const struct store_audit *entry)
 {
-    sqlite3_stmt *stmt = make(store, "INSERT INTO audit(time, user, peer, action, subject, before, "
-                                     "after) VALUES(?, ?, ?, ?, ?, ?, ?)");
+    sqlite3_stmt *stmt =
+        store_make(store, "INSERT INTO audit(time, user, peer, action, subject, before, "
+                          "after) VALUES(?, ?, ?, ?, ?, ?, ?)");
 
-    (void)BOUND(stmt, "itttttt", entry->time, entry->user, entry->peer, entry->action,
-                entry->subject, entry->before, entry->after);
-    return finish(store, stmt);
+    (void)STORE_BOUND(stmt, "itttttt", entry->time, entry->user, entry->peer, entry->action,
+                      entry->subject, entry->before, entry->after);
+    return store_end(store, stmt);
 }
 
 int store_audit(struct store *store, int64_t after, int64_t limit,
                 void (*each)(void *ctx, const struct store_audit *entry), void *ctx)
 {
-    sqlite3_stmt *stmt = make(store, "SELECT n, time, user, peer, action, subject, before, after "
-                                     "FROM audit WHERE n > ? ORDER BY n LIMIT ?");
+    sqlite3_stmt *stmt =
+        store_make(store, "SELECT n, time, user, peer, action, subject, before, after "
+                          "FROM audit WHERE n > ? ORDER BY n LIMIT ?");
     int rc;
 
-    (void)BOUND(stmt, "ii", after, limit);
-    while ((rc = step(store, stmt)) == 1) {
+    (void)STORE_BOUND(stmt, "ii", after, limit);
+    while ((rc = store_step(store, stmt)) == 1) {
         struct store_audit entry = {.n = sqlite3_column_int64(stmt, 0),
                                     .time = sqlite3_column_int64(stmt, 1),
                                     .user = store_text(stmt, 2),
@@ -222,8 +196,8 @@ int store_audit(struct store *store, int64_t after, int64_t limit,
 
 int64_t store_audit_last(struct store *store)
 {
-    sqlite3_stmt *stmt = make(store, "SELECT coalesce(max(n), 0) FROM audit");
-    int64_t last = step(store, stmt) == 1 ? sqlite3_column_int64(stmt, 0) : 0;
+    sqlite3_stmt *stmt = store_make(store, "SELECT coalesce(max(n), 0) FROM audit");
+    int64_t last = store_step(store, stmt) == 1 ? sqlite3_column_int64(stmt, 0) : 0;
 
     sqlite3_finalize(stmt);
     return last;
