@@ -11,6 +11,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "agent/flow_order.h"
 #include "agent/forward.h"
 #include "agent/forward_policy.h"
 #include "base/cleanup.h"
@@ -19,8 +20,6 @@
 #include "base/log.h"
 #include "base/state.h"
 
-#define REPORT_EVERY (500 * CLOCK_MS)
-#define REPEAT_EVERY (30 * CLOCK_SEC) /* of a final report that is not acknowledged */
 #define KEEP_EVERY   (5 * CLOCK_SEC)  /* counters go into the journal */
 #define RETRY_AWAY   (10 * CLOCK_SEC) /* longest wait when there is no way, or no address */
 #define RETRY_DENIED (60 * CLOCK_SEC)
@@ -59,10 +58,8 @@ struct flow {
     uint64_t next_try;       /* when to listen or dial again */
     uint64_t opened;         /* when the tunnel opened */
     uint64_t asked;          /* when its silence was noticed; 0: it is not silent */
-    uint64_t told, kept;     /* when the last report went out, and into the journal */
-    bool dirty;              /* the numbers changed since the last report */
-    bool urgent;             /* the state changed: no waiting */
-    bool acked;              /* the console has the final report */
+    uint64_t kept;           /* when the last report went into the journal */
+    struct flow_told told;
 };
 
 struct forwards {
@@ -126,7 +123,7 @@ static void keep_report(struct flow *flow)
     int error;
 
     (void)fill_report(flow);
-    error = journal_put_report(flow->all->options.journal, &flow->report, flow->acked);
+    error = journal_put_report(flow->all->options.journal, &flow->report, flow->told.acked);
     if (error)
         log_error("journal: report not kept", LF_ID("flow", &flow->id), LF_ERR(error));
     flow->kept = flow->all->now;
@@ -139,7 +136,7 @@ static void set_state(struct flow *flow, unsigned state, const char *text)
     if (changed)
         state_move(&flow_states, &flow->state, state);
     (void)snprintf(flow->report.text, sizeof(flow->report.text), "%s", text ? text : "");
-    flow->dirty = flow->urgent = true;
+    flow->told.dirty = flow->told.urgent = true;
     keep_report(flow);
     if (changed)
         log_info("forward", LF_STR("state", state_name(&flow_states, state)),
@@ -456,8 +453,8 @@ static void order_run(struct flow *flow)
 static void carry_out(struct flow *flow)
 {
     if (is_final(flow)) {
-        flow->dirty = flow->urgent = true;
-        flow->acked = false;
+        flow->told.dirty = flow->told.urgent = true;
+        flow->told.acked = false;
         return;
     }
     if (flow->assign.action == fl_FlowAction_ACTION_RUN) {
@@ -474,14 +471,9 @@ static void carry_out(struct flow *flow)
 static bool is_sound(const fl_FlowAssign *assign)
 {
     char address[FORWARD_ADDRESS_MAX], host[FORWARD_HOST_MAX];
-    struct party peer;
     uint16_t port;
-    bool sides = assign->side == fl_FlowSide_SIDE_SOURCE || assign->side == fl_FlowSide_SIDE_TARGET;
 
-    if (!sides || assign->action == fl_FlowAction_ACTION_NONE ||
-        assign->path.size >= sizeof(address) ||
-        memchr(assign->path.bytes, '\0', assign->path.size) || !assign->has_peer ||
-        party_from_wire(&assign->peer, &peer) || peer.role != PARTY_AGENT)
+    if (!flow_order_sound(assign) || assign->path.size >= sizeof(address))
         return false;
     memcpy(address, assign->path.bytes, assign->path.size);
     address[assign->path.size] = '\0';
@@ -500,7 +492,7 @@ static int take_order(struct forwards *all, struct flow *flow, const fl_FlowAssi
         if (!flow)
             return all->count < FORWARDS_MAX ? -ENOMEM : -FL_EFULL;
     } else if (assign->generation <= flow->assign.generation) {
-        flow->dirty = flow->urgent = true; /* the console may have missed the answer */
+        flow->told.dirty = flow->told.urgent = true; /* the console may have missed the answer */
         return 0;
     }
     flow->assign = *assign;
@@ -529,10 +521,8 @@ void forwards_ack(struct forwards *all, const fl_FlowAck *ack)
 {
     struct flow *flow = find_flow(all, ack->flow);
 
-    if (!flow || !is_final(flow) || flow->acked || flow->dirty || ack->seq < flow->report.seq)
-        return;
-    flow->acked = true;
-    (void)journal_put_report(all->options.journal, &flow->report, true);
+    if (flow && flow_report_acked(&flow->told, is_final(flow), &flow->report, ack))
+        (void)journal_put_report(all->options.journal, &flow->report, true);
 }
 
 /* ---- telling the console ---- */
@@ -542,34 +532,20 @@ void forwards_online(struct forwards *all)
     struct flow *flow;
 
     DL_FOREACH (all->flows, flow)
-        flow->dirty = flow->urgent = !flow->acked;
-}
-
-static bool report_due(const struct flow *flow, uint64_t now)
-{
-    if (!is_target(flow))
-        return false;
-    if (flow->urgent)
-        return true;
-    if (is_final(flow))
-        return !flow->acked && (flow->dirty || now - flow->told >= REPEAT_EVERY);
-    return flow->dirty && now - flow->told >= REPORT_EVERY;
+        flow->told.dirty = flow->told.urgent = !flow->told.acked;
 }
 
 static int tell_flow(struct flow *flow, struct tunnel *tunnel, uint64_t now)
 {
-    uint64_t floor = (uint64_t)clock_wall() << 12; /* numbers rise across restarts too */
-
-    if (!report_due(flow, now))
+    if (!is_target(flow) || !flow_report_due(&flow->told, is_final(flow), now))
         return 0;
     (void)fill_report(flow);
-    flow->report.seq = flow->report.seq + 1 > floor ? flow->report.seq + 1 : floor;
+    flow_report_number(&flow->report);
     int result =
         tunnel_send_message(tunnel, FRAME_FLOW_REPORT, fl_FlowReport_fields, &flow->report);
     if (result)
         return result;
-    flow->told = now;
-    flow->dirty = flow->urgent = false;
+    flow_report_sent(&flow->told, now);
     if (is_final(flow))
         keep_report(flow);
     return 0;
@@ -596,10 +572,7 @@ bool forwards_have(const struct forwards *all, size_t at, fl_FlowHave *ret_have)
         flow = flow->next;
     if (!flow)
         return false;
-    *ret_have = (fl_FlowHave)fl_FlowHave_init_zero;
-    memcpy(ret_have->flow, &flow->id, FL_ID_BYTES);
-    ret_have->generation = flow->assign.generation;
-    ret_have->state = (fl_FlowState)flow->state;
+    flow_order_have(&flow->assign, flow->state, ret_have);
     return true;
 }
 
@@ -614,8 +587,8 @@ void forwards_tick(struct forwards *all, uint64_t now)
         if (flow->forward)
             forward_tick(flow->forward, now);
         if (flow->forward && fill_report(flow))
-            flow->dirty = true;
-        if (flow->dirty && is_running(flow) && now - flow->kept >= KEEP_EVERY)
+            flow->told.dirty = true;
+        if (flow->told.dirty && is_running(flow) && now - flow->kept >= KEEP_EVERY)
             keep_report(flow);
         watch(flow);
         go_on(flow);
@@ -644,7 +617,7 @@ static int load_flow(void *ctx, const fl_FlowAssign *assign, const fl_FlowReport
     if (!flow)
         return -ENOMEM;
     flow->report = *report;
-    flow->acked = acked;
+    flow->told.acked = acked;
     if (STATE_BIT(report->state) & FINAL)
         flow->state = report->state;
     return 0;

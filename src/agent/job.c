@@ -84,7 +84,7 @@ void job_set_state(struct flow *flow, unsigned state, const char *text)
     if (changed)
         state_move(&flow_states, &flow->state, state);
     job_set_text(flow, text);
-    flow->dirty = flow->urgent = true;
+    flow->told.dirty = flow->told.urgent = true;
     job_keep_report(flow);
     if (changed && job_is_target(flow))
         log_state(flow);
@@ -228,21 +228,14 @@ static void order_forget(struct flow *flow)
 
 static bool is_sound(const fl_FlowAssign *assign)
 {
-    struct party peer;
-    bool sides = assign->side == fl_FlowSide_SIDE_SOURCE || assign->side == fl_FlowSide_SIDE_TARGET;
-
-    if (assign->action == fl_FlowAction_ACTION_FORGET)
-        return true;
-    return sides && assign->action != fl_FlowAction_ACTION_NONE && assign->path.size &&
-           !memchr(assign->path.bytes, '\0', assign->path.size) && assign->has_peer &&
-           !party_from_wire(&assign->peer, &peer) && peer.role == PARTY_AGENT;
+    return assign->action == fl_FlowAction_ACTION_FORGET || flow_order_sound(assign);
 }
 
 static void carry_out(struct flow *flow)
 {
     if (job_is_final(flow) || flow->stopping) {
-        flow->dirty = flow->urgent = true;
-        flow->acked = false;
+        flow->told.dirty = flow->told.urgent = true;
+        flow->told.acked = false;
         job_fill_report(flow);
         wake(flow->jobs);
         return;
@@ -264,7 +257,7 @@ static int take_order(struct jobs *jobs, struct flow *flow, const fl_FlowAssign 
         if (!flow)
             return jobs->count < JOBS_FLOWS_MAX ? -ENOMEM : -FL_EFULL;
     } else if (assign->generation <= flow->assign.generation) {
-        flow->dirty = flow->urgent = true; /* the console may have missed the answer */
+        flow->told.dirty = flow->told.urgent = true; /* the console may have missed the answer */
         wake(jobs);
         return 0;
     }
@@ -301,10 +294,7 @@ bool jobs_have(const struct jobs *jobs, size_t at, fl_FlowHave *ret_have)
 {
     if (at >= jobs->count)
         return false;
-    *ret_have = (fl_FlowHave)fl_FlowHave_init_zero;
-    memcpy(ret_have->flow, &jobs->flows[at]->id, FL_ID_BYTES);
-    ret_have->generation = jobs->flows[at]->assign.generation;
-    ret_have->state = (fl_FlowState)jobs->flows[at]->state;
+    flow_order_have(&jobs->flows[at]->assign, jobs->flows[at]->state, ret_have);
     return true;
 }
 
@@ -312,7 +302,7 @@ bool jobs_have(const struct jobs *jobs, size_t at, fl_FlowHave *ret_have)
 
 static void keep_counters(struct flow *flow)
 {
-    if (flow->receive && flow->dirty && job_is_running(flow) &&
+    if (flow->receive && flow->told.dirty && job_is_running(flow) &&
         flow->jobs->now - flow->kept >= KEEP_EVERY)
         job_keep_report(flow);
 }
@@ -350,7 +340,7 @@ static int load_flow(void *ctx, const fl_FlowAssign *assign, const fl_FlowReport
         return -ENOMEM;
     (void)party_from_wire(&assign->peer, &flow->peer);
     flow->report = *report;
-    flow->acked = acked;
+    flow->told.acked = acked;
     if (STATE_BIT(report->state) & FINAL)
         flow->state = report->state;
     else if (assign->action == fl_FlowAction_ACTION_PAUSE)

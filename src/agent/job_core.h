@@ -3,6 +3,7 @@
 #ifndef FL_AGENT_JOB_CORE_H
 #define FL_AGENT_JOB_CORE_H
 
+#include "agent/flow_order.h"
 #include "agent/job.h"
 #include "agent/receive.h"
 #include "agent/send.h"
@@ -47,14 +48,11 @@ struct flow {
     uint64_t next_way;    /* when to dial for a further tunnel */
     unsigned way_attempt; /* such dials that failed in a row */
     struct held held[ENDPOINT_PROXIES_MAX];
-    uint64_t opened;      /* when the tunnel opened */
-    uint64_t told;        /* when the last report went out */
+    uint64_t opened; /* when the tunnel opened */
+    struct flow_told told;
     uint64_t kept;        /* when the counters went into the journal */
     uint64_t errors_told; /* number of the last error told on this control tunnel */
     bool errors_left;     /* there may be errors above it */
-    bool dirty;           /* the numbers changed since the last report */
-    bool urgent;          /* the state changed: no waiting */
-    bool acked;           /* the console has the final report */
     bool stopping;        /* receive_stop() is under way */
     bool leaving;         /* FORGET came meanwhile: gone when that has ended */
 };

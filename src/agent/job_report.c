@@ -6,9 +6,6 @@
 #include "agent/job_core.h"
 #include "base/log.h"
 
-#define REPORT_EVERY (500 * CLOCK_MS) /* twice a second */
-#define REPEAT_EVERY (30 * CLOCK_SEC) /* of a final report that is not acknowledged */
-
 void job_set_text(struct flow *flow, const char *text)
 {
     (void)snprintf(flow->report.text, sizeof(flow->report.text), "%s", text ? text : "");
@@ -81,26 +78,17 @@ void job_fill_report(struct flow *flow)
     fill_failed_ways(flow, r);
 }
 
-/* Numbers must rise also across restarts, of which the last few reports may not be in the journal:
- * time does that. */
-static void next_seq(struct flow *flow)
-{
-    uint64_t floor = (uint64_t)clock_wall() << 12;
-
-    flow->report.seq = flow->report.seq + 1 > floor ? flow->report.seq + 1 : floor;
-}
-
 void job_keep_report(struct flow *flow)
 {
     int error;
 
     job_fill_report(flow);
-    error = journal_put_report(flow->jobs->options.journal, &flow->report, flow->acked);
+    error = journal_put_report(flow->jobs->options.journal, &flow->report, flow->told.acked);
     if (error && !flow->jobs->journal_fails) /* a full disk is said once, not every second */
         log_error("journal: report not kept", LF_ID("flow", &flow->id), LF_ERR(error));
     flow->jobs->journal_fails = error != 0;
     flow->kept = flow->jobs->now;
-    flow->dirty = true;
+    flow->told.dirty = true;
 }
 
 /* ---- telling ---- */
@@ -109,9 +97,8 @@ void jobs_ack(struct jobs *jobs, const fl_FlowAck *ack)
 {
     struct flow *flow = job_find_flow(jobs, ack->flow);
 
-    if (!flow || !job_is_final(flow) || flow->acked || flow->dirty || ack->seq < flow->report.seq)
+    if (!flow || !flow_report_acked(&flow->told, job_is_final(flow), &flow->report, ack))
         return;
-    flow->acked = true;
     (void)journal_put_report(jobs->options.journal, &flow->report, true);
     (void)journal_clear_errors(jobs->options.journal,
                                &flow->id); /* they went before the report on the same tunnel */
@@ -123,8 +110,8 @@ void jobs_online(struct jobs *jobs)
         struct flow *flow = jobs->flows[i];
 
         flow->errors_told = 0;
-        flow->errors_left = !flow->acked;
-        flow->dirty = flow->urgent = !flow->acked;
+        flow->errors_left = !flow->told.acked;
+        flow->told.dirty = flow->told.urgent = !flow->told.acked;
     }
 }
 
@@ -148,35 +135,24 @@ static int tell_errors(struct flow *flow, struct tunnel *tunnel)
     return 0;
 }
 
-static bool report_due(const struct flow *flow, uint64_t now)
-{
-    if (!job_is_target(flow) || flow->leaving)
-        return false;
-    if (flow->urgent)
-        return true;
-    if (job_is_final(flow))
-        return !flow->acked && (flow->dirty || now - flow->told >= REPEAT_EVERY);
-    return flow->dirty && now - flow->told >= REPORT_EVERY;
-}
-
 static int tell_flow(struct flow *flow, struct tunnel *tunnel, uint64_t now)
 {
     int result;
 
-    if (!report_due(flow, now))
+    if (!job_is_target(flow) || flow->leaving ||
+        !flow_report_due(&flow->told, job_is_final(flow), now))
         return 0;
     result = tell_errors(flow, tunnel);
     if (result)
         return result;
     job_fill_report(flow);
-    next_seq(flow);
+    flow_report_number(&flow->report);
     result = tunnel_send_message(tunnel, FRAME_FLOW_REPORT, fl_FlowReport_fields, &flow->report);
     if (result)
         return result;
-    flow->told = now;
-    flow->dirty = flow->urgent = false;
+    flow_report_sent(&flow->told, now);
     if (job_is_final(flow))
-        (void)journal_put_report(flow->jobs->options.journal, &flow->report, flow->acked);
+        (void)journal_put_report(flow->jobs->options.journal, &flow->report, flow->told.acked);
     return 0;
 }
 

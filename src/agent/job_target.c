@@ -45,7 +45,7 @@ static void hold(struct flow *flow, const struct fl_id *proxy, const char *label
     held->open = false;
     (void)snprintf(held->label, sizeof(held->label), "%s", label);
     (void)snprintf(held->text, sizeof(held->text), "%s", text ? text : "");
-    flow->dirty = true;
+    flow->told.dirty = true;
 }
 
 /* Proxies with a tunnel of this flow, and those that are held. */
@@ -156,7 +156,7 @@ static void dial_opened(void *ctx, struct tunnel *tunnel)
     if (receive_connected(flow->receive)) {
         log_info("further way", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)));
         receive_tunnel_ops.opened(flow->receive, tunnel);
-        flow->dirty = flow->urgent = true;
+        flow->told.dirty = flow->told.urgent = true;
         return;
     }
     flow->opened = flow->jobs->now;
@@ -309,7 +309,7 @@ static void on_progress(void *ctx)
 {
     struct flow *flow = ctx;
 
-    flow->dirty = true;
+    flow->told.dirty = true;
 }
 
 static void on_file_error(void *ctx, const void *name, size_t len, const char *code,
@@ -332,7 +332,7 @@ static void on_file_error(void *ctx, const void *name, size_t len, const char *c
     if (result && result != -FL_EFULL)
         log_error("journal: error of a file not kept", LF_ID("flow", &flow->id),
                   LF_BYTES("name", name, len), LF_STR("code", code), LF_ERR(result));
-    flow->errors_left = flow->dirty = true;
+    flow->errors_left = flow->told.dirty = true;
 }
 
 static void on_finished(void *ctx, enum receive_end end, const char *text)
@@ -384,7 +384,7 @@ static void on_way_lost(void *ctx, const struct tunnel *tunnel, enum tunnel_clos
     endpoint_check(flow->jobs->options.endpoint, &info.proxy);
     /* Everybody who used that proxy loses it at the same moment. */
     flow->next_way = flow->jobs->now + clock_backoff(0, RETRY_AWAY);
-    flow->dirty = flow->urgent = true;
+    flow->told.dirty = flow->told.urgent = true;
 }
 
 static const struct receive_ops receive_ops = {on_progress, on_file_error, on_finished, on_lost,
