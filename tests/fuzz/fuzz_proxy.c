@@ -4,20 +4,13 @@
  * under a clock of our own. Endpoints can prove who they are and know the keys they were given, so
  * that the fuzzer reaches registered legs and running sessions; the rest of what they send is its
  * own. Nothing may abort, leak, or make the proxy send what its own schema refuses. */
-#include "fuzz.h"
-
 #include <string.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "base/error.h"
-#include "base/log.h"
-#include "identity/authority.h"
 #include "identity/hello.h"
-#include "leg/leg_mem.h"
+#include "memo.h"
 #include "proxy/conn.h"
-#include "proxy/proxy.h"
-#include "proxy/worker.h"
+#include "proxy_lab.h"
 
 #define SLOTS    6
 #define KEYS     8
@@ -37,10 +30,7 @@ struct slot {
 };
 
 static struct lab {
-    struct leg_mem_net *net;
-    struct proxy proxy;
-    struct worker worker;
-    uint64_t now;
+    struct proxy_lab core;
     struct slot slots[SLOTS];
     struct {
         uint8_t session[16], key[32];
@@ -48,95 +38,30 @@ static struct lab {
     unsigned key_count;
 } * lab;
 
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static uint8_t take(struct input *input)
-{
-    if (input->left == 0)
-        return 0;
-    input->left--;
-    return *input->at++;
-}
-
 /* ---- set-up ---- */
-
-static struct identity *make(const struct authority *authority, const char *ca,
-                             enum party_role role)
-{
-    struct identity *identity;
-    char *key, *cert;
-
-    must(identity_make_key(&key) == 0);
-    must(authority_issue_key(authority, key, role, 86400, &cert, NULL) == 0);
-    must(identity_new(key, cert, strlen(cert), ca, strlen(ca), &identity) == 0);
-    free(key);
-    free(cert);
-    return identity;
-}
 
 static void make_people(void)
 {
     static const enum party_role roles[PEOPLE] = {PARTY_NONE, PARTY_AGENT, PARTY_AGENT,
                                                   PARTY_CONSOLE, PARTY_ENROL};
-    struct authority *authority;
-    char *key, *ca;
-
     if (who.proxy)
         return;
-    log_setup("fuzz", LOG_LEVELS, LOG_TEXT);
-    must(authority_create(&key, &ca) == 0 && authority_load(key, ca, &authority) == 0);
-    who.proxy = make(authority, ca, PARTY_PROXY);
+    who.proxy = lab_identity(PARTY_PROXY);
     for (unsigned i = 1; i < PEOPLE; i++)
-        who.people[i] = make(authority, ca, roles[i]);
-    authority_free(authority);
-    free(key);
-    free(ca);
-}
-
-static uint64_t lab_now(void *ctx)
-{
-    return lab->now;
-}
-
-static int64_t lab_wall(void *ctx)
-{
-    return (int64_t)time(NULL);
-}
-
-static void lab_wake(void *ctx)
-{
+        who.people[i] = lab_identity(roles[i]);
 }
 
 static void lab_open(void)
 {
-    const struct worker_env env = {.now = lab_now, .wall = lab_wall, .wake = lab_wake};
-
+    memo_begin();
     lab = calloc(1, sizeof(*lab));
     must(lab);
-    lab->now = CLOCK_SEC;
-    must(leg_mem_net_new(&lab->net) == 0);
-    must(proxy_init(&lab->proxy, who.proxy, &proxy_settings_default) == 0);
-    worker_init(&lab->worker, &lab->proxy, &env, 1);
+    proxy_lab_init(&lab->core, who.proxy);
 }
 
-/* run - let everything happen that is due within @us. */
 static void run(uint64_t us)
 {
-    uint64_t end = lab->now + us;
-
-    do {
-        uint64_t next = leg_mem_next(lab->net);
-
-        if (next > lab->now)
-            lab->now = next < end ? next : end;
-        (void)leg_mem_run(lab->net, lab->now);
-        worker_drain(&lab->worker);
-        worker_tick(&lab->worker);
-        worker_turn(&lab->worker);
-    } while (lab->now < end || leg_mem_next(lab->net) <= lab->now);
+    proxy_lab_run(&lab->core, us);
 }
 
 static void lab_close(void)
@@ -145,15 +70,12 @@ static void lab_close(void)
         if (lab->slots[i].leg)
             leg_close(lab->slots[i].leg, LEG_RESET);
     }
-    worker_stop(&lab->worker);
-    for (uint64_t t = 0; t < END_TIME && !worker_idle(&lab->worker); t += CLOCK_SEC)
+    worker_stop(&lab->core.worker);
+    for (uint64_t t = 0; t < END_TIME && !worker_idle(&lab->core.worker); t += CLOCK_SEC)
         run(CLOCK_SEC);
-    must(worker_idle(&lab->worker));
+    must(worker_idle(&lab->core.worker));
     run(10 * CLOCK_SEC);
-    must(leg_mem_open(lab->net) == 0);
-    worker_done(&lab->worker);
-    proxy_done(&lab->proxy);
-    leg_mem_net_free(lab->net);
+    proxy_lab_done(&lab->core);
     free(lab);
     lab = NULL;
 }
@@ -240,27 +162,25 @@ static void step_open(struct slot *slot, struct input *input)
     slot->person = take(input) % PEOPLE;
     if (slot->leg)
         return;
-    must(leg_mem_pair(lab->net, &options, &slot->leg, &theirs) == 0);
+    must(leg_mem_pair(lab->core.net, &options, &slot->leg, &theirs) == 0);
     leg_set_handler(slot->leg, on_event, slot);
     leg_want(slot->leg, LEG_READABLE);
-    must(conn_new(&lab->worker, theirs, NULL) == 0);
+    must(conn_new(&lab->core.worker, theirs, NULL) == 0);
 }
 
 static void step_frame(struct slot *slot, struct input *input)
 {
     uint8_t type = take(input), flags = take(input);
     size_t len = take(input);
+    const uint8_t *body = take_bytes(input, &len);
 
-    len = len < input->left ? len : input->left;
     if (slot->leg && type != FRAME_DATA && type != FRAME_EOF)
-        (void)leg_send(slot->leg, type, flags, input->at, len);
-    input->at += len;
-    input->left -= len;
+        (void)leg_send(slot->leg, type, flags, body, len);
 }
 
 static void step_connect(struct slot *slot, struct input *input)
 {
-    fl_Connect request = {.request = lab->now, .has_peer = true};
+    fl_Connect request = {.request = lab->core.now, .has_peer = true};
     unsigned person = take(input) % PEOPLE;
 
     if (!slot->leg || person == 0)

@@ -15,8 +15,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "base/log.h"
-#include "identity/authority.h"
+#include "lab.h"
 #include "leg/quic_endpoint.h"
 
 #define LEAST 1200 /* of a datagram with an Initial packet */
@@ -111,21 +110,9 @@ static void accepted(void *ctx, struct quic_stream *stream)
 
 static void make_identity(void)
 {
-    struct authority *authority;
-    char *key, *ca, *own, *cert;
-
     if (identity)
         return;
-    log_setup("fuzz", LOG_LEVELS, LOG_TEXT);
-    must(authority_create(&key, &ca) == 0 && authority_load(key, ca, &authority) == 0);
-    must(identity_make_key(&own) == 0);
-    must(authority_issue_key(authority, own, PARTY_PROXY, 86400, &cert, NULL) == 0);
-    must(identity_new(own, cert, strlen(cert), ca, strlen(ca), &identity) == 0);
-    authority_free(authority);
-    free(key);
-    free(ca);
-    free(own);
-    free(cert);
+    identity = lab_identity(PARTY_PROXY);
     for (uint8_t i = 0; i < 2; i++)
         derive(&keys[i], (uint8_t)(0xa0 + i));
 }
@@ -168,20 +155,20 @@ static void lab_close(int fd)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t payload[MOST], out[HEAD + MOST + TAG];
+    struct input input = {data, size};
     uint32_t number = 0;
 
     make_identity();
     int fd = lab_open();
-    for (unsigned n = 0; size >= 3 && n < 20; n++) {
-        uint8_t flags = data[0];
-        size_t len = (size_t)data[1] << 8 | data[2], least = flags & 2 ? LEAST : 21;
+    for (unsigned n = 0; input.left >= 3 && n < 20; n++) {
+        uint8_t flags = take(&input);
+        size_t len = (size_t)take(&input) << 8, least = flags & 2 ? LEAST : 21;
 
-        len = len < size - 3 ? len : size - 3;
+        len |= take(&input);
+        const uint8_t *bytes = take_bytes(&input, &len);
         size_t used = len < MOST - HEAD - TAG ? len : MOST - HEAD - TAG;
         memset(payload, 0, sizeof(payload));
-        memcpy(payload, data + 3, used);
-        data += 3 + len;
-        size -= 3 + len;
+        memcpy(payload, bytes, used);
         used = used < least ? least : used;
         if (flags & 1)
             (void)send(fd, out, seal(&keys[flags >> 2 & 1], number++, payload, used, out), 0);

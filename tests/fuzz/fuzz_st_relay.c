@@ -5,61 +5,36 @@
  * clock of our own. Clients can be any of a few devices and know the keys that they were sent, so
  * that the fuzzer reaches registrations, duels and sessions. Nothing may abort, leak, or stay
  * behind at the end. */
-#include "fuzz.h"
-
 #include <string.h>
-#include <time.h>
 
-#include "base/clock.h"
+#include "../unit/st_far.h"
 #include "base/error.h"
-#include "base/log.h"
-#include "identity/authority.h"
-#include "leg/leg_mem.h"
-#include "proxy/proxy.h"
 #include "proxy/syncthing/st_relay.h"
+#include "proxy_lab.h"
 
 #define SLOTS    8
 #define KEYS     8
 #define DEVICES  4 /* the last one is not on the list */
-#define ROOM     2048
 #define MS_STEP  500
 #define END_TIME (300 * CLOCK_SEC)
 
 static struct identity *identity; /* of the proxy; made once */
 
 struct slot {
-    struct st_link link; /* the relay's end; first */
+    struct far_link link; /* first */
     uint8_t device;
-    bool used, closed, eof, wants, finished, secure;
-    uint8_t in[ROOM];
-    size_t in_len;
+    bool used;
     struct leg *leg; /* the far end, once it carries a session */
 };
 
 static struct lab {
-    struct leg_mem_net *net;
-    struct proxy proxy;
-    struct worker worker;
+    struct proxy_lab core;
     struct st_relay relay;
     struct st_worker part;
-    uint64_t now;
     struct slot slots[SLOTS];
     uint8_t keys[KEYS][32];
     unsigned key_count;
 } * lab;
-
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static uint8_t take(struct input *input)
-{
-    if (input->left == 0)
-        return 0;
-    input->left--;
-    return *input->at++;
-}
 
 /* ---- links ---- */
 
@@ -68,36 +43,13 @@ static struct slot *slot_of(struct st_link *link)
     return (struct slot *)link;
 }
 
-static int link_peek(struct st_link *link, uint8_t *ret_byte)
-{
-    struct slot *slot = slot_of(link);
-
-    if (slot->in_len == 0)
-        return slot->eof ? -FL_EEOF : -EAGAIN;
-    *ret_byte = slot->in[0];
-    return 0;
-}
-
-static ssize_t link_recv(struct st_link *link, void *buf, size_t len)
-{
-    struct slot *slot = slot_of(link);
-    size_t n = len < slot->in_len ? len : slot->in_len;
-
-    if (n == 0)
-        return slot->eof ? -FL_EEOF : -EAGAIN;
-    memcpy(buf, slot->in, n);
-    memmove(slot->in, slot->in + n, slot->in_len - n);
-    slot->in_len -= n;
-    return (ssize_t)n;
-}
-
 /* An invitation's key is remembered. */
 static int link_send(struct st_link *link, const void *data, size_t len)
 {
     const uint8_t *bytes = data;
     struct st_head head;
 
-    must(!slot_of(link)->finished && !slot_of(link)->closed);
+    must(!slot_of(link)->link.finished && !slot_of(link)->link.closed);
     must(len >= ST_HEADER && st_head_parse(bytes, &head) == 0);
     if (head.type == ST_INVITATION) {
         must(len > ST_HEADER + 72);
@@ -106,35 +58,9 @@ static int link_send(struct st_link *link, const void *data, size_t len)
     return 0;
 }
 
-static int link_secure(struct st_link *link)
-{
-    slot_of(link)->secure = true;
-    slot_of(link)->in_len = 0; /* the handshake */
-    return 0;
-}
-
-static void link_want(struct st_link *link, bool readable)
-{
-    slot_of(link)->wants = readable;
-}
-
-static void link_finish(struct st_link *link)
-{
-    slot_of(link)->finished = true;
-}
-
 static int link_device(struct st_link *link, struct st_device *ret_device)
 {
     memset(ret_device, slot_of(link)->device, sizeof(*ret_device));
-    return 0;
-}
-
-static void link_detach(struct st_link *link)
-{
-}
-
-static int link_attach(struct st_link *link, void *loop)
-{
     return 0;
 }
 
@@ -157,71 +83,25 @@ static int link_leg(struct st_link *link, leg_handler *handler, void *ctx, struc
     const struct leg_mem_options options = {.delay = 100, .room = 2 * FRAME_MAX, .plain = true};
     struct slot *slot = slot_of(link);
 
-    slot->closed = true;
-    must(leg_mem_pair(lab->net, &options, &slot->leg, ret_leg) == 0);
+    slot->link.closed = true;
+    must(leg_mem_pair(lab->core.net, &options, &slot->leg, ret_leg) == 0);
     leg_set_handler(slot->leg, on_leg, slot);
     leg_set_handler(*ret_leg, handler, ctx);
     leg_want(slot->leg, LEG_READABLE);
     return 0;
 }
 
-static void link_close(struct st_link *link)
-{
-    slot_of(link)->closed = true;
-}
-
 static const struct st_link_ops ops = {
-    .peek = link_peek,
-    .secure = link_secure,
-    .recv = link_recv,
+    FAR_LINK_OPS,
     .send = link_send,
-    .want = link_want,
-    .finish = link_finish,
     .device = link_device,
-    .detach = link_detach,
-    .attach = link_attach,
     .leg = link_leg,
-    .close = link_close,
 };
 
 /* ---- set-up ---- */
 
-static void make_identity(void)
-{
-    struct authority *authority;
-    char *key, *ca, *own, *cert;
-
-    if (identity)
-        return;
-    log_setup("fuzz", LOG_LEVELS, LOG_TEXT);
-    must(authority_create(&key, &ca) == 0 && authority_load(key, ca, &authority) == 0);
-    must(identity_make_key(&own) == 0);
-    must(authority_issue_key(authority, own, PARTY_PROXY, 86400, &cert, NULL) == 0);
-    must(identity_new(own, cert, strlen(cert), ca, strlen(ca), &identity) == 0);
-    authority_free(authority);
-    free(key);
-    free(ca);
-    free(own);
-    free(cert);
-}
-
-static uint64_t lab_now(void *ctx)
-{
-    return lab->now;
-}
-
-static int64_t lab_wall(void *ctx)
-{
-    return (int64_t)time(NULL);
-}
-
-static void lab_wake(void *ctx)
-{
-}
-
 static void lab_open(void)
 {
-    const struct worker_env env = {.now = lab_now, .wall = lab_wall, .wake = lab_wake};
     struct st_device listed[DEVICES - 1];
     const struct st_relay_options options = {
         .token = "token", .allow = listed, .allow_count = DEVICES - 1};
@@ -230,29 +110,14 @@ static void lab_open(void)
         memset(&listed[i], (int)i, sizeof(listed[i]));
     lab = calloc(1, sizeof(*lab));
     must(lab);
-    lab->now = CLOCK_SEC;
-    must(leg_mem_net_new(&lab->net) == 0);
-    must(proxy_init(&lab->proxy, identity, &proxy_settings_default) == 0);
-    worker_init(&lab->worker, &lab->proxy, &env, 1);
-    must(st_relay_init(&lab->relay, &lab->proxy, &options) == 0);
-    st_relay_add(&lab->relay, &lab->part, &lab->worker);
+    proxy_lab_init(&lab->core, identity);
+    must(st_relay_init(&lab->relay, &lab->core.proxy, &options) == 0);
+    st_relay_add(&lab->relay, &lab->part, &lab->core.worker);
 }
 
-/* run - let everything happen that is due within @us. */
 static void run(uint64_t us)
 {
-    uint64_t end = lab->now + us;
-
-    do {
-        uint64_t next = leg_mem_next(lab->net);
-
-        if (next > lab->now)
-            lab->now = next < end ? next : end;
-        (void)leg_mem_run(lab->net, lab->now);
-        worker_drain(&lab->worker);
-        worker_tick(&lab->worker);
-        worker_turn(&lab->worker);
-    } while (lab->now < end || leg_mem_next(lab->net) <= lab->now);
+    proxy_lab_run(&lab->core, us);
 }
 
 static void lab_close(void)
@@ -261,20 +126,17 @@ static void lab_close(void)
         if (lab->slots[i].leg)
             leg_close(lab->slots[i].leg, LEG_RESET);
     }
-    worker_stop(&lab->worker);
+    worker_stop(&lab->core.worker);
     for (uint64_t t = 0; t < 10; t++)
         run(CLOCK_SEC);
     must(!lab->part.strangers && !lab->part.known && !lab->part.sessions && !lab->part.closed);
     must(st_registry_count(lab->relay.registry) == 0 && st_pair_live(lab->relay.pair) == 0);
-    must(atomic_load(&lab->proxy.devices) == 0 && door_count(lab->proxy.door) == 0);
-    must(leg_mem_open(lab->net) == 0);
+    must(atomic_load(&lab->core.proxy.devices) == 0 && door_count(lab->core.proxy.door) == 0);
     for (unsigned i = 0; i < SLOTS; i++)
-        must(!lab->slots[i].used || lab->slots[i].closed);
-    lab->worker.guests = NULL;
+        must(!lab->slots[i].used || lab->slots[i].link.closed);
+    lab->core.worker.guests = NULL;
     st_relay_done(&lab->relay);
-    worker_done(&lab->worker);
-    proxy_done(&lab->proxy);
-    leg_mem_net_free(lab->net);
+    proxy_lab_done(&lab->core);
     free(lab);
     lab = NULL;
 }
@@ -283,17 +145,15 @@ static void lab_close(void)
 
 static void tell(struct slot *slot, unsigned events)
 {
-    if (slot->used && !slot->closed)
-        slot->link.handler(slot->link.ctx, &slot->link, events);
+    if (slot->used)
+        far_link_tell(&slot->link, events);
 }
 
 static void give(struct slot *slot, const void *bytes, size_t len)
 {
-    if (!slot->used || slot->closed || slot->in_len + len > ROOM)
+    if (!slot->used || slot->link.closed || !far_link_put(&slot->link, bytes, len))
         return;
-    memcpy(slot->in + slot->in_len, bytes, len);
-    slot->in_len += len;
-    if (slot->wants)
+    if (slot->link.wants)
         tell(slot, ST_LINK_READABLE);
 }
 
@@ -304,28 +164,26 @@ static void step_open(struct slot *slot, struct input *input)
     struct door_place place;
     uint8_t how = take(input);
 
-    if ((slot->used && !slot->closed) || slot->leg)
+    if ((slot->used && !slot->link.closed) || slot->leg)
         return;
-    if (door_enter(lab->proxy.door, &from, &place) != DOOR_IN)
+    if (door_enter(lab->core.proxy.door, &from, &place) != DOOR_IN)
         return;
-    *slot = (struct slot){.link = {.ops = &ops, .port = 22067}, .used = true};
+    *slot = (struct slot){.link.base = {.ops = &ops, .port = 22067}, .used = true};
     slot->device = how % DEVICES;
-    must(st_conn_new(&lab->part, &slot->link, &place) == 0);
+    must(st_conn_new(&lab->part, &slot->link.base, &place) == 0);
     if (how & 0x80)
         return;
     give(slot, "\x16", 1);
-    if (slot->secure)
+    if (slot->link.secure)
         tell(slot, ST_LINK_SECURE);
 }
 
 static void step_bytes(struct slot *slot, struct input *input)
 {
     size_t len = take(input);
+    const uint8_t *bytes = take_bytes(input, &len);
 
-    len = len < input->left ? len : input->left;
-    give(slot, input->at, len);
-    input->at += len;
-    input->left -= len;
+    give(slot, bytes, len);
 }
 
 static void message(struct slot *slot, uint8_t type, const void *opaque, size_t len)
@@ -374,11 +232,11 @@ static void step_end(struct slot *slot, struct input *input)
         leg_close(slot->leg, LEG_RESET);
         slot->leg = NULL;
     } else if (how % 2) {
-        slot->eof = true;
-        if (slot->wants)
+        slot->link.eof = true;
+        if (slot->link.wants)
             tell(slot, ST_LINK_READABLE);
     } else {
-        slot->link.error = -FL_EPEER;
+        slot->link.base.error = -FL_EPEER;
         tell(slot, ST_LINK_FAILED);
     }
 }
@@ -414,7 +272,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         step_end,  step_data,  step_allow,   step_time};
     struct input input = {data, size < 1000 ? size : 1000};
 
-    make_identity();
+    if (!identity)
+        identity = lab_identity(PARTY_PROXY);
     lab_open();
     while (input.left > 0) {
         uint8_t op = take(&input);

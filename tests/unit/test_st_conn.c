@@ -12,17 +12,17 @@
 #include "base/clock.h"
 #include "proxy/syncthing/st_relay.h"
 #include "proxy_rig.h"
+#include "st_far.h"
 
 #define ROOM 8192
 
 /* A client: the far end of a link, or of the leg that the link became. */
 struct client {
-    struct st_link link; /* the relay's end; first */
+    struct far_link link; /* first */
     struct rig *rig;
     struct st_device device;
-    uint8_t in[ROOM], out[ROOM]; /* to the relay, from it */
-    size_t in_len, out_len;
-    bool eof, wants, finished, closed, secure;
+    uint8_t out[ROOM]; /* from the relay */
+    size_t out_len;
     struct leg *leg; /* once it carries a session */
     unsigned events;
     uint8_t buffer[LEG_BUFFER];
@@ -33,66 +33,19 @@ static struct client *client_of(struct st_link *link)
     return (struct client *)link;
 }
 
-static int link_peek(struct st_link *link, uint8_t *ret_byte)
-{
-    struct client *client = client_of(link);
-    if (client->in_len == 0)
-        return client->eof ? -FL_EEOF : -EAGAIN;
-    *ret_byte = client->in[0];
-    return 0;
-}
-
-static ssize_t link_recv(struct st_link *link, void *buf, size_t len)
-{
-    struct client *client = client_of(link);
-    size_t n = len < client->in_len ? len : client->in_len;
-    if (n == 0)
-        return client->eof ? -FL_EEOF : -EAGAIN;
-    memcpy(buf, client->in, n);
-    memmove(client->in, client->in + n, client->in_len - n);
-    client->in_len -= n;
-    return (ssize_t)n;
-}
-
 static int link_send(struct st_link *link, const void *data, size_t len)
 {
     struct client *client = client_of(link);
-    assert_false(client->finished);
+    assert_false(client->link.finished);
     assert_true(client->out_len + len <= ROOM);
     memcpy(client->out + client->out_len, data, len);
     client->out_len += len;
     return 0;
 }
 
-static int link_secure(struct st_link *link)
-{
-    client_of(link)->secure = true;
-    client_of(link)->in_len = 0; /* the handshake */
-    return 0;
-}
-
-static void link_want(struct st_link *link, bool readable)
-{
-    client_of(link)->wants = readable;
-}
-
-static void link_finish(struct st_link *link)
-{
-    client_of(link)->finished = true;
-}
-
 static int link_device(struct st_link *link, struct st_device *ret_device)
 {
     *ret_device = client_of(link)->device;
-    return 0;
-}
-
-static void link_detach(struct st_link *link)
-{
-}
-
-static int link_attach(struct st_link *link, void *loop)
-{
     return 0;
 }
 
@@ -106,30 +59,18 @@ static int link_leg(struct st_link *link, leg_handler *handler, void *ctx, struc
 {
     struct leg_mem_options options = {.delay = RIG_DELAY, .room = 64 * 1024, .plain = true};
     struct client *client = client_of(link);
-    client->closed = true;
+    client->link.closed = true;
     assert_int_equal(leg_mem_pair(client->rig->net, &options, &client->leg, ret_leg), 0);
     leg_set_handler(client->leg, on_leg, client);
     leg_set_handler(*ret_leg, handler, ctx);
     return 0;
 }
 
-static void link_close(struct st_link *link)
-{
-    client_of(link)->closed = true;
-}
-
 static const struct st_link_ops ops = {
-    .peek = link_peek,
-    .secure = link_secure,
-    .recv = link_recv,
+    FAR_LINK_OPS,
     .send = link_send,
-    .want = link_want,
-    .finish = link_finish,
     .device = link_device,
-    .detach = link_detach,
-    .attach = link_attach,
     .leg = link_leg,
-    .close = link_close,
 };
 
 /* --- the rig ------------------------------------------------------------------------------- */
@@ -186,17 +127,14 @@ static void bench_close(struct bench *bench)
 
 static void tell(struct client *client, unsigned events)
 {
-    if (!client->closed)
-        client->link.handler(client->link.ctx, &client->link, events);
+    far_link_tell(&client->link, events);
     rig_run(client->rig, RIG_DELAY);
 }
 
 static void client_send(struct client *client, const void *data, size_t len)
 {
-    assert_true(client->in_len + len <= ROOM);
-    memcpy(client->in + client->in_len, data, len);
-    client->in_len += len;
-    if (client->wants)
+    assert_true(far_link_put(&client->link, data, len));
+    if (client->link.wants)
         tell(client, ST_LINK_READABLE);
 }
 
@@ -207,9 +145,9 @@ static struct client *client_open(struct bench *bench, unsigned worker)
     struct door_place place;
     assert_int_equal(door_enter(bench->rig.proxy.door, &nowhere, &place), DOOR_IN);
     client->rig = &bench->rig;
-    client->link.ops = &ops;
-    client->link.port = 22067;
-    assert_int_equal(st_conn_new(&bench->part[worker], &client->link, &place), 0);
+    client->link.base.ops = &ops;
+    client->link.base.port = 22067;
+    assert_int_equal(st_conn_new(&bench->part[worker], &client->link.base, &place), 0);
     return client;
 }
 
@@ -219,7 +157,7 @@ static struct client *client_tls(struct bench *bench, unsigned worker, uint8_t w
     struct client *client = client_open(bench, worker);
     client->device = device(which);
     client_send(client, "\x16", 1);
-    assert_true(client->secure);
+    assert_true(client->link.secure);
     tell(client, ST_LINK_SECURE);
     return client;
 }
@@ -293,10 +231,10 @@ static void call(struct bench *bench, struct client *waiting, uint8_t from, uint
     rig_run(&bench->rig, RIG_DELAY);
     expect_invitation(caller, to, false, key[0]);
     expect_invitation(waiting, from, true, key[1]);
-    assert_true(caller->finished);
-    caller->eof = true;
+    assert_true(caller->link.finished);
+    caller->link.eof = true;
     tell(caller, ST_LINK_READABLE);
-    assert_true(caller->closed);
+    assert_true(caller->link.closed);
 }
 
 static struct client *enter(struct bench *bench, unsigned worker, const uint8_t *key)
@@ -336,7 +274,7 @@ static void data(struct client *from, struct client *to, const char *text)
 static void expect_end(struct bench *bench, struct client *client, enum close_reason reason,
                        uint64_t count)
 {
-    assert_true(client->closed);
+    assert_true(client->link.closed);
     assert_int_equal(rig_ends(&bench->rig, reason), count);
 }
 
@@ -354,14 +292,14 @@ static void silence_has_deadlines(void **state)
     struct client *slow = client_open(&bench, 1);
     client_send(slow, "\x9e\x79", 2);
     rig_run(&bench.rig, 4 * CLOCK_SEC);
-    assert_false(silent->closed);
+    assert_false(silent->link.closed);
     rig_run(&bench.rig, 2 * CLOCK_SEC);
     expect_end(&bench, silent, CLOSE_FIRST_BYTE, 1);
-    assert_false(half->closed);
+    assert_false(half->link.closed);
     rig_run(&bench.rig, 5 * CLOCK_SEC);
     expect_end(&bench, half, CLOSE_HANDSHAKE_TIME, 1);
     expect_end(&bench, slow, CLOSE_HELLO_TIME, 1);
-    assert_false(mute->closed);
+    assert_false(mute->link.closed);
     rig_run(&bench.rig, 10 * CLOCK_SEC);
     expect_end(&bench, mute, CLOSE_HELLO_TIME, 2);
     bench_close(&bench);
@@ -383,7 +321,7 @@ static void waiting_device_is_kept_alive(void **state)
     }
     assert_int_equal(st_registry_count(bench.relay.registry), 1);
     rig_run(&bench.rig, 118 * CLOCK_SEC);
-    assert_false(waiting->closed);
+    assert_false(waiting->link.closed);
     rig_run(&bench.rig, 4 * CLOCK_SEC);
     expect_end(&bench, waiting, CLOSE_PING, 1);
     assert_int_equal(st_registry_count(bench.relay.registry), 0);
@@ -455,9 +393,9 @@ static void keys_die_after_use_and_with_time(void **state)
     expect_response(first, ST_SUCCESS);
     struct client *again = enter(&bench, 1, key[0]);
     expect_response(again, ST_NOT_FOUND);
-    assert_true(again->finished);
+    assert_true(again->link.finished);
     rig_run(&bench.rig, 59 * CLOCK_SEC);
-    assert_false(first->closed);
+    assert_false(first->link.closed);
     client_message(waiting, ST_PONG, NULL, 0);
     rig_run(&bench.rig, 2 * CLOCK_SEC);
     expect_end(&bench, first, CLOSE_JOIN_TIME, 1);
@@ -483,10 +421,9 @@ static void partner_gone(void **state)
     struct client *second = client_open(&bench, 1);
     uint8_t message[64] = {0x9e, 0x79, 0xbc, 0x40, 0, 0, 0, 3, 0, 0, 0, 36, 0, 0, 0, 32};
     memcpy(message + 16, key[1], KEY_BYTES);
-    memcpy(second->in, message, 48);
-    second->in_len = 48;
-    second->link.handler(second->link.ctx, &second->link, ST_LINK_READABLE); /* no turn after it */
-    first->link.error = -FL_EPEER;
+    assert_true(far_link_put(&second->link, message, 48));
+    far_link_tell(&second->link, ST_LINK_READABLE); /* no turn after it */
+    first->link.base.error = -FL_EPEER;
     tell(first, ST_LINK_FAILED);
     rig_run(&bench.rig, CLOCK_SEC);
     expect_end(&bench, first, CLOSE_RESET, 1);
@@ -502,7 +439,7 @@ static void lost_registration_ends_sessions(void **state)
     bench_open(&bench, NULL);
     struct client *waiting = joined(&bench, 1, 2);
     session(&bench, waiting, side);
-    waiting->eof = true;
+    waiting->link.eof = true;
     tell(waiting, ST_LINK_READABLE);
     rig_run(&bench.rig, 10 * RIG_DELAY);
     assert_true(side[0]->events & LEG_FAILED);
@@ -523,10 +460,10 @@ static void sign_of_life_keeps_the_place(void **state)
     expect_plain(old, ST_PING);
     client_message(old, ST_PONG, NULL, 0);
     expect_response(rival, ST_ALREADY_CONNECTED);
-    assert_true(rival->finished);
+    assert_true(rival->link.finished);
     rig_run(&bench.rig, 6 * CLOCK_SEC);
-    assert_true(rival->closed);
-    assert_false(old->closed);
+    assert_true(rival->link.closed);
+    assert_false(old->link.closed);
     bench_close(&bench);
 }
 
@@ -569,7 +506,7 @@ static void leaving_gives_the_place_at_once(void **state)
     struct client *old = joined(&bench, 0, 1);
     struct client *rival = client_tls(&bench, 1, 1);
     client_message(rival, ST_JOIN_RELAY, NULL, 0);
-    old->eof = true;
+    old->link.eof = true;
     tell(old, ST_LINK_READABLE);
     rig_run(&bench.rig, 10 * RIG_DELAY);
     expect_response(rival, ST_SUCCESS);
@@ -585,13 +522,13 @@ static void list_can_change(void **state)
     bench_open(&bench, &options);
     struct client *stranger = client_tls(&bench, 0, 3);
     client_message(stranger, ST_JOIN_RELAY, NULL, 0);
-    assert_true(stranger->finished);
+    assert_true(stranger->link.finished);
     struct client *waiting = joined(&bench, 1, 2);
     session(&bench, waiting, side);
     assert_int_equal(st_allow_set(&bench.relay, ids, 1, false), 0); /* 1 is out */
     rig_run(&bench.rig, 10 * RIG_DELAY);
     assert_true(side[0]->events & LEG_FAILED);
-    assert_false(waiting->closed);
+    assert_false(waiting->link.closed);
     assert_int_equal(st_allow_set(&bench.relay, NULL, 0, false), 0);
     rig_run(&bench.rig, 10 * RIG_DELAY);
     expect_end(&bench, waiting, CLOSE_DENIED,
@@ -611,7 +548,7 @@ static void oldest_stranger_goes_first(void **state)
     assert_true(worker_evict_stranger(&bench.rig.worker[0]));
     expect_end(&bench, second, CLOSE_FULL, 2);
     assert_false(worker_evict_stranger(&bench.rig.worker[0]));
-    assert_false(waiting->closed);
+    assert_false(waiting->link.closed);
     bench_close(&bench);
 }
 
