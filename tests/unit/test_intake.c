@@ -358,10 +358,32 @@ static void after_end_start(struct hostile *h)
     file(h, "b", 4);
 }
 
+static void big_folder_start(struct hostile *h)
+{
+    list(h, 0, fl_EntryType_ENTRY_FOLDER, "b", 1, 4, NULL);
+}
+
+static void two_ends_start(struct hostile *h)
+{
+    file(h, "a", 4);
+    list_end(h);
+    list_end(h);
+}
+
+static void error_after_end_start(struct hostile *h)
+{
+    static const fl_ListError error = {.path = {1, "z"}, .text = "no"};
+
+    file(h, "a", 4);
+    list_end(h);
+    (void)tunnel_send_message(h->tunnel, FRAME_LIST_ERROR, fl_ListError_fields, &error);
+}
+
 static void (*const broken[])(struct hostile *h) = {
-    twice_start,          skipped_start,        unsorted_start,  bad_type_start,
-    garbage_start,        wrong_count_start,    unasked_start,   unasked_data_start,
-    unasked_hashes_start, unasked_change_start, after_end_start,
+    twice_start,          skipped_start,         unsorted_start,  bad_type_start,
+    garbage_start,        wrong_count_start,     unasked_start,   unasked_data_start,
+    unasked_hashes_start, unasked_change_start,  after_end_start, big_folder_start,
+    two_ends_start,       error_after_end_start,
 };
 
 static void broken_lists(void **state)
