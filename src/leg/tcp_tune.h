@@ -11,7 +11,12 @@ struct tcp_speed {
     uint64_t ms;   /* when, on the loop's clock */
 };
 
-/* tcp_tune - before connecting, or right after accepting: no delay, keepalive, time-outs. */
+/* tcp_tune_unpaced - on a listening socket, whose connections inherit it: start without the pacing
+ * of BBR, should that be the system's default. */
+void tcp_tune_unpaced(int fd);
+
+/* tcp_tune - before connecting, or right after accepting: no delay, keepalive, time-outs, unpaced.
+ */
 void tcp_tune(int fd);
 
 /* tcp_tune_to_way - once connected: congestion control and what may wait unsent, by the round trip.

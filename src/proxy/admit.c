@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "leg/leg_tcp.h"
 #include "leg/listener.h"
+#include "leg/tcp_tune.h"
 #include "proxy/conn.h"
 
 #define HOST_MAX 256
@@ -157,6 +158,7 @@ int admit_take(struct admit *admit, int fd)
         (void)close(fd);
         return -FL_EFULL;
     }
+    tcp_tune_unpaced(fd);
     int rc = listener_take(admit->loop, fd, on_accept, admit, &admit->listener[admit->count]);
     if (rc == 0)
         listener_on_full(admit->listener[admit->count++], on_full);

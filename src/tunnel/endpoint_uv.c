@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "leg/leg_tcp.h"
 #include "leg/listener.h"
+#include "leg/tcp_tune.h"
 
 #define TICK_MS       50
 #define LISTENERS_MAX 8
@@ -177,6 +178,7 @@ int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, 
     int r = listener_new(uv->loop, host, port, false, on_accept, uv, slot);
     if (r < 0)
         return r;
+    tcp_tune_unpaced(listener_fd(*slot));
     uv->listener_count++;
     if (ret_port)
         *ret_port = listener_port(*slot);

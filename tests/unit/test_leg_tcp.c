@@ -237,7 +237,8 @@ static void plain_opens_without_a_byte(void **state)
 }
 
 /* Out of a leg comes a socket that has nothing to do with the loop any more, with the congestion
- * control of the system, for the other end is near. A wrapped leg keeps its socket. */
+ * control of the system, for the other end is near, unless that paces. A wrapped leg keeps its
+ * socket. */
 static void releases_its_socket(void **state)
 {
     struct net net;
@@ -256,7 +257,10 @@ static void releases_its_socket(void **state)
     assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, chosen, &len), 0);
     len = sizeof(system);
     assert_int_equal(getsockopt(other, IPPROTO_TCP, TCP_CONGESTION, system, &len), 0);
-    assert_string_equal(chosen, system);
+    if (strcmp(system, "bbr"))
+        assert_string_equal(chosen, system);
+    else
+        assert_string_not_equal(chosen, "bbr");
     send_data(&net, &net.answerer, (const uint8_t *)"x", 1);
     assert_int_equal(recv(fd, &byte, 1, 0), 1);
     assert_int_equal(byte, 'x');

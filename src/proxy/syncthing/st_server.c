@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "leg/leg_tcp.h"
 #include "leg/listener.h"
+#include "leg/tcp_tune.h"
 #include "proxy/http_plain.h"
 #include "proxy/syncthing/st_link_tcp.h"
 #include "proxy/syncthing/st_session.h"
@@ -268,6 +269,7 @@ static int take_door(void *ctx, unsigned i, int fd)
         (void)close(fd);
         return -FL_EFULL;
     }
+    tcp_tune_unpaced(fd);
     int rc = listener_take(gate->loop, fd, on_accept, port, &port->listener);
     if (rc)
         return rc;

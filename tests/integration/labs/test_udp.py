@@ -142,6 +142,25 @@ def kernel_without_bbr(tmp_path, monkeypatch):
     monkeypatch.setenv("ASAN_OPTIONS", f"{os.environ.get('ASAN_OPTIONS', '')}:verify_asan_link_order=0")
 
 
+def controls(world, peers):
+    """Congestion controls of the proxy's connections whose other end is one of @peers, by the kernel's word."""
+    lines = world.lab.run("dmz", ["ss", "-tinH", "state", "established", "sport", "=", ":1080"]).splitlines()
+    found = {info.split()[0] for head, info in zip(lines[::2], lines[1::2]) if any(peer in head.split()[-1] for peer in peers)}
+    return {name for name in found if name in ("bbr", "cubic", "reno")}
+
+
+def test_long_ways_have_bbr_and_short_ones_are_not_paced(far):
+    """Agents at 30 ms, the console beside the proxy: whatever the machine's default is, BBR is for the long ways alone."""
+    world = far()
+    known, default = (world.lab.run("dmz", ["sysctl", "-n", f"net.ipv4.tcp_{key}"]).split()
+                      for key in ("available_congestion_control", "congestion_control"))
+    job = SlowJob(world, "tcp")
+    assert controls(world, ["10.77.1.2", "10.77.2.2"]) == {"bbr" if "bbr" in known else default[0]}
+    near = controls(world, [PUBLIC])
+    assert near and "bbr" not in near
+    job.ends_well()
+
+
 def test_auto_takes_udp_where_it_is_far_and_tcp_when_that_is_blocked(far, kernel_without_bbr):
     """On a long line data goes by QUIC; a firewall that starts to swallow UDP costs some seconds and nothing else."""
     world = far()
