@@ -29,9 +29,11 @@
 #include "identity/tls.h"
 #include "leg/quic_core.h"
 
-#define TAG_BYTES      16 /* of every AEAD in QUIC (RFC 9001 §5.3) */
-#define HANDSHAKE_US   (10 * CLOCK_SEC)
-#define IDLE_US        (30 * CLOCK_SEC)
+#define TAG_BYTES 16 /* of every AEAD in QUIC (RFC 9001 §5.3) */
+#ifndef HANDSHAKE_US /* tests have less patience */
+#define HANDSHAKE_US (10 * CLOCK_SEC)
+#define IDLE_US      (30 * CLOCK_SEC)
+#endif
 #define KEEPALIVE_US   (10 * CLOCK_SEC) /* home routers forget UDP after 30 s */
 #define BUSY_ALIVE_US  (2 * CLOCK_SEC)  /* while bytes come: who only receives asks nothing else */
 #define BUSY_US        (10 * CLOCK_SEC) /* since the last of them */
@@ -393,6 +395,7 @@ int quic_conn_accept(struct quic_endpoint *endpoint, struct quic_socket *socket,
                      const struct quic_path *path, const ngtcp2_pkt_hd *head,
                      const ngtcp2_cid *odcid, struct quic_conn **ret_conn)
 {
+    struct prefixes *counts = odcid ? endpoint->shown : endpoint->unshown;
     struct quic_conn *conn = conn_new(endpoint, socket, NULL);
     ngtcp2_transport_params params;
     ngtcp2_settings settings;
@@ -402,6 +405,9 @@ int quic_conn_accept(struct quic_endpoint *endpoint, struct quic_socket *socket,
     if (!conn)
         return -ENOMEM;
     conn->path = *path;
+    prefix_of(&path->remote.any, &conn->from);
+    if (prefixes_enter(counts, &conn->from) == 0)
+        conn->counted = counts;
     set_settings(&settings, HANDSHAKE_US);
     set_params(&params, endpoint->config.streams);
     params.original_dcid = odcid ? *odcid : head->dcid;
@@ -479,6 +485,8 @@ static void leave_handshake(struct quic_conn *conn, bool done)
     if (conn->state != QCONN_HANDSHAKE)
         return;
     conn->endpoint->stats.handshakes--;
+    if (conn->counted)
+        prefixes_leave(take_ptr(conn->counted), &conn->from);
     if (!done)
         conn->endpoint->stats.refused++;
 }

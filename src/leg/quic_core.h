@@ -10,12 +10,10 @@
 #include <gnutls/gnutls.h>
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
-#define HASH_NONFATAL_OOM        1
-#define uthash_nonfatal_oom(elt) ((elt)->hh.tbl = NULL) /* HASH_ADD without memory */
-#include <uthash.h>
-#include <utlist.h>
 
+#include "base/hash.h"
 #include "identity/tls.h"
+#include "leg/prefix.h"
 #include "leg/quic_chain.h"
 #include "leg/quic_endpoint.h"
 #include "leg/quic_guard.h"
@@ -122,6 +120,8 @@ struct quic_conn {
     bool is_dirty;             /* in the endpoint's list */
     bool may_read_short;       /* client: 1-RTT packets are let through (see quic_conn.c) */
     bool dialled;              /* by us: we are the client */
+    struct prefixes *counted;  /* accepted, in the handshake: of which it is one */
+    struct prefix from;        /* there */
     int verdict;               /* why the peer's certificate was refused, or 0 */
     int error;                 /* why it ended, for its streams */
     uint64_t opened;           /* microseconds */
@@ -209,6 +209,9 @@ struct quic_endpoint {
     unsigned refs;             /* streams, and handles of the loop */
     struct quic_tokens tokens;
     struct quic_endpoint_stats stats;
+    /* Handshakes of others that are not finished: of those that have shown by the token of a Retry
+     * that they are where they say, and of those who may be anywhere. */
+    struct prefixes *shown, *unshown;
     struct quic_socket *sockets[QUIC_LISTEN_MAX]; /* that we listen on */
     unsigned socket_count;
     struct quic_route *routes; /* hash */

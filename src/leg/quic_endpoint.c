@@ -21,7 +21,9 @@
 #define CONNECTIONS 1024 /* defaults of the configuration */
 #define HANDSHAKES  64
 #define STREAMS     256
-#define FLOOD       4 /* times the handshakes that call for a Retry are refused */
+#define FLOOD       4  /* times the handshakes that call for a Retry are refused */
+#define ADDRESS     16 /* the part of those that one address may have, and one network */
+#define NETWORK     4
 #define TICK_MS     1000
 #define STOP_US     (3 * CLOCK_SEC) /* for peers that are not there any more */
 #define LIBRARY     0x010b00        /* ngtcp2 1.11.0: what came before can be aborted by any peer */
@@ -120,11 +122,24 @@ static void answer(struct quic_socket *socket, const struct quic_path *path, con
 
 /* ---- packets of nobody's ---- */
 
+static uint32_t unfinished(const struct quic_endpoint *endpoint)
+{
+    return prefixes_count(endpoint->shown) + prefixes_count(endpoint->unshown);
+}
+
 static bool is_full(const struct quic_endpoint *endpoint)
 {
     return endpoint->state != QEND_OPEN || !endpoint->config.accepted ||
            endpoint->stats.connections >= endpoint->config.connections ||
-           endpoint->stats.handshakes >= (uint64_t)FLOOD * endpoint->config.handshakes;
+           unfinished(endpoint) >= FLOOD * endpoint->config.handshakes;
+}
+
+/* Whose address is not known to be its own can only be asked to show it, be its network ever so
+ * crowded: else anybody could keep out anybody by writing others' addresses on packets. */
+static bool may_stay_unshown(const struct quic_endpoint *endpoint, const struct prefix *from)
+{
+    return unfinished(endpoint) < endpoint->config.handshakes &&
+           !prefixes_crowded(endpoint->unshown, from);
 }
 
 static void accept_conn(struct quic_endpoint *endpoint, struct quic_socket *socket,
@@ -133,6 +148,7 @@ static void accept_conn(struct quic_endpoint *endpoint, struct quic_socket *sock
     uint8_t out[NGTCP2_MAX_UDP_PAYLOAD_SIZE];
     uint64_t now = clock_now();
     struct quic_conn *conn;
+    struct prefix from;
     ngtcp2_pkt_hd head;
     ngtcp2_cid odcid;
 
@@ -144,11 +160,16 @@ static void accept_conn(struct quic_endpoint *endpoint, struct quic_socket *sock
         endpoint->stats.refused++;
         return;
     }
+    prefix_of(&path->remote.any, &from);
     bool shown =
         head.tokenlen > 0 && quic_tokens_check_retry(&endpoint->tokens, &head, path, now, &odcid);
-    if (!shown && endpoint->stats.handshakes >= endpoint->config.handshakes) {
+    if (!shown && !may_stay_unshown(endpoint, &from)) {
         size_t n = quic_tokens_write_retry(&endpoint->tokens, &head, path, now, out, sizeof(out));
         answer(socket, path, out, n, &endpoint->stats.retries);
+        return;
+    }
+    if (shown && prefixes_crowded(endpoint->shown, &from)) {
+        endpoint->stats.crowded++; /* it asks again by itself */
         return;
     }
     if (quic_conn_accept(endpoint, socket, path, &head, shown ? &odcid : NULL, &conn) == 0)
@@ -353,6 +374,21 @@ static void set_defaults(struct quic_endpoint_config *config)
         config->streams = STREAMS;
 }
 
+static int new_counts(struct quic_endpoint *endpoint)
+{
+    uint32_t all = FLOOD * endpoint->config.handshakes;
+    uint32_t per_address = (all + ADDRESS - 1) / ADDRESS,
+             per_network = (all + NETWORK - 1) / NETWORK;
+    int rc = prefixes_new(per_address, per_network, &endpoint->shown);
+
+    if (rc)
+        return rc;
+    rc = prefixes_new(per_address, per_network, &endpoint->unshown);
+    if (rc)
+        prefixes_free(endpoint->shown);
+    return rc;
+}
+
 static void open_handles(struct quic_endpoint *endpoint)
 {
     uv_loop_t *loop = endpoint->config.loop;
@@ -380,14 +416,16 @@ int quic_endpoint_new(const struct quic_endpoint_config *config,
     endpoint = calloc(1, sizeof(*endpoint));
     if (!endpoint)
         return -ENOMEM;
+    endpoint->config = *config;
+    set_defaults(&endpoint->config);
     rc = quic_tokens_init(&endpoint->tokens, config->identity);
+    if (rc == 0)
+        rc = new_counts(endpoint);
     if (rc) {
         free(endpoint);
         return rc;
     }
-    endpoint->config = *config;
     endpoint->identity = identity_ref(config->identity);
-    set_defaults(&endpoint->config);
     open_handles(endpoint);
     *ret_endpoint = endpoint;
     return 0;
@@ -458,6 +496,8 @@ void quic_endpoint_unref(struct quic_endpoint *endpoint)
     if (--endpoint->refs > 0)
         return;
     identity_unref(endpoint->identity);
+    prefixes_free(endpoint->shown);
+    prefixes_free(endpoint->unshown);
     free(endpoint->stuck);
     free(endpoint);
 }

@@ -31,7 +31,9 @@ struct quic_endpoint_config {
     struct identity *identity; /* shown to peers; whom it trusts is let in; a reference is taken */
     unsigned connections;      /* from others at once; 0: 1024 */
     unsigned handshakes; /* unfinished, above which a client has to show first that it is where it
-                            says it is (Retry); four times as many are the most. 0: 64 */
+                            says it is (Retry); four times as many are the most, of which one
+                            address may have a sixteenth, one network a fourth (prefix.h), and as
+                            many again before they have to show where they are. 0: 64 */
     unsigned streams;    /* that a peer may have open on a connection; 0: 256 */
     void *ctx;           /* for accepted() */
     /* A peer opened a stream; the callee's to close. Called from the loop. NULL: never listens. */
@@ -46,6 +48,7 @@ struct quic_endpoint_stats {
     uint64_t connections; /* that are there */
     uint64_t handshakes;  /* of them, not finished */
     uint64_t refused;     /* handshakes that failed, connections that were one too many */
+    uint64_t crowded;     /* newcomers whose address or network had too many handshakes */
     uint64_t retries, negotiations, resets; /* answers sent without a connection */
     uint64_t dropped;                       /* datagrams that led to nothing */
     uint64_t guarded;                       /* connections that ended for a flood of frames */

@@ -55,16 +55,16 @@ static void make_room(struct worker *worker, int *fd, uint32_t kept)
     }
 }
 
-static void peer_from(int fd, struct door_from *ret_from)
+static void peer_from(int fd, struct prefix *ret_from)
 {
     struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof(address);
     (void)getpeername(fd, (struct sockaddr *)&address, &len);
-    door_from((struct sockaddr *)&address, ret_from);
+    prefix_of((struct sockaddr *)&address, ret_from);
 }
 
 /* At the door, where one stranger may have to make room for another. */
-static enum close_reason enter(struct worker *worker, const struct door_from *from,
+static enum close_reason enter(struct worker *worker, const struct prefix *from,
                                struct door_place *ret_place)
 {
     struct door *door = worker->proxy->door;
@@ -86,12 +86,12 @@ static enum close_reason leave_full(struct worker *worker, struct door_place *pl
 enum close_reason admit_stream(struct worker *worker, const struct sockaddr *address,
                                struct door_place *ret_place)
 {
-    struct door_from from;
+    struct prefix from;
 
     *ret_place = (struct door_place){.taken = false};
     if (!pool_cushion())
         return CLOSE_LOCAL;
-    door_from(address, &from);
+    prefix_of(address, &from);
     enum close_reason reason = enter(worker, &from, ret_place);
     if (reason == CLOSE_DONE && !ret_place->console && worker_is_late(worker))
         reason = leave_full(worker, ret_place);
@@ -102,7 +102,7 @@ enum close_reason admit_place(struct worker *worker, int *fd, struct door_place 
 {
     struct proxy *proxy = worker->proxy;
     uint32_t kept = proxy_descriptors_kept(proxy);
-    struct door_from from;
+    struct prefix from;
 
     *ret_place = (struct door_place){.taken = false};
     peer_from(*fd, &from);

@@ -1,13 +1,10 @@
 /* door.h - how many connections that have proved nothing there may be: in all, of one address, and
- * of one network. Shared by the workers, guards itself; no socket and no clock.
+ * of one network (prefix.h). Shared by the workers, guards itself; no socket and no clock.
  *
  * Beside the places for everybody there are some that only the console gets. Who is there is not
  * known before its proof, so those are for the addresses from which a console has been proved
  * before, since the start of the program. For a console that comes from elsewhere a flood is what
  * it is for all: who lasts and speaks gets in, see worker_evict_stranger().
- *
- * An address is all of IPv4's 32 bits, or the first 64 of IPv6, which one subscriber has to
- * himself; a network is the first 24, or 48. IPv4 written as IPv6 (::ffff:0:0/96) is IPv4.
  */
 #ifndef FL_PROXY_DOOR_H
 #define FL_PROXY_DOOR_H
@@ -15,20 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "leg/prefix.h"
+
 #define DOOR_CONSOLES 8 /* addresses remembered, the latest ones */
-
-enum door_kind {
-    DOOR_NOWHERE, /* no address, as in tests: counted in all only */
-    DOOR_V4,
-    DOOR_V6,
-    DOOR_KINDS,
-};
-
-/* Where a connection comes from. */
-struct door_from {
-    enum door_kind kind;
-    uint64_t address; /* its leading bits; the network's are fewer of the same */
-};
 
 enum door_answer {
     DOOR_IN,
@@ -38,7 +24,7 @@ enum door_answer {
 
 /* What a connection holds from door_enter() to door_leave(). */
 struct door_place {
-    struct door_from from;
+    struct prefix from;
     bool taken;   /* false: nothing to give back */
     bool kept;    /* one of the console's places */
     bool console; /* from where a console has been proved */
@@ -46,7 +32,6 @@ struct door_place {
 };
 
 struct door;
-struct sockaddr;
 
 /* door_new - Returns 0, -ENOMEM or -FL_EKEY (no random numbers). */
 int door_new(uint32_t all, uint32_t per_address, uint32_t per_network, struct door **ret_door);
@@ -55,18 +40,15 @@ void door_free(struct door *door);
 /* door_set_max - from now on; who is in stays. */
 void door_set_max(struct door *door, uint32_t all, uint32_t per_address, uint32_t per_network);
 
-/* door_from - of a peer's address. Anything but IP is DOOR_NOWHERE. */
-void door_from(const struct sockaddr *address, struct door_from *ret_from);
-
 /* door_enter - a connection from @from has come. On DOOR_IN @ret_place is to be given back by
  * door_leave(), once: when the peer has proved who it is, or the connection ends. */
-enum door_answer door_enter(struct door *door, const struct door_from *from,
+enum door_answer door_enter(struct door *door, const struct prefix *from,
                             struct door_place *ret_place);
 void door_leave(struct door *door, struct door_place *place);
 
 /* door_console - at @from a console has proved itself. door_is_console - has one? */
-void door_console(struct door *door, const struct door_from *from);
-bool door_is_console(struct door *door, const struct door_from *from);
+void door_console(struct door *door, const struct prefix *from);
+bool door_is_console(struct door *door, const struct prefix *from);
 
 /* door_count - places taken. */
 uint32_t door_count(struct door *door);

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "proxy/conn.h"
-#include "proxy/hash.h"
 #include "proxy/session_move.h"
 
 struct parcel *parcel_new(size_t len)

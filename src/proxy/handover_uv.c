@@ -10,10 +10,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/state.h"
 #include "proxy/handover_link.h"
-#include "proxy/hash.h"
 
 #define LEGS_A_SECOND                                                                              \
     500 /* control legs that are sent to the new process, as it can shake hands                    \

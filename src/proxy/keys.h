@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "proxy/hash.h"
+#include "base/hash.h"
 
 #define KEY_BYTES 32
 

@@ -27,6 +27,7 @@ enum gauge_id {
     GAUGE_QUIC_CONNECTIONS, /* these are struct quic_endpoint_stats */
     GAUGE_QUIC_HANDSHAKES,
     GAUGE_QUIC_REFUSED,
+    GAUGE_QUIC_CROWDED,
     GAUGE_QUIC_RETRIES,
     GAUGE_QUIC_RESETS,
     GAUGE_QUIC_DROPPED,

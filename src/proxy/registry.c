@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "leg/leg.h"
-#include "proxy/hash.h"
 
 struct registry_entry {
     struct party party;         /* key; no padding: an enum and 16 bytes */

@@ -75,6 +75,7 @@ static void measure(const struct udp *udp)
     metrics_set(metrics, GAUGE_QUIC_CONNECTIONS, stats.connections);
     metrics_set(metrics, GAUGE_QUIC_HANDSHAKES, stats.handshakes);
     metrics_set(metrics, GAUGE_QUIC_REFUSED, stats.refused);
+    metrics_set(metrics, GAUGE_QUIC_CROWDED, stats.crowded);
     metrics_set(metrics, GAUGE_QUIC_RETRIES, stats.retries);
     metrics_set(metrics, GAUGE_QUIC_RESETS, stats.resets);
     metrics_set(metrics, GAUGE_QUIC_DROPPED, stats.dropped);

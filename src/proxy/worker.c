@@ -7,9 +7,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "proxy/conn.h"
 #include "proxy/handing.h"
-#include "proxy/hash.h"
 #include "proxy/reconfig.h"
 
 #define SWEEP_SECONDS 1

@@ -160,7 +160,7 @@ static void give(struct slot *slot, const void *bytes, size_t len)
 /* In TLS as a device, or in clear. */
 static void step_open(struct slot *slot, struct input *input)
 {
-    const struct door_from from = {DOOR_V4, (uint64_t)take(input) << 32};
+    const struct prefix from = {PREFIX_V4, (uint64_t)take(input) << 32};
     struct door_place place;
     uint8_t how = take(input);
 

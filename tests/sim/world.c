@@ -287,7 +287,7 @@ static void set_address(struct leg *leg, const char *address)
 static void admit(struct world *world, struct leg *leg)
 {
     struct worker *worker = &world->worker[world->next_worker++ % world->workers];
-    const struct door_from nowhere = {DOOR_NOWHERE, 0};
+    const struct prefix nowhere = {PREFIX_NONE, 0};
     struct door_place place;
 
     if (door_enter(world->proxy.door, &nowhere, &place) == DOOR_IN)

@@ -168,7 +168,7 @@ static inline void end_open(struct end *end, struct rig *rig, unsigned worker,
                             const struct leg_mem_options *options)
 {
     struct leg_mem_options usual = {.delay = RIG_DELAY, .room = 64 * 1024};
-    const struct door_from nowhere = {DOOR_NOWHERE, 0};
+    const struct prefix nowhere = {PREFIX_NONE, 0};
     struct door_place place;
     struct leg *far;
 

@@ -98,6 +98,8 @@ struct box {
     unsigned count; /* datagrams so far */
     bool shut;      /* nothing passes */
     size_t mtu;     /* what is longer is lost; 0: no limit */
+    bool meddle;    /* all that passes comes again, and altered */
+    unsigned meddled;
     uv_poll_t poll[2];
     uint64_t to_client, to_server; /* bytes passed */
     struct {
@@ -106,10 +108,10 @@ struct box {
     } last; /* that passed to the client */
 };
 
-static inline int box_socket(uint16_t *ret_port)
+static inline int box_socket_at(const char *address, uint16_t *ret_port)
 {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), size = 4 << 20;
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(address)};
     socklen_t len = sizeof(at);
 
     assert_true(fd >= 0);
@@ -121,12 +123,35 @@ static inline int box_socket(uint16_t *ret_port)
     return fd;
 }
 
+static inline int box_socket(uint16_t *ret_port)
+{
+    return box_socket_at("127.0.0.1", ret_port);
+}
+
 static inline bool box_passes(struct box *box, ssize_t len)
 {
     box->count++;
     if (box->shut || (box->mtu && (size_t)len > box->mtu))
         return false;
     return !box->lose || box->count % box->lose != 0;
+}
+
+/* @data has passed: now it comes again, altered, cut, or with something behind it. */
+static inline void box_meddle(struct box *box, int to, const struct sockaddr_in *dst, uint8_t *data,
+                              size_t len)
+{
+    unsigned n = box->meddled++;
+    size_t at = (n * 7919u) % len;
+
+    (void)sendto(to, data, len, 0, (const struct sockaddr *)dst, sizeof(*dst));
+    data[at] ^= (uint8_t)(1u << n % 8);
+    (void)sendto(to, data, len, 0, (const struct sockaddr *)dst, sizeof(*dst));
+    data[at] ^= (uint8_t)(1u << n % 8);
+    (void)sendto(to, data, at, 0, (const struct sockaddr *)dst, sizeof(*dst));
+    if (len + at > 2048)
+        return;
+    memcpy(data + len, data, at);
+    (void)sendto(to, data, len + at, 0, (const struct sockaddr *)dst, sizeof(*dst));
 }
 
 static inline void box_forward(struct box *box, int from, int to)
@@ -152,6 +177,8 @@ static inline void box_forward(struct box *box, int from, int to)
             box->to_server += (uint64_t)n;
         }
         (void)sendto(to, data, (size_t)n, 0, (const struct sockaddr *)dst, sizeof(*dst));
+        if (box->meddle && n > 0)
+            box_meddle(box, to, dst, data, (size_t)n);
     }
 }
 

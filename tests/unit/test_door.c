@@ -11,17 +11,17 @@
 
 #include "proxy/door.h"
 
-static struct door_from from(const char *text)
+static struct prefix from(const char *text)
 {
     struct sockaddr_in in = {.sin_family = AF_INET};
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
-    struct door_from result;
+    struct prefix result;
 
     if (inet_pton(AF_INET, text, &in.sin_addr) == 1) {
-        door_from((struct sockaddr *)&in, &result);
+        prefix_of((struct sockaddr *)&in, &result);
     } else {
         assert_int_equal(inet_pton(AF_INET6, text, &in6.sin6_addr), 1);
-        door_from((struct sockaddr *)&in6, &result);
+        prefix_of((struct sockaddr *)&in6, &result);
     }
     return result;
 }
@@ -35,24 +35,24 @@ static struct door *door_with(uint32_t all, uint32_t per_address, uint32_t per_n
 
 static enum door_answer enter(struct door *door, const char *text, struct door_place *place)
 {
-    struct door_from where = from(text);
+    struct prefix where = from(text);
     return door_enter(door, &where, place);
 }
 
 static void what_is_one_address(void **state)
 {
-    struct door_from a = from("192.0.2.1"), b = from("::ffff:192.0.2.1"), c = from("192.0.2.2");
-    assert_int_equal(a.kind, DOOR_V4);
-    assert_int_equal(b.kind, DOOR_V4);
+    struct prefix a = from("192.0.2.1"), b = from("::ffff:192.0.2.1"), c = from("192.0.2.2");
+    assert_int_equal(a.kind, PREFIX_V4);
+    assert_int_equal(b.kind, PREFIX_V4);
     assert_true(a.address == b.address && a.address != c.address);
     a = from("2001:db8:1:2::1");
     b = from("2001:db8:1:2:ffff::9");
     c = from("2001:db8:1:3::1");
-    assert_int_equal(a.kind, DOOR_V6);
+    assert_int_equal(a.kind, PREFIX_V6);
     assert_true(a.address == b.address && a.address != c.address);
     struct sockaddr none = {.sa_family = AF_UNIX};
-    door_from(&none, &a);
-    assert_int_equal(a.kind, DOOR_NOWHERE);
+    prefix_of(&none, &a);
+    assert_int_equal(a.kind, PREFIX_NONE);
 }
 
 static void limits_of_address_and_network(void **state)
@@ -109,7 +109,7 @@ static void the_console_has_places_of_its_own(void **state)
 {
     struct door *door = door_with(32, 2, 2);
     struct door_place place, last;
-    struct door_from console = from("192.0.2.7");
+    struct prefix console = from("192.0.2.7");
     unsigned kept = 0;
 
     assert_false(door_is_console(door, &console));
@@ -136,7 +136,7 @@ static void the_console_has_places_of_its_own(void **state)
 static void the_latest_consoles_are_remembered(void **state)
 {
     struct door *door = door_with(32, 2, 2);
-    struct door_from first = from("2001:db8::1"), other;
+    struct prefix first = from("2001:db8::1"), other;
     char text[32];
 
     door_console(door, &first);
@@ -150,7 +150,7 @@ static void the_latest_consoles_are_remembered(void **state)
     assert_true(door_is_console(door, &other));
     other = from("192.0.2.1");
     assert_false(door_is_console(door, &other));
-    other = (struct door_from){DOOR_NOWHERE, 0};
+    other = (struct prefix){PREFIX_NONE, 0};
     door_console(door, &other);
     assert_false(door_is_console(door, &other));
     door_free(door);
@@ -164,7 +164,7 @@ static void many_addresses(void **state)
 
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned i = 0; i < COUNT; i++) {
-            struct door_from where = {DOOR_V6, (uint64_t)i << 16};
+            struct prefix where = {PREFIX_V6, (uint64_t)i << 16};
             assert_int_equal(door_enter(door, &where, &place[i]), DOOR_IN);
             struct door_place again;
             assert_int_equal(door_enter(door, &where, &again), DOOR_CROWDED);

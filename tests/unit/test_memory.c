@@ -78,12 +78,12 @@ static void come(struct end *end, struct rig *rig, unsigned worker)
     const struct leg_mem_options options = {.delay = RIG_DELAY, .room = 64 * 1024};
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000200 + worker)};
     struct door_place place;
-    struct door_from from;
+    struct prefix from;
     struct leg *far;
 
     memset(end, 0, sizeof(*end));
     end->rig = rig;
-    door_from((struct sockaddr *)&in, &from);
+    prefix_of((struct sockaddr *)&in, &from);
     fate.armed = true;
     enum door_answer answer = door_enter(rig->proxy.door, &from, &place);
     fate.armed = false;

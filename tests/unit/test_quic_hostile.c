@@ -1,226 +1,14 @@
 /* A QUIC peer that breaks the rules, on either side: bare ngtcp2, whose packets are rewritten just
  * before they are sealed. Whatever it does costs it its own connection and nobody else's. */
-#include "quic_rig.h"
 
-#include <gnutls/crypto.h>
-#include <ngtcp2/ngtcp2.h>
-#include <ngtcp2/ngtcp2_crypto.h>
-#include <ngtcp2/ngtcp2_crypto_gnutls.h>
+#include "quic_hostile.h"
+
 #include <signal.h>
 #include <sys/wait.h>
-
-#include "identity/tls.h"
 
 #ifndef QUIC_CONN_GUARD_CLIENT
 #define QUIC_CONN_GUARD_CLIENT 1
 #endif
-
-#define MIB UINT64_C(1048576)
-
-struct hostile {
-    int fd;
-    struct sockaddr_in local, remote;
-    ngtcp2_conn *ngtcp2;
-    ngtcp2_crypto_conn_ref ref;
-    gnutls_session_t tls;
-    struct identity *identity;
-    bool server;
-    bool early;            /* server: @payload goes out before the handshake is complete */
-    int64_t stream;        /* client: its own; -1 none */
-    uint8_t payload[1100]; /* instead of what ngtcp2 writes in 1-RTT packets */
-    size_t len;            /* 0: nothing is replaced */
-    unsigned replaced;     /* packets */
-    bool over;             /* it was thrown out */
-};
-
-static struct hostile *sealing; /* whose packet ngtcp2 writes */
-
-static ngtcp2_tstamp stamp(void)
-{
-    return clock_now() * NGTCP2_MICROSECONDS;
-}
-
-static ngtcp2_conn *conn_of(ngtcp2_crypto_conn_ref *ref)
-{
-    return ((struct hostile *)ref->user_data)->ngtcp2;
-}
-
-static int accept_all(gnutls_session_t session)
-{
-    return 0;
-}
-
-static void cb_rand(uint8_t *dest, size_t len, const ngtcp2_rand_ctx *ctx)
-{
-    (void)gnutls_rnd(GNUTLS_RND_RANDOM, dest, len);
-}
-
-static int cb_new_id(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, size_t len, void *user)
-{
-    (void)gnutls_rnd(GNUTLS_RND_RANDOM, cid->data, len);
-    cid->datalen = len;
-    return gnutls_rnd(GNUTLS_RND_RANDOM, token, NGTCP2_STATELESS_RESET_TOKENLEN);
-}
-
-static int cb_encrypt(uint8_t *dest, const ngtcp2_crypto_aead *aead,
-                      const ngtcp2_crypto_aead_ctx *ctx, const uint8_t *plain, size_t len,
-                      const uint8_t *nonce, size_t nonce_len, const uint8_t *head, size_t head_len)
-{
-    static uint8_t other[2048];
-
-    if (sealing && sealing->len && !(head[0] & 0x80) && len >= sealing->len) {
-        memset(other, 0, sizeof(other));
-        memcpy(other, sealing->payload, sealing->len);
-        plain = other;
-        sealing->replaced++;
-    }
-    return ngtcp2_crypto_encrypt_cb(dest, aead, ctx, plain, len, nonce, nonce_len, head, head_len);
-}
-
-static const ngtcp2_callbacks callbacks = {
-    .client_initial = ngtcp2_crypto_client_initial_cb,
-    .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
-    .recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
-    .encrypt = cb_encrypt,
-    .decrypt = ngtcp2_crypto_decrypt_cb,
-    .hp_mask = ngtcp2_crypto_hp_mask_cb,
-    .recv_retry = ngtcp2_crypto_recv_retry_cb,
-    .update_key = ngtcp2_crypto_update_key_cb,
-    .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
-    .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
-    .get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
-    .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
-    .rand = cb_rand,
-    .get_new_connection_id = cb_new_id,
-};
-
-static void hostile_init(struct hostile *h, bool server, struct identity *identity)
-{
-    socklen_t len = sizeof(h->local);
-
-    memset(h, 0, sizeof(*h));
-    h->fd = box_socket(NULL);
-    (void)getsockname(h->fd, (struct sockaddr *)&h->local, &len);
-    h->server = server;
-    h->identity = identity;
-    h->stream = -1;
-}
-
-static ngtcp2_path path_of(struct hostile *h)
-{
-    return (ngtcp2_path){{(ngtcp2_sockaddr *)&h->local, sizeof(h->local)},
-                         {(ngtcp2_sockaddr *)&h->remote, sizeof(h->remote)},
-                         NULL};
-}
-
-static void hostile_start(struct hostile *h, const ngtcp2_pkt_hd *head)
-{
-    ngtcp2_transport_params params;
-    ngtcp2_settings settings;
-    ngtcp2_path path = path_of(h);
-    ngtcp2_cid a, b;
-    uint8_t noise[32];
-
-    ngtcp2_settings_default(&settings);
-    ngtcp2_transport_params_default(&params);
-    settings.initial_ts = stamp();
-    params.initial_max_streams_bidi = 100;
-    params.initial_max_data = params.initial_max_stream_data_bidi_local =
-        params.initial_max_stream_data_bidi_remote = MIB;
-    (void)gnutls_rnd(GNUTLS_RND_RANDOM, noise, sizeof(noise));
-    ngtcp2_cid_init(&a, noise, 16);
-    ngtcp2_cid_init(&b, noise + 16, 16);
-    if (h->server) {
-        params.original_dcid = head->dcid;
-        params.original_dcid_present = 1;
-        params.stateless_reset_token_present = 1;
-        assert_int_equal(ngtcp2_conn_server_new(&h->ngtcp2, &head->scid, &a, &path, head->version,
-                                                &callbacks, &settings, &params, NULL, h),
-                         0);
-    } else {
-        assert_int_equal(ngtcp2_conn_client_new(&h->ngtcp2, &a, &b, &path, NGTCP2_PROTO_VER_V1,
-                                                &callbacks, &settings, &params, NULL, h),
-                         0);
-    }
-    assert_int_equal(tls_quic(h->server, h->identity, QUIC_ALPN, accept_all, &h->tls), 0);
-    h->ref = (ngtcp2_crypto_conn_ref){conn_of, h};
-    gnutls_session_set_ptr(h->tls, &h->ref);
-    assert_int_equal(h->server ? ngtcp2_crypto_gnutls_configure_server_session(h->tls)
-                               : ngtcp2_crypto_gnutls_configure_client_session(h->tls),
-                     0);
-    ngtcp2_conn_set_tls_native_handle(h->ngtcp2, h->tls);
-}
-
-static void hostile_read(struct hostile *h)
-{
-    socklen_t len = sizeof(h->remote);
-    uint8_t data[2048];
-    ngtcp2_pkt_hd head;
-    ssize_t n;
-
-    while ((n = recvfrom(h->fd, data, sizeof(data), 0, (struct sockaddr *)&h->remote, &len)) > 0) {
-        ngtcp2_path path = path_of(h);
-        if (!h->ngtcp2) {
-            assert_int_equal(ngtcp2_accept(&head, data, (size_t)n), 0);
-            hostile_start(h, &head);
-        }
-        if (ngtcp2_conn_read_pkt(h->ngtcp2, &path, NULL, data, (size_t)n, stamp()))
-            h->over = true;
-    }
-}
-
-/* Something that fills a 1-RTT packet, to be replaced. */
-static ngtcp2_ssize hostile_fill(struct hostile *h, uint8_t *out, size_t cap)
-{
-    static const uint8_t data[1150] = {1};
-    ngtcp2_vec vec = {(uint8_t *)data, sizeof(data)};
-    ngtcp2_ssize taken;
-
-    if (h->server || h->stream < 0) {
-        if (h->server)
-            (void)ngtcp2_conn_submit_new_token(h->ngtcp2, data, 1120);
-        return ngtcp2_conn_write_pkt(h->ngtcp2, NULL, NULL, out, cap, stamp());
-    }
-    return ngtcp2_conn_writev_stream(h->ngtcp2, NULL, NULL, out, cap, &taken, 0, h->stream, &vec, 1,
-                                     stamp());
-}
-
-static void hostile_write(struct hostile *h, bool fill)
-{
-    uint8_t out[1452];
-    ngtcp2_ssize n;
-
-    if (!h->ngtcp2 || h->over)
-        return;
-    (void)ngtcp2_conn_handle_expiry(h->ngtcp2, stamp());
-    sealing = h;
-    do {
-        n = fill ? hostile_fill(h, out, sizeof(out))
-                 : ngtcp2_conn_write_pkt(h->ngtcp2, NULL, NULL, out, sizeof(out), stamp());
-        if (n > 0)
-            (void)sendto(h->fd, out, (size_t)n, 0, (struct sockaddr *)&h->remote,
-                         sizeof(h->remote));
-        fill = false;
-    } while (n > 0);
-    sealing = NULL;
-    ngtcp2_conn_update_pkt_tx_time(h->ngtcp2, stamp());
-}
-
-static void hostile_step(struct rig *rig, struct hostile *h, bool fill)
-{
-    rig_turn(rig);
-    hostile_read(h);
-    hostile_write(h, fill);
-}
-
-static void hostile_done(struct hostile *h)
-{
-    (void)close(h->fd);
-    if (h->ngtcp2)
-        ngtcp2_conn_del(h->ngtcp2);
-    if (h->tls)
-        gnutls_deinit(h->tls);
-}
 
 /* ---- the attacks ---- */
 
@@ -257,7 +45,15 @@ FLOOD(flood_stop, 0x05, 0, 0)
 FLOOD(flood_max_data, 0x10, 1)
 FLOOD(flood_max_stream_data, 0x11, 0, 1)
 FLOOD(flood_max_streams, 0x12, 1)
+FLOOD(flood_max_streams_uni, 0x13, 1)
 FLOOD(flood_blocked, 0x14, 1)
+FLOOD(flood_stream_blocked, 0x15, 0, 1)
+FLOOD(flood_streams_blocked, 0x16, 1)
+FLOOD(flood_streams_blocked_uni, 0x17, 1)
+FLOOD(flood_token, 0x07, 4, 1, 2, 3, 4)
+FLOOD(flood_done, 0x1e)
+FLOOD(flood_ack, 0x02, 0, 0, 0, 0)
+FLOOD(flood_padding, 0)
 FLOOD(flood_retire, 0x19, 0)
 FLOOD(flood_challenge, 0x1a, 1, 2, 3, 4, 5, 6, 7, 8)
 FLOOD(flood_response, 0x1b, 1, 2, 3, 4, 5, 6, 7, 8)
@@ -270,6 +66,14 @@ ONCE(uni_stream, 0x0a, 2, 1, 7)
 ONCE(stream_of_theirs, 0x0a, 1, 1, 7)
 ONCE(too_many_streams, 0x0a, 0x80, 0, 0x40, 0, 1, 7)
 ONCE(beyond_window, 0x0e, 0, 0x80, 0x7f, 0xff, 0xff, 1, 7)
+ONCE(beyond_all_windows, 0x0e, 0, 0x80, 0x07, 0, 0, 1, 7, 0x0e, 4, 0x80, 0x07, 0, 0, 1, 7, 0x0e, 8,
+     0x80, 0x07, 0, 0, 1, 7)
+ONCE(beyond_any_offset, 0x0e, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 7)
+ONCE(id_without_bytes, 0x18, 2, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+ONCE(id_retires_beyond_itself, 0x18, 2, 3, 4, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+     14, 15, 16)
+ONCE(empty_token, 0x07, 0)
+ONCE(datagram, 0x30, 1, 2, 3)
 ONCE(crypto_far_away, 0x06, 0xbf, 0xff, 0xff, 0xff, 1, 7)
 ONCE(max_streams_absurd, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 ONCE(ack_of_the_future, 0x02, 0x7f, 0xff, 0, 0, 0)
@@ -359,7 +163,15 @@ static const struct {
     {"MAX_DATA flood", flood_max_data, true, true, false},
     {"MAX_STREAM_DATA flood", flood_max_stream_data, true, true, false},
     {"MAX_STREAMS flood", flood_max_streams, true, true, false},
+    {"MAX_STREAMS flood, one way", flood_max_streams_uni, true, true, false},
     {"DATA_BLOCKED flood", flood_blocked, true, true, false},
+    {"STREAM_DATA_BLOCKED flood", flood_stream_blocked, true, true, false},
+    {"STREAMS_BLOCKED flood", flood_streams_blocked, true, true, false},
+    {"STREAMS_BLOCKED flood, one way", flood_streams_blocked_uni, true, true, false},
+    {"NEW_TOKEN flood", flood_token, true, true, false},
+    {"HANDSHAKE_DONE flood", flood_done, true, true, false},
+    {"ACK flood", flood_ack, true, true, true},
+    {"nothing but PADDING", flood_padding, true, true, true},
     {"RETIRE_CONNECTION_ID flood", flood_retire, true, true, false},
     {"NEW_CONNECTION_ID flood", flood_ids, true, true, false},
     {"PATH_CHALLENGE flood", flood_challenge, true, true, false},
@@ -373,6 +185,8 @@ static const struct {
     {"stream of the other side", stream_of_theirs, true, true, false},
     {"too many streams", too_many_streams, true, true, false},
     {"beyond the window", beyond_window, true, true, false},
+    {"beyond the connection's window", beyond_all_windows, true, false, false},
+    {"beyond any offset", beyond_any_offset, true, true, false},
     {"endless CRYPTO", endless_crypto, true, true, false},
     {"CRYPTO far away", crypto_far_away, true, true, false},
     {"absurd MAX_STREAMS", max_streams_absurd, true, true, false},
@@ -381,6 +195,10 @@ static const struct {
     {"retires what it never got", retire_never_given, true, true, false},
     {"resets an unknown stream", reset_of_unknown, true, true, false},
     {"changes the final size", final_size, true, true, false},
+    {"an id without bytes", id_without_bytes, true, true, false},
+    {"an id that retires beyond itself", id_retires_beyond_itself, true, true, false},
+    {"an empty token", empty_token, true, true, false},
+    {"DATAGRAM", datagram, true, true, false},
     {"contradicting ids", contradicting_ids, true, true, false},
     {"retired ids again", retired_ids_again, true, true, true},
     {"closes", close_now, true, true, false},
@@ -427,9 +245,7 @@ static void hostile_clients_lose_their_connection_only(void **state)
         while (rig.accepts > 1)
             end_close(&rig.accepted[--rig.accepts], LEG_RESET);
         hostile_init(&h, false, rig.agent);
-        h.remote = (struct sockaddr_in){.sin_family = AF_INET,
-                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                                        .sin_port = htons(rig.server_port)};
+        hostile_aim(&h, rig.server_port);
         hostile_start(&h, NULL);
         UNTIL(&rig, (hostile_step(&rig, &h, false), ngtcp2_conn_get_handshake_completed(h.ngtcp2)));
         assert_int_equal(ngtcp2_conn_open_bidi_stream(h.ngtcp2, &h.stream, NULL), 0);
@@ -548,9 +364,7 @@ static void strangers_end_in_the_handshake(void **state)
     certs_init(&elsewhere);
     struct identity *stranger = certs_identity(&elsewhere, PARTY_AGENT, 3600);
     hostile_init(&h, false, stranger);
-    h.remote = (struct sockaddr_in){.sin_family = AF_INET,
-                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                                    .sin_port = htons(rig.server_port)};
+    hostile_aim(&h, rig.server_port);
     hostile_start(&h, NULL);
     UNTIL(&rig, (hostile_step(&rig, &h, false), h.over));
     assert_int_equal(rig.accepts, 0);

@@ -140,7 +140,7 @@ static void client_send(struct client *client, const void *data, size_t len)
 
 static struct client *client_open(struct bench *bench, unsigned worker)
 {
-    const struct door_from nowhere = {DOOR_NOWHERE, 0};
+    const struct prefix nowhere = {PREFIX_NONE, 0};
     struct client *client = &bench->client[bench->clients++];
     struct door_place place;
     assert_int_equal(door_enter(bench->rig.proxy.door, &nowhere, &place), DOOR_IN);

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "proxy/hash.h"
+#include "base/hash.h"
 
 struct entry {
     struct st_device device; /* key */
