@@ -175,8 +175,8 @@ void prefixes_set_max(struct prefixes *prefixes, uint32_t per_address, uint32_t 
 
 bool prefixes_crowded(const struct prefixes *prefixes, const struct prefix *from)
 {
-    return from->kind != PREFIX_NONE && (is_crowded(prefixes, from, SCOPE_ADDRESS) ||
-                                         is_crowded(prefixes, from, SCOPE_NETWORK));
+    return from->kind != PREFIX_NONE &&
+           (is_crowded(prefixes, from, SCOPE_ADDRESS) || is_crowded(prefixes, from, SCOPE_NETWORK));
 }
 
 int prefixes_enter(struct prefixes *prefixes, const struct prefix *from)

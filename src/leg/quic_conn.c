@@ -172,6 +172,8 @@ static int cb_decrypt(uint8_t *dest, const ngtcp2_crypto_aead *aead,
         return NGTCP2_ERR_DECRYPT;
     rc = ngtcp2_crypto_decrypt_cb(dest, aead, ctx, sealed, len, nonce, nonce_len, header,
                                   header_len);
+    if (rc == 0 && conn)
+        conn->authentic = true;
     if (rc || !conn || !is_short(header, header_len) || len < TAG_BYTES)
         return rc;
     conn->verdict = quic_guard_walk(&conn->guard, dest, len - TAG_BYTES, clock_now());
@@ -679,13 +681,15 @@ void quic_conn_read(struct quic_conn *conn, const struct quic_path *path, uint8_
         return;
     }
     reading = conn;
+    conn->authentic = false;
     rc = ngtcp2_conn_read_pkt(conn->ngtcp2, &where, &info, data, len, stamp());
     reading = NULL;
     if (rc) {
         failed(conn, rc);
         return;
     }
-    conn->heard = clock_now();
+    if (conn->authentic) /* anybody can send what only looks like the peer's */
+        conn->heard = clock_now();
     note_path(conn);
     check_open(conn);
     if (conn->state == QCONN_OPEN)

@@ -119,6 +119,7 @@ struct quic_conn {
     unsigned state;            /* enum quic_conn_state */
     bool is_dirty;             /* in the endpoint's list */
     bool may_read_short;       /* client: 1-RTT packets are let through (see quic_conn.c) */
+    bool authentic;            /* the datagram being read has a packet of the peer's */
     bool dialled;              /* by us: we are the client */
     struct prefixes *counted;  /* accepted, in the handshake: of which it is one */
     struct prefix from;        /* there */

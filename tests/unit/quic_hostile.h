@@ -1,5 +1,5 @@
-/* quic_hostile.h - a QUIC peer that breaks the rules, on either side: bare ngtcp2, whose packets are
- * rewritten just before they are sealed. */
+/* quic_hostile.h - a QUIC peer that breaks the rules, on either side: bare ngtcp2, whose packets
+ * are rewritten just before they are sealed. */
 #ifndef FL_TESTS_QUIC_HOSTILE_H
 #define FL_TESTS_QUIC_HOSTILE_H
 
@@ -52,7 +52,8 @@ static inline void cb_rand(uint8_t *dest, size_t len, const ngtcp2_rand_ctx *ctx
     (void)gnutls_rnd(GNUTLS_RND_RANDOM, dest, len);
 }
 
-static inline int cb_new_id(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, size_t len, void *user)
+static inline int cb_new_id(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, size_t len,
+                            void *user)
 {
     (void)gnutls_rnd(GNUTLS_RND_RANDOM, cid->data, len);
     cid->datalen = len;
@@ -60,8 +61,9 @@ static inline int cb_new_id(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, 
 }
 
 static inline int cb_encrypt(uint8_t *dest, const ngtcp2_crypto_aead *aead,
-                      const ngtcp2_crypto_aead_ctx *ctx, const uint8_t *plain, size_t len,
-                      const uint8_t *nonce, size_t nonce_len, const uint8_t *head, size_t head_len)
+                             const ngtcp2_crypto_aead_ctx *ctx, const uint8_t *plain, size_t len,
+                             const uint8_t *nonce, size_t nonce_len, const uint8_t *head,
+                             size_t head_len)
 {
     static uint8_t other[2048];
 
@@ -113,9 +115,8 @@ static inline void hostile_init(struct hostile *h, bool server, struct identity 
 /* To whom a client talks. */
 static inline void hostile_aim(struct hostile *h, uint16_t port)
 {
-    h->remote = (struct sockaddr_in){.sin_family = AF_INET,
-                                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                                     .sin_port = htons(port)};
+    h->remote = (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
 }
 
 static inline ngtcp2_path path_of(struct hostile *h)

@@ -1,6 +1,27 @@
 /* What strangers and people on the path can do to QUIC without keys, with the packets that they
  * see, and members with no respect for paths: at a server, which is a proxy or an agent that is
- * dialled directly, and at a client, which is an agent or the console. */
+ * dialled directly, and at a client, which is an agent or the console.
+ *
+ *   What                             against a server                     against a client
+ *   -------------------------------  ----------------------------------- --------------------------
+ *   abort of ngtcp2 1.11             -                                    H early_retirement_…
+ *   malformed frames                 H, table of attacks                  H, table of attacks
+ *   floods of each control frame     H, table of attacks                  H, table of attacks
+ *   ids retired, doubled, absurd     H, table of attacks                  H, table of attacks
+ *   limits of streams and data       H, table of attacks                  H, table of attacks
+ *   handshake never finished         an_address_…, a_network_…, nobody_…  a_silent_server_…
+ *   an idle time without end         no_patience_without_end              L, look_for_silence()
+ *   amplification                    L amplification_is_bounded,          - (its socket is
+ *                                    what_goes_elsewhere_is_bounded         connected)
+ *   Retry                            a_token_…, written_addresses_… a_client_follows_one_retry
+ *   loops of Stateless Reset         resets_do_not_go_on_for_ever         guesses_end_nothing
+ *   rate of Version Negotiation      L versions_are_negotiated_…          a_version_that_…
+ *   storms of migrations             a_storm_of_migrations                -
+ *   noise, copies, changes, ICMP     copies_and_changes_…, guesses_…      the same, noise_…,
+ * refusals_…
+ *
+ * H: test_quic_hostile.c, L: test_leg_quic.c. Frames for themselves: test_quic_guard.c,
+ * fuzz_quic_guard.c; datagrams: fuzz_quic.c. */
 #include "leg/quic_tokens.h"
 #include "quic_hostile.h"
 
@@ -13,6 +34,9 @@ static void transfer(struct rig *rig, struct end *from, struct end *to, uint64_t
     UNTIL(rig, (left = rig_push(from, block, left, NULL)) == 0);
     UNTIL(rig, to->bytes - before == bytes);
 }
+
+/* For what takes seconds. */
+#define UNTIL_LATER(rig, condition) UNTIL(rig, ((void)poll(NULL, 0, 1), (condition)))
 
 static struct quic_endpoint_stats stats_of(const struct quic_endpoint *endpoint)
 {
@@ -78,7 +102,7 @@ static void an_address_has_its_share(void **state)
     end = rig_open(&rig, &other);
     transfer(&rig, end, other, MIB);
     assert_int_equal(stats_of(rig.server).crowded, CROWD - 8);
-    UNTIL(&rig, stats_of(rig.server).handshakes == 0); /* in vain, all of them */
+    UNTIL_LATER(&rig, stats_of(rig.server).handshakes == 0); /* in vain, all of them */
     done_all(h, CROWD);
     begin(&rig, &h[0], "127.0.0.2");
     assert_int_equal(stats_of(rig.server).handshakes, 1);
@@ -87,35 +111,75 @@ static void an_address_has_its_share(void **state)
     rig_done(&rig);
 }
 
+/* All of 16 clients of 4 addresses begin; @show: and have to show where they are. */
+static void begin_network(struct rig *rig, struct hostile h[static 16], const char *network,
+                          unsigned first, bool show)
+{
+    char address[32];
+
+    for (unsigned i = 0; i < 16; i++) {
+        (void)snprintf(address, sizeof(address), "%s.%u", network, first + i / 4);
+        begin(rig, &h[i], address);
+        if (!show)
+            continue;
+        hostile_read(&h[i]);
+        hostile_write(&h[i], false);
+        rig_run(rig, 2 * CLOCK_MS);
+    }
+}
+
+/* Of the same 64 a network gets 16, and 16 more, of whatever addresses they are. */
 static void a_network_has_its_share(void **state)
 {
-    struct hostile h[20], far;
+    struct hostile h[48], near, far;
     struct rig rig;
-    char address[32];
 
     rig_init(&rig, false);
     serve(&rig, 16);
-    serve(&rig, 32); /* 128 in all: 8 an address, 32 a network */
-    for (unsigned i = 0; i < 20; i++) {
-        (void)snprintf(address, sizeof(address), "127.0.5.%u", 1 + i / 4);
-        begin(&rig, &h[i], address);
-    }
-    assert_int_equal(stats_of(rig.server).handshakes, 20);
-    done_all(h, 20);
-    for (unsigned i = 0; i < 20; i++) {
-        (void)snprintf(address, sizeof(address), "127.0.5.%u", 11 + i / 4);
-        begin(&rig, &h[i], address);
-    }
+    begin_network(&rig, h, "127.0.5", 1, false);
+    assert_int_equal(stats_of(rig.server).handshakes, 16);
+    assert_int_equal(stats_of(rig.server).retries, 0);
+    begin_network(&rig, h + 16, "127.0.5", 11, true);
     assert_int_equal(stats_of(rig.server).handshakes, 32);
-    assert_int_equal(stats_of(rig.server).retries, 8);
-    begin(&rig, &far, "127.0.6.1"); /* as many as may be unfinished are, so all have to show it */
-    assert_int_equal(stats_of(rig.server).retries, 9);
-    hostile_read(&far);
-    hostile_write(&far, false);
-    rig_run(&rig, 2 * CLOCK_MS);
-    assert_int_equal(stats_of(rig.server).handshakes, 33);
-    done_all(h, 20);
+    assert_int_equal(stats_of(rig.server).crowded, 0);
+    begin_network(&rig, h + 32, "127.0.5", 21, true);
+    assert_int_equal(stats_of(rig.server).handshakes, 32);
+    assert_int_equal(stats_of(rig.server).crowded, 16);
+    for (unsigned i = 0; i < 2; i++) {
+        struct hostile *one = i ? &far : &near;
+        begin(&rig, one, i ? "127.0.6.1" : "127.0.5.31");
+        hostile_read(one);
+        hostile_write(one, false);
+        rig_run(&rig, 2 * CLOCK_MS);
+        assert_int_equal(stats_of(rig.server).handshakes, 32 + i);
+    }
+    done_all(h, 48);
+    hostile_done(&near);
     hostile_done(&far);
+    rig_done(&rig);
+}
+
+/* A client that says something new again and again, so that it is never silent, and hears nothing.
+ */
+static void nobody_begins_for_ever(void **state)
+{
+    struct hostile h;
+    struct rig rig;
+    uint8_t out[1452];
+
+    rig_init(&rig, false);
+    begin(&rig, &h, "127.0.0.1");
+    for (unsigned i = 0; i < 30 && stats_of(rig.server).refused == 0; i++) {
+        ngtcp2_tstamp late = ngtcp2_conn_get_expiry(h.ngtcp2); /* its clock runs ahead */
+        (void)ngtcp2_conn_handle_expiry(h.ngtcp2, late);
+        ngtcp2_ssize n = ngtcp2_conn_write_pkt(h.ngtcp2, NULL, NULL, out, sizeof(out), late);
+        if (n > 0)
+            (void)sendto(h.fd, out, (size_t)n, 0, (struct sockaddr *)&h.remote, sizeof(h.remote));
+        (void)poll(NULL, 0, n > 0 ? 300 : 0);
+        rig_run(&rig, 2 * CLOCK_MS);
+    }
+    assert_true(stats_of(rig.server).refused > 0);
+    hostile_done(&h);
     rig_done(&rig);
 }
 
@@ -154,6 +218,7 @@ static void a_silent_server_costs_a_dial(void **state)
         struct end *victim = rig_dial(&rig);
         while (!(victim->seen & (LEG_FAILED | LEG_OPENED)) && clock_now() - start < PATIENCE) {
             uint8_t out[1200];
+            (void)poll(NULL, 0, 1);
             rig_turn(&rig);
             hostile_read(&h);
             if (!half || said || !h.ngtcp2)
@@ -182,7 +247,7 @@ static void no_patience_without_end(void **state)
     UNTIL(&rig, (hostile_step(&rig, &h, false), ngtcp2_conn_get_handshake_completed(h.ngtcp2)));
     UNTIL(&rig, (hostile_step(&rig, &h, false), stats_of(rig.server).handshakes == 0));
     assert_int_equal(stats_of(rig.server).connections, 1);
-    UNTIL(&rig, stats_of(rig.server).connections == 0);
+    UNTIL_LATER(&rig, stats_of(rig.server).connections == 0);
     hostile_done(&h);
     rig_done(&rig);
 }
@@ -229,9 +294,8 @@ static struct quic_path path_from(const char *address, uint16_t port)
     struct quic_path path = {.local.len = sizeof(struct sockaddr_in),
                              .remote.len = sizeof(struct sockaddr_in)};
 
-    path.remote.in = (struct sockaddr_in){.sin_family = AF_INET,
-                                          .sin_addr.s_addr = inet_addr(address),
-                                          .sin_port = htons(port)};
+    path.remote.in = (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_addr.s_addr = inet_addr(address), .sin_port = htons(port)};
     return path;
 }
 
@@ -291,6 +355,7 @@ static void a_client_follows_one_retry(void **state)
     struct end *victim = rig_dial(&rig);
     uint64_t start = clock_now();
     while (!(victim->seen & (LEG_FAILED | LEG_OPENED)) && clock_now() - start < PATIENCE) {
+        (void)poll(NULL, 0, 1);
         rig_turn(&rig);
         while ((n = recvfrom(fd, data, sizeof(data), 0, (struct sockaddr *)&from, &len)) > 0) {
             ngtcp2_pkt_hd head;
@@ -402,6 +467,30 @@ static void guesses_end_nothing(void **state)
     rig_done(&rig);
 }
 
+/* Noise is no sign of life: that the server is silent is noticed. */
+static void noise_is_not_an_answer(void **state)
+{
+    uint8_t packet[100] = {0x40};
+    struct end *end, *other;
+    struct rig rig;
+
+    rig_init(&rig, true);
+    end = rig_open(&rig, &other);
+    rig_run(&rig, 50 * CLOCK_MS);
+    rig.box.shut = true;
+    assert_int_equal(leg_send(end->leg, FRAME_PING, 0, "x", 1), 0);
+    uint64_t start = clock_now();
+    while (!quic_endpoint_doubts(rig.client, "127.0.0.1", rig.port)) {
+        memcpy(packet + 1, rig.box.last.data + 1, QUIC_CID_BYTES); /* to the right one */
+        inject(&rig, packet, sizeof(packet));
+        (void)poll(NULL, 0, 20);
+        rig_turn(&rig);
+        assert_int_equal(end->fails, 0);
+        assert_true(clock_now() - start < PATIENCE);
+    }
+    rig_done(&rig);
+}
+
 /* Version Negotiation that offers the version which the client has asked for is a lie (RFC 9000
  * §6.2): it is no answer, and the true one is taken. */
 static void a_version_that_was_asked_for_is_no_answer(void **state)
@@ -435,7 +524,8 @@ static void a_version_that_was_asked_for_is_no_answer(void **state)
     rig_done(&rig);
 }
 
-/* "Port unreachable" can be written by anybody who sees an address: it ends nothing that is open. */
+/* "Port unreachable" can be written by anybody who sees an address: it ends nothing that is open.
+ */
 static void refusals_of_the_network_end_nothing(void **state)
 {
     struct end *end, *other;
@@ -551,6 +641,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_address_has_its_share),
         cmocka_unit_test(a_network_has_its_share),
+        cmocka_unit_test(nobody_begins_for_ever),
         cmocka_unit_test(written_addresses_keep_nobody_out),
         cmocka_unit_test(a_silent_server_costs_a_dial),
         cmocka_unit_test(no_patience_without_end),
@@ -558,6 +649,7 @@ int main(void)
         cmocka_unit_test(a_client_follows_one_retry),
         cmocka_unit_test(resets_do_not_go_on_for_ever),
         cmocka_unit_test(guesses_end_nothing),
+        cmocka_unit_test(noise_is_not_an_answer),
         cmocka_unit_test(a_version_that_was_asked_for_is_no_answer),
         cmocka_unit_test(refusals_of_the_network_end_nothing),
         cmocka_unit_test(copies_and_changes_are_nothing),
