@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "identity/party.h"
-#include "proxy/rate.h"
+#include "base/rate.h"
 #include "wire/close_reason.h"
 
 struct account;

@@ -165,7 +165,7 @@ static int read_schedule(const struct config_strings *texts, struct schedule *sc
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < texts->count; i++)
-        rc = schedule_add(schedule, texts->item[i], what, cap);
+        rc = schedule_add(schedule, proxy_rate_names, texts->item[i], what, cap);
     return rc;
 }
 

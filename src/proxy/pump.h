@@ -14,7 +14,7 @@
 #include "leg/leg.h"
 #include "proxy/pool.h"
 #include "proxy/pump_splice.h"
-#include "proxy/rate.h"
+#include "base/rate.h"
 #include "wire/close_reason.h"
 #include "wire/message.h"
 

@@ -30,18 +30,20 @@ static void changed(struct proxy *proxy)
         worker_wake(proxy->workers[i]);
 }
 
+const char *const proxy_rate_names[] = {"rate_session", "rate_agent", "rate_proxy", NULL};
+
 /* The rates that hold at @wall. Returns whether one has changed. Under the lock. */
 static bool set_rates(struct proxy *proxy, uint64_t now, int64_t wall)
 {
     const struct proxy_settings *settings = &proxy->settings;
     struct rate_line *line = proxy->rates.line;
-    struct proxy_rates rates = settings->rates;
+    uint64_t rates[] = {settings->rates.session, settings->rates.agent, settings->rates.proxy};
 
     if (settings->schedule.count > 0)
-        schedule_rates(&settings->schedule, &settings->rates, schedule_time_of(wall), &rates);
-    return (int)rate_set(&line[RATE_SESSION], rates.session, now) |
-           (int)rate_set(&line[RATE_AGENT], rates.agent, now) |
-           (int)rate_set(&line[RATE_PROXY], rates.proxy, now);
+        schedule_rates(&settings->schedule, schedule_time_of(wall), rates);
+    return (int)rate_set(&line[RATE_SESSION], rates[0], now) |
+           (int)rate_set(&line[RATE_AGENT], rates[1], now) |
+           (int)rate_set(&line[RATE_WHOLE], rates[2], now);
 }
 
 void proxy_follow_time(struct proxy *proxy, uint64_t now, int64_t wall)

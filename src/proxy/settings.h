@@ -10,8 +10,8 @@
 
 #include <stdint.h>
 
-#include "proxy/rate.h"
-#include "proxy/schedule.h"
+#include "base/rate.h"
+#include "base/schedule.h"
 
 /* May sessions leave the outer TLS, by which an observer of both hops can tell that they belong
  * together? */
@@ -36,6 +36,9 @@ struct proxy_rates {
     uint64_t agent;   /* of all sessions of one agent, on either side */
     uint64_t proxy;   /* of all sessions */
 };
+
+/* proxy_rate_names - of the three in a schedule, in the order of the struct above. */
+extern const char *const proxy_rate_names[];
 
 struct proxy_settings {
     uint64_t

@@ -376,7 +376,7 @@ static void limit(uint64_t rate)
     later = NOW;
     rates = (struct rate_table){0};
     bucket = (struct rate_bucket){0};
-    (void)rate_set(&rates.line[RATE_PROXY], rate, NOW);
+    (void)rate_set(&rates.line[RATE_WHOLE], rate, NOW);
     rate_share_init(&share, &rates, NULL, NULL, &bucket);
     pump_limit(&pump, &share);
 }
@@ -438,7 +438,7 @@ static void a_higher_rate_acts_at_once(void **state)
     side[0].endless = true;
     assert_int_equal(event(0, LEG_READABLE), 0);
     assert_true(pump_due(&pump) > NOW + 10 * CLOCK_SEC);
-    (void)rate_set(&rates.line[RATE_PROXY], 0, NOW);
+    (void)rate_set(&rates.line[RATE_WHOLE], 0, NOW);
     assert_int_equal(pump_resume(&pump, NOW, &end), 0);
     assert_int_equal(pump_due(&pump), 0);
     assert_in_range(side[0].taken, PUMP_BUDGET - FRAME_MAX, PUMP_BUDGET + FRAME_MAX);

@@ -281,7 +281,7 @@ static void under_a_rate(void **state)
     struct rate_share share;
     uint64_t start = clock_now();
 
-    (void)rate_set(&rates.line[RATE_PROXY], 3 * LARGE, start);
+    (void)rate_set(&rates.line[RATE_WHOLE], 3 * LARGE, start);
     rate_share_init(&share, &rates, NULL, NULL, &bucket);
     stream(0, LARGE, 0, true);
     stream(1, LARGE / 2, 0, true);

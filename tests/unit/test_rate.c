@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "proxy/rate.h"
+#include "base/rate.h"
 
 #define START  (UINT64_C(400000) * CLOCK_SEC) /* a machine that has run for days */
 #define MB     UINT64_C(1000000)
@@ -138,21 +138,21 @@ static void a_late_timer_costs_nothing(void **state)
 
 static void waiting_is_rare(void **state)
 {
-    set(RATE_PROXY, 1000 * MB);
+    set(RATE_WHOLE, 1000 * MB);
     for (unsigned i = 0; i < 10; i++)
         start(i);
     run(CLOCK_SEC, frames, 0);
     assert_near(total(0, 10), 1000 * MB, 15);
     assert_in_range(asked, 100, 5000);
     asked = 0;
-    set(RATE_PROXY, 65536);
+    set(RATE_WHOLE, 65536);
     run(10 * CLOCK_SEC, frames, 0);
     assert_in_range(asked, 10, 100); /* about one a quantum, and each once at the change */
 }
 
 static void sessions_share_evenly(void **state)
 {
-    set(RATE_PROXY, 10 * MB);
+    set(RATE_WHOLE, 10 * MB);
     for (unsigned i = 0; i < 10; i++)
         start(i);
     run(10 * CLOCK_SEC, mixed, 0); /* some read large pieces, some small ones */
@@ -162,7 +162,7 @@ static void sessions_share_evenly(void **state)
 
 static void a_newcomer_gets_its_share(void **state)
 {
-    set(RATE_PROXY, 10 * MB);
+    set(RATE_WHOLE, 10 * MB);
     for (unsigned i = 0; i < 9; i++)
         start(i);
     run(5 * CLOCK_SEC, frames, 0);
@@ -175,7 +175,7 @@ static void a_newcomer_gets_its_share(void **state)
 /* What one does not use, the others get; when it comes back it has saved next to nothing. */
 static void the_idle_leave_it_to_others(void **state)
 {
-    set(RATE_PROXY, 10 * MB);
+    set(RATE_WHOLE, 10 * MB);
     start(0);
     start(1);
     run(CLOCK_SEC, frames, 0);
@@ -206,7 +206,7 @@ static void every_scope_counts(void **state)
     assert_near(total(0, 11), 40 * MB, 5); /* agent 0 */
     assert_near(got[10] + got[11], 40 * MB, 5);
     assert_true(jain(0, 10) > 0.99);
-    set(RATE_PROXY, 5 * MB);
+    set(RATE_WHOLE, 5 * MB);
     memset(got, 0, sizeof(got));
     run(10 * CLOCK_SEC, frames, 0);
     assert_near(total(0, 12), 50 * MB, 5);
@@ -220,20 +220,20 @@ static void every_scope_counts(void **state)
 /* With another rate nobody waits for what was taken under the old one. */
 static void a_change_acts_at_once(void **state)
 {
-    set(RATE_PROXY, 16384);
+    set(RATE_WHOLE, 16384);
     for (unsigned i = 0; i < SHARES; i++)
         start(i);
     run(2 * CLOCK_SEC, frames, 0); /* the last in the queue would wait for 40 s */
-    set(RATE_PROXY, 100 * MB);
+    set(RATE_WHOLE, 100 * MB);
     memset(got, 0, sizeof(got));
     run(CLOCK_SEC, frames, 0);
     assert_near(total(0, SHARES), 100 * MB, 15);
     assert_true(jain(0, SHARES) > 0.98);
-    set(RATE_PROXY, MB);
+    set(RATE_WHOLE, MB);
     memset(got, 0, sizeof(got));
     run(10 * CLOCK_SEC, frames, 0);
     assert_near(total(0, SHARES), 10 * MB, 6);
-    set(RATE_PROXY, 0);
+    set(RATE_WHOLE, 0);
     assert_true(rate_ask(&share[0], now, &due[0]) == RATE_UNLIMITED);
 }
 
@@ -241,7 +241,7 @@ static void a_change_acts_at_once(void **state)
 static void time_may_step_back(void **state)
 {
     uint64_t next = 0;
-    set(RATE_PROXY, MB);
+    set(RATE_WHOLE, MB);
     now -= 500;
     assert_int_equal(rate_ask(&share[0], now, &next), 0);
     assert_in_range(next, now, now + CLOCK_SEC);
@@ -250,11 +250,11 @@ static void time_may_step_back(void **state)
 static void nothing_overflows(void **state)
 {
     uint64_t next = 0;
-    set(RATE_PROXY, UINT64_MAX);
-    assert_int_equal(table.line[RATE_PROXY].rate, RATE_MOST);
+    set(RATE_WHOLE, UINT64_MAX);
+    assert_int_equal(table.line[RATE_WHOLE].rate, RATE_MOST);
     now += UINT64_C(5) * 366 * 86400 * CLOCK_SEC; /* five years later */
-    assert_int_equal(rate_ask(&share[0], now, &next), rate_quantum(&table.line[RATE_PROXY]));
-    set(RATE_PROXY, 1);
+    assert_int_equal(rate_ask(&share[0], now, &next), rate_quantum(&table.line[RATE_WHOLE]));
+    set(RATE_WHOLE, 1);
     assert_int_equal(rate_ask(&share[1], now, &next), 0);
     assert_in_range(next, now + 16000 * CLOCK_SEC, now + 17000 * CLOCK_SEC);
 }

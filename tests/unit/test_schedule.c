@@ -7,13 +7,13 @@
 
 #include <cmocka.h>
 
-#include "proxy/schedule.h"
-#include "proxy/settings.h"
+#include "base/rate.h"
+#include "base/schedule.h"
 
 enum { MON, TUE, WED, THU, FRI, SAT, SUN };
 
 static struct schedule schedule;
-static const struct proxy_rates base = {1, 2, 3};
+static const char *const names[] = {"rate_session", "rate_agent", "rate_proxy", NULL};
 static char message[512];
 
 static int setup(void **state)
@@ -25,16 +25,16 @@ static int setup(void **state)
 static void add(const char *text)
 {
     message[0] = '\0';
-    if (schedule_add(&schedule, text, message, sizeof(message)))
+    if (schedule_add(&schedule, names, text, message, sizeof(message)))
         fail_msg("%s: %s", text, message);
 }
 
 static uint64_t proxy_rate(unsigned day, unsigned hour, unsigned minute)
 {
-    struct proxy_rates rates;
-    schedule_rates(&schedule, &base, (struct schedule_time){day, hour * 60 + minute}, &rates);
-    assert_int_equal(rates.session, base.session);
-    return rates.proxy / 1024;
+    uint64_t rates[] = {1, 2, 3};
+    schedule_rates(&schedule, (struct schedule_time){day, hour * 60 + minute}, rates);
+    assert_int_equal(rates[0], 1);
+    return rates[2] / 1024;
 }
 
 static void office_hours(void **state)
@@ -88,14 +88,15 @@ static void days(void **state)
 
 static void rates_not_named_stay(void **state)
 {
-    struct proxy_rates rates;
+    uint64_t rates[] = {1, 2, 3};
     add("daily  00:00-12:00   rate_agent=0 rate_session=67108864");
-    schedule_rates(&schedule, &base, (struct schedule_time){SUN, 0}, &rates);
-    assert_int_equal(rates.session, RATE_MOST);
-    assert_int_equal(rates.agent, 0);
-    assert_int_equal(rates.proxy, 3);
-    schedule_rates(&schedule, &base, (struct schedule_time){SUN, 720}, &rates);
-    assert_memory_equal(&rates, &base, sizeof(base));
+    schedule_rates(&schedule, (struct schedule_time){SUN, 0}, rates);
+    assert_int_equal(rates[0], RATE_MOST);
+    assert_int_equal(rates[1], 0);
+    assert_int_equal(rates[2], 3);
+    rates[0] = 1;
+    schedule_rates(&schedule, (struct schedule_time){SUN, 720}, rates);
+    assert_int_equal(rates[0], 1);
 }
 
 /* One line that says what and where, whatever came in. */
@@ -130,7 +131,8 @@ static void bad_texts(void **state)
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         message[0] = '\0';
-        assert_int_not_equal(schedule_add(&schedule, bad[i].text, message, sizeof(message)), 0);
+        assert_int_not_equal(schedule_add(&schedule, names, bad[i].text, message, sizeof(message)),
+                             0);
         if (!strstr(message, bad[i].word) || strchr(message, '\n'))
             fail_msg("%s: %s", bad[i].text, message);
     }
@@ -142,11 +144,12 @@ static void is_bounded(void **state)
     char text[2000];
     memset(text, 'x', sizeof(text));
     text[sizeof(text) - 1] = '\0';
-    assert_int_not_equal(schedule_add(&schedule, text, message, sizeof(message)), 0);
+    assert_int_not_equal(schedule_add(&schedule, names, text, message, sizeof(message)), 0);
     for (unsigned i = 0; i < SCHEDULE_MAX; i++)
         add("mon 08:00-18:00 rate_proxy=1");
     assert_int_not_equal(
-        schedule_add(&schedule, "mon 08:00-18:00 rate_proxy=1", message, sizeof(message)), 0);
+        schedule_add(&schedule, names, "mon 08:00-18:00 rate_proxy=1", message, sizeof(message)),
+        0);
     assert_non_null(strstr(message, "32"));
 }
 

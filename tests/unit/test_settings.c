@@ -199,8 +199,8 @@ static void schedule_counts(void **state)
 {
     struct proxy_settings settings = rig_settings(&rig);
     char message[200];
-    assert_int_equal(schedule_add(&settings.schedule, "daily 00:00-24:00 rate_proxy=1000", message,
-                                  sizeof(message)),
+    assert_int_equal(schedule_add(&settings.schedule, proxy_rate_names,
+                                  "daily 00:00-24:00 rate_proxy=1000", message, sizeof(message)),
                      0);
     session_of_both();
     proxy_apply(&rig.proxy, &settings);
@@ -219,7 +219,8 @@ static void the_hour_comes(void **state)
     struct schedule_time time = schedule_time_of(rig_wall(&rig) + 86400);
     char message[200], text[100];
     (void)snprintf(text, sizeof(text), "%s 00:00-24:00 rate_proxy=1000", days[time.day]);
-    assert_int_equal(schedule_add(&settings.schedule, text, message, sizeof(message)), 0);
+    assert_int_equal(
+        schedule_add(&settings.schedule, proxy_rate_names, text, message, sizeof(message)), 0);
     proxy_apply(&rig.proxy, &settings);
     session_of_both();
     assert_true(flood(CLOCK_SEC) > 4000000);

@@ -1,4 +1,4 @@
-#include "proxy/rate.h"
+#include "base/rate.h"
 
 #include "base/clock.h"
 
@@ -70,7 +70,7 @@ static uint64_t take(struct rate_bucket *bucket, const struct rate_line *line, u
 static const struct rate_line *line_of(const struct rate_share *share, unsigned stage)
 {
     static const enum rate_scope scopes[RATE_STAGES] = {RATE_SESSION, RATE_AGENT, RATE_AGENT,
-                                                        RATE_PROXY};
+                                                        RATE_WHOLE};
     return &share->table->line[scopes[stage]];
 }
 

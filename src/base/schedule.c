@@ -1,4 +1,4 @@
-#include "proxy/schedule.h"
+#include "base/schedule.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -9,21 +9,19 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "proxy/rate.h"
-#include "proxy/settings.h"
+#include "base/rate.h"
 
 #define TEXT_MAX 256
 #define KIB      1024
 #define DAYS     7
 #define ALL_DAYS 0x7f
-#define SHAPE                                                                                      \
-    "expected DAYS HH:MM-HH:MM rate_proxy=KIBS …, as in \"mon-fri 08:00-18:00 rate_proxy=10240\""
+#define SHAPE    "expected DAYS HH:MM-HH:MM RATE=KIBS …, as in \"mon-fri 08:00-18:00 %s=10240\""
 
 static const char *const day_names[DAYS] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
-static const char *const rate_names[3] = {"rate_session", "rate_agent", "rate_proxy"};
 
 /* Where to say what is wrong, and with which text. */
 struct complaint {
+    const char *const *names; /* of rates */
     const char *text;
     char *message;
     size_t cap;
@@ -37,6 +35,26 @@ static int complain(const struct complaint *to, const char *what, const char *wo
     (void)snprintf(to->message, to->cap, "%s, got \"%s\"%s%s%s", what, text, *part ? " (\"" : "",
                    part, *part ? "\")" : "");
     return -FL_ECONFIG;
+}
+
+static int complain_of_shape(const struct complaint *to)
+{
+    char what[160];
+    (void)snprintf(what, sizeof(what), SHAPE, to->names[0]);
+    return complain(to, what, "");
+}
+
+static int complain_of_name(const struct complaint *to, const char *word)
+{
+    char what[160] = "expected";
+    for (const char *const *name = to->names; *name; name++)
+        (void)snprintf(what + strlen(what), sizeof(what) - strlen(what), "%s %s=",
+                       name == to->names ? ""
+                       : name[1]         ? ","
+                                         : " or",
+                       *name);
+    (void)snprintf(what + strlen(what), sizeof(what) - strlen(what), " and KiB/s");
+    return complain(to, what, word);
 }
 
 static int day_of(const char *word, size_t len)
@@ -77,7 +95,7 @@ static int parse_days(char *word, struct schedule_entry *entry, const struct com
                             part);
         entry->days |= (uint8_t)bits;
     }
-    return entry->days ? 0 : complain(to, SHAPE, "");
+    return entry->days ? 0 : complain_of_shape(to);
 }
 
 /* Exactly "HH:MM". Returns the minute of the day, or -1. */
@@ -114,9 +132,9 @@ static int parse_rate(const char *word, struct schedule_entry *entry, const stru
 {
     const char *equals = strchr(word, '=');
     size_t len = equals ? (size_t)(equals - word) : 0;
-    for (unsigned i = 0; i < ARRAY_SIZE(rate_names); i++) {
+    for (unsigned i = 0; to->names[i]; i++) {
         char *end;
-        if (!len || strlen(rate_names[i]) != len || strncmp(word, rate_names[i], len))
+        if (!len || strlen(to->names[i]) != len || strncmp(word, to->names[i], len))
             continue;
         unsigned long long kib = strtoull(equals + 1, &end, 10);
         if (equals[1] < '0' || equals[1] > '9' || *end || kib > RATE_MOST / KIB)
@@ -125,33 +143,34 @@ static int parse_rate(const char *word, struct schedule_entry *entry, const stru
         entry->named |= (uint8_t)(1u << i);
         return 0;
     }
-    return complain(to, "expected rate_session=, rate_agent= or rate_proxy= and KiB/s", word);
+    return complain_of_name(to, word);
 }
 
 static int parse(char *copy, struct schedule_entry *entry, const struct complaint *to)
 {
     char *rest = NULL;
     char *days = strtok_r(copy, " ", &rest), *span = strtok_r(NULL, " ", &rest);
-    int rc = days && span ? 0 : complain(to, SHAPE, "");
+    int rc = days && span ? 0 : complain_of_shape(to);
     if (rc == 0)
         rc = parse_days(days, entry, to);
     if (rc == 0)
         rc = parse_span(span, entry, to);
     for (char *word; rc == 0 && (word = strtok_r(NULL, " ", &rest));)
         rc = parse_rate(word, entry, to);
-    return rc == 0 && !entry->named ? complain(to, SHAPE, "") : rc;
+    return rc == 0 && !entry->named ? complain_of_shape(to) : rc;
 }
 
-int schedule_add(struct schedule *schedule, const char *text, char *message, size_t cap)
+int schedule_add(struct schedule *schedule, const char *const *names, const char *text,
+                 char *message, size_t cap)
 {
     struct schedule_entry entry = {0};
-    struct complaint to = {text, message, cap};
+    struct complaint to = {names, text, message, cap};
     char copy[TEXT_MAX];
 
     if (schedule->count >= SCHEDULE_MAX)
         return complain(&to, "expected 32 entries at most", "");
     if (strlen(text) >= sizeof(copy))
-        return complain(&to, SHAPE, "");
+        return complain_of_shape(&to);
     memcpy(copy, text, strlen(text) + 1);
     int rc = parse(copy, &entry, &to);
     if (rc == 0)
@@ -183,17 +202,16 @@ static bool fits(const struct schedule_entry *entry, struct schedule_time time)
            (on(entry, yesterday) && time.minute < entry->to);
 }
 
-void schedule_rates(const struct schedule *schedule, const struct proxy_rates *base,
-                    struct schedule_time time, struct proxy_rates *ret_rates)
+void schedule_rates(const struct schedule *schedule, struct schedule_time time, uint64_t *rates)
 {
-    uint64_t *rates[3] = {&ret_rates->session, &ret_rates->agent, &ret_rates->proxy};
     const struct schedule_entry *entry = schedule->entry;
 
-    *ret_rates = *base;
     while (entry < schedule->entry + schedule->count && !fits(entry, time))
         entry++;
     if (entry == schedule->entry + schedule->count)
         return;
-    for (unsigned i = 0; i < 3; i++)
-        *rates[i] = entry->named >> i & 1 ? entry->rate[i] : *rates[i];
+    for (unsigned i = 0; i < SCHEDULE_RATES; i++) {
+        if (entry->named >> i & 1)
+            rates[i] = entry->rate[i];
+    }
 }

@@ -1,5 +1,5 @@
-/* rate.h - how fast sessions may go: token buckets, and one session's share of them. Pure: time is
- * an argument.
+/* rate.h - how fast sessions, or tunnels, may go: token buckets, and one session's share of them.
+ * Pure: time is an argument.
  *
  * A limit is realised by not reading. Whoever wants to read asks for a budget. When none is left,
  * it takes a number (a ticket) at the bucket and waits until that is due, as in a queue: everybody
@@ -10,8 +10,8 @@
  * from it on the same measure, so a ticket is due when the line reaches it, and a change of the
  * rate is a new line.
  */
-#ifndef FL_PROXY_RATE_H
-#define FL_PROXY_RATE_H
+#ifndef FL_BASE_RATE_H
+#define FL_BASE_RATE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -22,7 +22,9 @@
 #define RATE_UNLIMITED SIZE_MAX
 #define RATE_NEVER     UINT64_MAX
 
-enum rate_scope { RATE_SESSION, RATE_AGENT, RATE_PROXY, RATE_SCOPES };
+/* RATE_WHOLE: all that passes the proxy; or all tunnels of an endpoint, which knows no other scope.
+ */
+enum rate_scope { RATE_SESSION, RATE_AGENT, RATE_WHOLE, RATE_SCOPES };
 
 /* What any bucket of a scope was filled with: @base + (now - @since) * @rate. */
 struct rate_line {
