@@ -8,12 +8,18 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/rate.h"
 #include "leg/http_connect.h"
 #include "leg/leg_race.h"
 #include "tunnel/endpoint.h"
 
 static const char *const direct_choices[] = {"allowed", "never", NULL};
 static const char *const browse_choices[] = {"allowed", "never", NULL};
+
+#define RATE_SCHEDULE   "rate_limit_schedule"
+#define AGENT_RATE_MOST (RATE_MOST / 1024)
+
+static const char *const rate_names[] = {"rate_limit_upload", "rate_limit_download", NULL};
 
 #define AT(field) .offset = offsetof(struct agent_config, field)
 
@@ -124,6 +130,30 @@ const struct config_key agent_config_keys[] = {
      .choices = endpoint_raw_names,
      .help = "tunnels over proxies may leave the outer TLS: never, allowed, required (allowed; "
              "required: by tcp only)"},
+    {.name = "rate_limit_upload",
+     .type = CONFIG_RATE,
+     AT(rate_send),
+     .flags = CONFIG_LIVE,
+     .max = AGENT_RATE_MOST,
+     .help = "what all jobs together may send, in KiB/s; 0: no limit (0)"},
+    {.name = "rate_limit_download",
+     .type = CONFIG_RATE,
+     AT(rate_receive),
+     .flags = CONFIG_LIVE,
+     .max = AGENT_RATE_MOST,
+     .help = "what all jobs together may receive, in KiB/s; 0: no limit (0)"},
+    {.name = RATE_SCHEDULE,
+     .type = CONFIG_STRINGS,
+     AT(rate_schedule),
+     .flags = CONFIG_LIVE,
+     .max = SCHEDULE_MAX,
+     .help = "other rates at certain times, as \"mon-fri 08:00-18:00 rate_limit_upload=1024\""},
+    {.name = "prefer",
+     .type = CONFIG_STRINGS,
+     AT(prefer),
+     .flags = CONFIG_LIVE,
+     .max = AGENT_PROXIES_MAX,
+     .help = "names of proxies to use first, in this order, however near the others are"},
     {.name = "browse",
      .type = CONFIG_ENUM,
      AT(browse),
@@ -277,10 +307,22 @@ static int default_name(struct agent_config *config)
     return config->device_name ? 0 : -ENOMEM;
 }
 
+int agent_config_schedule(const struct agent_config *config, struct schedule *ret_schedule,
+                          char *message, size_t cap)
+{
+    int rc = 0;
+
+    ret_schedule->count = 0;
+    for (size_t i = 0; rc == 0 && i < config->rate_schedule.count; i++)
+        rc = schedule_add(ret_schedule, rate_names, config->rate_schedule.item[i], message, cap);
+    return rc;
+}
+
 int agent_config_check(const char *name, struct agent_config *config, char *message, size_t cap)
 {
     const char *key, *value, *expected;
-    char shown[160];
+    char shown[160], what[512];
+    struct schedule schedule;
     int error;
 
     if (default_name(config)) {
@@ -291,6 +333,8 @@ int agent_config_check(const char *name, struct agent_config *config, char *mess
     if (key)
         return config_blame(name, key, message, cap, "\"%s\": expected %s",
                             log_escape(shown, sizeof(shown), value, strlen(value)), expected);
+    if (agent_config_schedule(config, &schedule, what, sizeof(what)))
+        return config_blame(name, RATE_SCHEDULE, message, cap, "%s", what);
     error = config->https_proxy ? http_proxy_new(config->https_proxy, &config->via) : 0;
     if (error == -ENOMEM) {
         (void)snprintf(message, cap, "%s: out of memory", name);

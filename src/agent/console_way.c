@@ -84,15 +84,28 @@ size_t console_way_proxies(const struct agent_config *config, const fl_ProxyList
     return count;
 }
 
+void console_way_prefer(const struct config_strings *prefer, struct endpoint_proxy *proxies,
+                        size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        proxies[i].prefer = 0;
+        for (size_t k = prefer->count; k > 0; k--) {
+            if (!strcmp(prefer->item[k - 1], proxies[i].name))
+                proxies[i].prefer = (uint32_t)k;
+        }
+    }
+}
+
 int console_way_set_proxies(struct endpoint *endpoint, const struct agent_config *config,
-                            const fl_ProxyList *list)
+                            const fl_ProxyList *list, const struct config_strings *prefer)
 {
     _cleanup_free_ struct endpoint_proxy *proxies = calloc(ENDPOINT_PROXIES_MAX, sizeof(*proxies));
 
     if (!proxies)
         return -ENOMEM;
-    return endpoint_set_proxies(endpoint, proxies,
-                                console_way_proxies(config, list, proxies, ENDPOINT_PROXIES_MAX));
+    size_t count = console_way_proxies(config, list, proxies, ENDPOINT_PROXIES_MAX);
+    console_way_prefer(prefer, proxies, count);
+    return endpoint_set_proxies(endpoint, proxies, count);
 }
 
 void console_way_log_proxy(const struct endpoint_proxy_info *info)

@@ -13,9 +13,13 @@ int console_way_dial(struct endpoint *endpoint, const struct agent_config *confi
                      const struct tunnel_ops *ops, void *ctx, struct dial **ret_dial);
 
 /* console_way_set_proxies - register at the proxies of @list (NULL: none known) and, where they are
- * not among them, of mc_proxy. */
+ * not among them, of mc_proxy; those named in @prefer are used first, in that order. */
 int console_way_set_proxies(struct endpoint *endpoint, const struct agent_config *config,
-                            const fl_ProxyList *list);
+                            const fl_ProxyList *list, const struct config_strings *prefer);
+
+/* console_way_prefer - mark those of @proxies that are named. Pure. */
+void console_way_prefer(const struct config_strings *prefer, struct endpoint_proxy *proxies,
+                        size_t count);
 
 /* console_way_proxies - the same list, at most @max. Returns the count. Pure. */
 size_t console_way_proxies(const struct agent_config *config, const fl_ProxyList *list,

@@ -365,7 +365,7 @@ int enrol_new(uv_loop_t *loop, const struct agent_config *config, const struct s
     (void)uv_timer_init(loop, &enrol->timer);
     enrol->timer.data = enrol;
     (void)uv_timer_start(&enrol->timer, on_tick, 0, TICK_MS);
-    error = console_way_set_proxies(endpoint_uv_core(enrol->net), config, NULL);
+    error = console_way_set_proxies(endpoint_uv_core(enrol->net), config, NULL, &config->prefer);
     if (error)
         log_error("enrolment: the proxies cannot be used", LF_ERR(error));
     /* A proxy that is there makes the first dial at once; without any there is nothing to wait for.

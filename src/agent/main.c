@@ -46,6 +46,7 @@ struct agent {
     struct identity *identity; /* a reference, once enrolled */
     struct enrol *enrol;       /* while enrolling */
     struct journal *journal;
+    struct agent_settings *settings;
     struct index *index;
     struct jobs *jobs;
     struct forwards *forwards;
@@ -276,6 +277,7 @@ static int start_network(struct agent *agent)
                                      .config = &agent->config,
                                      .dir = &agent->dir,
                                      .journal = agent->journal,
+                                     .settings = agent->settings,
                                      .jobs = agent->jobs,
                                      .forwards = agent->forwards,
                                      .identity = agent->identity};
@@ -317,6 +319,9 @@ static int start_jobs(struct agent *agent)
         (void)fprintf(stderr, PROGRAM ": %s/index.db: %s\n", agent->dir.path, error_text(error));
         return error;
     }
+    error = agent_settings_new(&agent->config, agent->journal, &agent->settings);
+    if (error)
+        return error;
     options.journal = agent->journal;
     options.index = agent->index;
     return jobs_new(&options, clock_now(), &agent->jobs);
@@ -474,6 +479,7 @@ static void close_all(struct agent *agent)
      */
     if (drained)
         index_close(agent->index);
+    agent_settings_free(agent->settings);
     journal_close(agent->journal);
     identity_unref(agent->identity);
 }

@@ -72,6 +72,7 @@ struct uplink {
     uint64_t renew_at;     /* not before, on the monotonic clock */
     bool denied;           /* console or proxies say that this agent is revoked */
     bool hello_told;       /* AGENT_HELLO is out */
+    bool result_due;       /* AGENT_CONFIG_RESULT is to be told */
     size_t have_at;        /* how many flows have been told */
     size_t have_count;     /* of @have */
     fl_FlowHave *have;     /* all flows when the tunnel opened; owned, while GREETING */
@@ -98,7 +99,8 @@ static void use_proxies(struct uplink *link)
     static const struct agent_config no_config;
     bool only_list = link->proxies && link->proxies->proxies_count && link->proxies_fresh;
     int error = console_way_set_proxies(
-        link->options.endpoint, only_list ? &no_config : link->options.config, link->proxies);
+        link->options.endpoint, only_list ? &no_config : link->options.config, link->proxies,
+        agent_settings_prefer(link->options.settings));
 
     if (error)
         log_error("proxies cannot be used", LF_ERR(error));
@@ -300,6 +302,19 @@ static int tell_hello(struct uplink *link)
     return tunnel_send_message(link->tunnel, FRAME_AGENT_HELLO, fl_AgentHello_fields, &hello);
 }
 
+/* tell_result - how the last order about settings went, if that is due. */
+static int tell_result(struct uplink *link)
+{
+    fl_ConfigResult answer;
+    int result = 0;
+
+    if (link->result_due && agent_settings_result(link->options.settings, &answer))
+        result = tunnel_send_message(link->tunnel, FRAME_AGENT_CONFIG_RESULT,
+                                     fl_ConfigResult_fields, &answer);
+    link->result_due = result != 0;
+    return result;
+}
+
 static int tell_greeting(struct uplink *link)
 {
     int result = link->hello_told ? 0 : tell_hello(link);
@@ -307,6 +322,9 @@ static int tell_greeting(struct uplink *link)
     if (result)
         return result;
     link->hello_told = true;
+    result = tell_result(link);
+    if (result)
+        return result;
     while (link->have_at < link->have_count) {
         result = tunnel_send_message(link->tunnel, FRAME_FLOW_HAVE, fl_FlowHave_fields,
                                      &link->have[link->have_at]);
@@ -352,6 +370,8 @@ static void tell(struct uplink *link, uint64_t now)
     if (link->state == UPLINK_GREETING)
         result = tell_greeting(link);
     if (!result && link->state == UPLINK_OPEN)
+        result = tell_result(link);
+    if (!result && link->state == UPLINK_OPEN)
         result = jobs_tell(link->options.jobs, link->tunnel, now);
     if (!result && link->state == UPLINK_OPEN)
         result = forwards_tell(link->options.forwards, link->tunnel, now);
@@ -396,6 +416,24 @@ static int on_assign(struct uplink *link, const struct frame *frame)
     if (error == -FL_EFULL || error == -ENOMEM)
         return tell_not_taken(link, assign, error);
     return error;
+}
+
+/* on_config - the answer to an order that is out of turn is not kept, so it is told now or never.
+ */
+static int on_config(struct uplink *link, const struct frame *frame)
+{
+    fl_Config order;
+    fl_ConfigResult answer;
+    int error = message_decode(fl_Config_fields, frame, &order);
+
+    if (error)
+        return error;
+    agent_settings_take(link->options.settings, &order, &answer);
+    use_proxies(link);
+    agent_settings_tick(link->options.settings, link->options.endpoint, clock_wall());
+    link->result_due = tunnel_send_message(link->tunnel, FRAME_AGENT_CONFIG_RESULT,
+                                           fl_ConfigResult_fields, &answer) != 0;
+    return 0;
 }
 
 static int on_ack(struct uplink *link, const struct frame *frame)
@@ -486,7 +524,7 @@ static const struct {
     {FRAME_FOLDER_ASK, on_folder_ask}, {FRAME_CONSOLE_HELLO, on_console_hello},
     {FRAME_PROXY_LIST, on_proxy_list}, {FRAME_DENIED_IDS, on_denied_ids},
     {FRAME_FLOW_ASSIGN, on_assign},    {FRAME_FLOW_ACK, on_ack},
-    {FRAME_RENEW_REPLY, on_renewed},
+    {FRAME_RENEW_REPLY, on_renewed},   {FRAME_AGENT_CONFIG, on_config},
 };
 
 static int on_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
@@ -521,6 +559,7 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
     link->lost = 0;
     link->denied = false;
     link->hello_told = false;
+    link->result_due = true;
     state_move(&uplink_states, &link->state, UPLINK_GREETING);
     if (list_flows(link)) {
         tunnel_close(take_ptr(link->tunnel), TUNNEL_CLOSE_LOCAL, NULL);
@@ -664,6 +703,7 @@ void uplink_tick(struct uplink *link, uint64_t now)
         use_proxies(link);
     }
     watch(link, now);
+    agent_settings_tick(link->options.settings, link->options.endpoint, clock_wall());
     if (!is_up(link))
         return;
     tell(link, now);

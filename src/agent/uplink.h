@@ -4,6 +4,7 @@
 #define FL_AGENT_UPLINK_H
 
 #include "agent/agent_config.h"
+#include "agent/agent_settings.h"
 #include "agent/forwards.h"
 #include "agent/job.h"
 #include "agent/journal.h"
@@ -18,6 +19,7 @@ struct uplink_options {
     const struct agent_config *config; /* all of these must outlive the link */
     const struct state_dir *dir;
     struct journal *journal;
+    struct agent_settings *settings;
     struct jobs *jobs;
     struct forwards *forwards;
     struct endpoint *endpoint;

@@ -36,6 +36,7 @@ int cmd_proxy_remove(struct cli *cli);
 int cmd_agent_config(struct cli *cli);
 int cmd_agent_list(struct cli *cli);
 int cmd_agent_show(struct cli *cli);
+int cmd_agent_set(struct cli *cli);
 int cmd_tunnel_list(struct cli *cli);
 int cmd_agent_approve(struct cli *cli);
 int cmd_agent_revoke(struct cli *cli);
@@ -80,6 +81,9 @@ json_t *cli_list(const struct args *args, const char *option, bool commas);
  * table. */
 int cli_items(struct cli *cli, const char *path, const char *const *heads,
               void (*row)(const json_t *item, struct output_table *table), const char *none);
+
+/* cli_settings - print what is wanted of a proxy's or an agent's settings, and how that went. */
+void cli_settings(const json_t *settings);
 
 /* cli_tunnels - the table of `tunnel list`, for people: those of @agent, or all when it is NULL.
  * Prints nothing when there are none. Returns an exit status. */

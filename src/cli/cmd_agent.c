@@ -134,6 +134,7 @@ int cmd_agent_show(struct cli *cli)
         status = output_json(agent);
     } else {
         print_agent(agent);
+        cli_settings(json_object_get(agent, "settings"));
         status = cli_tunnels(cli, json_text(agent, "name"));
     }
     json_decref(agent);

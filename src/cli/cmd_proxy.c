@@ -146,51 +146,6 @@ static void print_report(const json_t *report)
     }
 }
 
-/* print_flat - every value below @object as "a.b.c = value". */
-static void print_flat(const json_t *object, const char *prefix)
-{
-    const char *name;
-    json_t *value;
-
-    json_object_foreach((json_t *)object, name, value)
-    {
-        char key[256];
-
-        (void)snprintf(key, sizeof(key), "%s%s", prefix, name);
-        if (json_is_object(value)) {
-            (void)strncat(key, ".", sizeof(key) - strlen(key) - 1);
-            print_flat(value, key);
-            continue;
-        }
-        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        char *safe = output_safe(text ? text : "?");
-        char *safe_key = output_safe(key);
-        (void)printf("  %s = %s\n", safe_key ? safe_key : "?", safe ? safe : "?");
-        free(safe_key);
-        free(safe);
-        free(text);
-    }
-}
-
-static void print_settings(const json_t *settings)
-{
-    char line[64];
-
-    (void)snprintf(line, sizeof(line), "version %" PRIu64 ", %s", json_count(settings, "version"),
-                   json_text(settings, "state"));
-    cli_pair("settings", line);
-    cli_pair("why", json_text(settings, "error"));
-    print_flat(json_object_get(settings, "wanted"), "");
-    if (json_object_size(json_object_get(settings, "tried"))) {
-        (void)printf("tried\n");
-        print_flat(json_object_get(settings, "tried"), "");
-    }
-    if (json_object_size(json_object_get(settings, "effective"))) {
-        (void)printf("in effect\n");
-        print_flat(json_object_get(settings, "effective"), "");
-    }
-}
-
 int cmd_proxy_show(struct cli *cli)
 {
     char text[512], when[OUTPUT_SIZE_MAX];
@@ -213,7 +168,7 @@ int cmd_proxy_show(struct cli *cli)
                          (double)json_count(proxy, "rtt_us") / 1000);
         if (json_is_object(json_object_get(proxy, "report")))
             print_report(json_object_get(proxy, "report"));
-        print_settings(json_object_get(proxy, "settings"));
+        cli_settings(json_object_get(proxy, "settings"));
     }
     json_decref(proxy);
     return status;

@@ -46,6 +46,11 @@ static const struct option_def agent_config_options[] = {
     {NULL},
 };
 
+static const struct option_def agent_set_options[] = {
+    {"timeout", "SECONDS", 0, "give up waiting after this time, with exit status 3 (90)"},
+    {NULL},
+};
+
 static const struct option_def distribution_options[] = {
     {"name", "NAME", OPTION_REQUIRED, "name of the job"},
     {"from", "AGENT:/path", OPTION_REQUIRED, "folder or file to send"},
@@ -138,6 +143,16 @@ const struct command commands[] = {
      "  fairlead agent config --via gate --tag office --name desk-7 > agent.json\n"},
     {"agent list", NULL, NULL, cmd_agent_list, "List the agents", NULL},
     {"agent show", "NAME", NULL, cmd_agent_show, "Show one agent", NULL},
+    {"agent set", "NAME", agent_set_options, cmd_agent_set,
+     "Change settings of an agent while it runs",
+     "Keys are those of agent.json that `fairlead-agent --help` marks with (live); KEY= goes back\n"
+     "to what the agent's file says. An agent that is offline gets them when it comes. Exit "
+     "status:\n"
+     "0 applied; 1 refused; 3 not known yet, such as when the agent is offline.\n\n"
+     "Example:\n"
+     "  fairlead agent set desk-7 rate_limit_upload=1024 prefer=gate \\\n"
+     "      'rate_limit_schedule=[\"mon-fri 18:00-08:00 rate_limit_upload=0\"]'\n",
+     "KEY=VALUE"},
     {"agent approve", "NAME", NULL, cmd_agent_approve, "Let a pending agent in", NULL},
     {"agent revoke", "NAME", NULL, cmd_agent_revoke, "Shut an agent out for good",
      "Its identity is denied at once, at the console, at every proxy and at every agent.\n"},

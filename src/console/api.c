@@ -39,6 +39,11 @@ static const struct api_field settings_fields[] = {
     {0},
 };
 
+static const struct api_field agent_settings_fields[] = {
+    {"*", API_STRING, false, 0, 0, "keys of agent.json that may change while it runs"},
+    {0},
+};
+
 static const struct api_field weight_fields[] = {
     {"weight", API_INT, true, 1, ENDPOINT_WEIGHT_MAX,
      "of proxies about as near, one of twice the weight is chosen twice as often (100)"},
@@ -53,7 +58,8 @@ static const struct api_field drain_fields[] = {
 };
 
 static const struct api_field agent_config_fields[] = {
-    {"via", API_STRINGS, false, 0, 16, "names of proxies to reach the console through"},
+    {"via", API_STRINGS, false, 0, ENDPOINT_PROXIES_MAX,
+     "names of proxies to reach the console through"},
     {"tags", API_STRINGS, false, 0, STORE_LIST_MAX, "labels of the agents that use it"},
     {"approval", API_BOOL, false, 0, 0, "newcomers wait for approval; else as configured"},
     {"days", API_INT, false, 1, 3650, "how long it may be used to enrol (30)"},
@@ -248,6 +254,13 @@ const struct api_route api_routes[] = {
      "let a pending agent in", "Agent"},
     {"POST", "/api/v1/agents/{agent}/revoke", SCOPE_ADMIN, api_revoke_agent, NULL,
      "shut an agent out for good", "Agent"},
+    {"GET", "/api/v1/agents/{agent}/settings", SCOPE_VIEWER, api_show_agent_settings, NULL,
+     "what is wanted of its settings, and how that went", "AgentSettings"},
+    {"PUT", "/api/v1/agents/{agent}/settings", SCOPE_ADMIN, api_put_agent_settings,
+     agent_settings_fields, "all that is wanted; the rest is as in its file", "AgentSettings"},
+    {"PATCH", "/api/v1/agents/{agent}/settings", SCOPE_ADMIN, api_patch_agent_settings,
+     agent_settings_fields, "change what is wanted (RFC 7396: null takes a key away)",
+     "AgentSettings"},
     {"GET", "/api/v1/agents/{agent}/folders", SCOPE_OPERATOR, api_list_folder, NULL,
      "what is in the folder \"path\" there, after the name \"after\"", "Folder"},
     {"GET", "/api/v1/jobs", SCOPE_VIEWER, api_list_jobs, NULL,

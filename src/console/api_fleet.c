@@ -470,7 +470,7 @@ void api_show_agent(struct api_call *call)
     struct fleet_agent *agent = named_agent(call);
 
     if (agent)
-        api_answer(call, MHD_HTTP_OK, view_agent(agent));
+        api_answer(call, MHD_HTTP_OK, view_agent_whole(agent));
 }
 
 static void act(struct api_call *call,
@@ -487,7 +487,7 @@ static void act(struct api_call *call,
     else if (rc)
         api_store_problem(call, rc);
     else
-        api_answer(call, MHD_HTTP_OK, view_agent(agent));
+        api_answer(call, MHD_HTTP_OK, view_agent_whole(agent));
 }
 
 void api_approve_agent(struct api_call *call)

@@ -1,4 +1,4 @@
-/* api_settings.c - the settings of proxies that run, and drain, which is one of them. */
+/* api_settings.c - the settings of proxies and agents that run, and drain, which is one of them. */
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,40 +56,39 @@ static int64_t confirm_within(struct api_call *call)
     return -1;
 }
 
-/* order - @wanted, which is taken, becomes what is wanted of @proxy. */
-static void order(struct api_call *call, struct fleet_proxy *proxy, json_t *wanted)
+/* merged - the JSON text @base changed by @patch, to be freed; NULL after a problem. */
+static char *merged(struct api_call *call, const char *base, const json_t *patch)
 {
-    _cleanup_free_ char *text = json_dumps(wanted, JSON_COMPACT);
-    int64_t seconds = confirm_within(call);
+    json_t *wanted = json_loads(base, 0, NULL);
+    bool fits = wanted && merge(wanted, patch, 0);
+    _cleanup_free_ char *text = fits ? json_dumps(wanted, JSON_COMPACT) : NULL;
 
     json_decref(wanted);
-    if (seconds < 0)
-        return;
-    if (!text || strlen(text) > STORE_PATCH_MAX) {
+    if (!fits)
+        api_problem(call, MHD_HTTP_BAD_REQUEST, NULL, "settings are not nested that deeply");
+    else if (!text || strlen(text) > STORE_PATCH_MAX)
         api_problem(call, MHD_HTTP_BAD_REQUEST, NULL,
                     "settings have at most %d bytes of JSON, these have %zu", STORE_PATCH_MAX,
                     text ? strlen(text) : 0);
-        return;
-    }
-    int rc = fleet_order_settings(call->api->fleet, proxy, text, seconds);
-    if (rc)
-        api_store_problem(call, rc);
     else
-        api_answer(call, MHD_HTTP_ACCEPTED, view_settings(proxy));
+        return take_ptr(text);
+    return NULL;
 }
 
 /* change - order @patch on top of @base, a JSON text. */
 static void change(struct api_call *call, struct fleet_proxy *proxy, const char *base,
                    const json_t *patch)
 {
-    json_t *wanted = json_loads(base, 0, NULL);
+    int64_t seconds = confirm_within(call);
+    _cleanup_free_ char *text = seconds < 0 ? NULL : merged(call, base, patch);
 
-    if (wanted && merge(wanted, patch, 0)) {
-        order(call, proxy, wanted);
+    if (!text)
         return;
-    }
-    json_decref(wanted);
-    api_problem(call, MHD_HTTP_BAD_REQUEST, NULL, "settings are not nested that deeply");
+    int rc = fleet_order_settings(call->api->fleet, proxy, text, seconds);
+    if (rc)
+        api_store_problem(call, rc);
+    else
+        api_answer(call, MHD_HTTP_ACCEPTED, view_settings(proxy));
 }
 
 static struct fleet_proxy *named_proxy(struct api_call *call)
@@ -164,4 +163,80 @@ void api_resume_proxy(struct api_call *call)
         ordered ? json_pack("{s:n}", "drain") : json_pack("{s:{s:b}}", "drain", "on", 0);
     change(call, proxy, wanted_base(&proxy->wanted), patch);
     json_decref(patch);
+}
+
+/* ---- agents ---- */
+
+static struct fleet_agent *named_agent(struct api_call *call)
+{
+    char error[FLEET_ERROR_MAX];
+    struct fleet_agent *agent = fleet_find_agent(call->api->fleet, call->args[0], error);
+
+    if (!agent)
+        api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "%s", error);
+    return agent;
+}
+
+/* prefers_known - an agent cannot tell a misspelt name from that of a proxy still to come. */
+static bool prefers_known(struct api_call *call)
+{
+    const json_t *names = json_object_get(call->body, "prefer");
+    char error[FLEET_ERROR_MAX];
+    json_t *name;
+    size_t i;
+
+    json_array_foreach(names, i, name)
+    {
+        const char *text = json_string_value(name);
+        const struct fleet_proxy *proxy =
+            text ? fleet_find_proxy(call->api->fleet, text, error) : NULL;
+        if (!text || (proxy && !strcmp(proxy->row.name, text)))
+            continue;
+        api_problem(call, MHD_HTTP_BAD_REQUEST, "prefer", "%s",
+                    proxy ? "expected the names of proxies" : error);
+        return false;
+    }
+    return true;
+}
+
+static void change_agent(struct api_call *call, struct fleet_agent *agent, const char *base)
+{
+    if (agent->row.state == AGENT_REVOKED) {
+        api_problem(call, MHD_HTTP_CONFLICT, NULL, "agent %s was revoked", agent->row.name);
+        return;
+    }
+    if (!prefers_known(call))
+        return;
+    _cleanup_free_ char *text = merged(call, base, call->body);
+    if (!text)
+        return;
+    int rc = fleet_order_agent_settings(call->api->fleet, agent, text);
+    if (rc)
+        api_store_problem(call, rc);
+    else
+        api_answer(call, MHD_HTTP_ACCEPTED, view_agent_settings(agent));
+}
+
+void api_show_agent_settings(struct api_call *call)
+{
+    const struct fleet_agent *agent = named_agent(call);
+
+    if (agent)
+        api_answer(call, MHD_HTTP_OK, view_agent_settings(agent));
+}
+
+void api_put_agent_settings(struct api_call *call)
+{
+    struct fleet_agent *agent = named_agent(call);
+
+    if (agent)
+        change_agent(call, agent, "{}");
+}
+
+void api_patch_agent_settings(struct api_call *call)
+{
+    struct fleet_agent *agent = named_agent(call);
+
+    if (agent)
+        change_agent(call, agent, agent->wanted ? wanted_base(agent->wanted) : "{}");
 }

@@ -1,4 +1,5 @@
 #include "console/fleet.h"
+#include "console/agent_settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,12 +188,18 @@ int fleet_revoke(struct fleet *fleet, struct fleet_agent *agent)
     folders_lost(fleet->folders, &agent->row.id);
     agent->control = NULL;
     agent->ready = false;
+    agent_settings_lost(agent);
     event_add(fleet->store, EVENT_WARN, "agent.revoked", &agent->row.id, "agent %s was revoked",
               agent->row.name);
     fleet->ops->revoked(fleet->ctx, agent);
     rc = fleet_apply_denied(fleet);
     fleet_push(fleet, fleet_send_denied);
     return rc;
+}
+
+int fleet_order_agent_settings(struct fleet *fleet, struct fleet_agent *agent, const char *text)
+{
+    return agent_settings_order(fleet->store, agent, text);
 }
 
 int fleet_revoke_token(struct fleet *fleet, const struct fl_id *id)
@@ -229,6 +236,9 @@ static void on_tick(uv_timer_t *timer)
 
     folders_tick(fleet->folders, now);
     fleet_tick_settings(fleet);
+    struct fleet_agent *agent, *tmp;
+    HASH_ITER (hh, fleet->agents, agent, tmp)
+        agent_settings_tick(fleet->store, agent);
     for (struct control *c = fleet->controls; c; c = next) {
         next = control_next(c);
         if (control_tick(c, now))
@@ -271,6 +281,9 @@ static int load(struct fleet *fleet)
         rc = store_proxies(fleet->store, load_proxy, fleet);
     if (!rc)
         rc = fleet->load_error;
+    struct fleet_agent *agent, *tmp;
+    HASH_ITER (hh, fleet->agents, agent, tmp)
+        rc = rc ? rc : agent_settings_load(fleet->store, agent);
     if (!rc)
         rc = load_number(fleet->store, "denied.revision", &fleet->denied_revision);
     return rc ? rc : load_number(fleet->store, "proxies.revision", &fleet->proxies_revision);
@@ -288,6 +301,7 @@ static void free_all(struct fleet *fleet)
     }
     HASH_ITER (hh, fleet->agents, agent, tmp) {
         HASH_DEL(fleet->agents, agent);
+        free(agent->wanted);
         free(agent);
     }
     LL_FOREACH_SAFE (fleet->proxies, proxy, ptmp) {

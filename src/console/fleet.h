@@ -22,6 +22,8 @@ struct fleet_agent {
     struct store_agent row;
     struct control *control;  /* NULL: offline */
     bool ready;               /* it has said which flows it has */
+    uint64_t tunnels;         /* that it has had since this program started */
+    struct wanted *wanted;    /* of its settings; owned; NULL: nothing was ever ordered */
     char via[TUNNEL_VIA_MAX]; /* of its control tunnel, or of the last one */
     UT_hash_handle hh;        /* by row.id */
 };
@@ -103,6 +105,8 @@ struct fleet_agent *fleet_find_agent(struct fleet *fleet, const char *ref, char 
 int fleet_approve(struct fleet *fleet, struct fleet_agent *agent);
 /* fleet_revoke - out, for good, everywhere, at once. -FL_EEXISTS when it is already. */
 int fleet_revoke(struct fleet *fleet, struct fleet_agent *agent);
+/* fleet_order_agent_settings - see agent_settings_order(). */
+int fleet_order_agent_settings(struct fleet *fleet, struct fleet_agent *agent, const char *text);
 /* fleet_send - to an agent that is online; -FL_ECLOSED when it is not. */
 int fleet_send(struct fleet_agent *agent, uint8_t type, const pb_msgdesc_t *fields,
                const void *message);

@@ -6,6 +6,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "console/agent_settings.h"
 #include "console/enrol.h"
 #include "console/event.h"
 #include "console/fleet_core.h"
@@ -163,6 +164,7 @@ static void on_hello(void *ctx, struct control *control, const fl_AgentHello *he
         fleet_drop_control(fleet, agent->control, TUNNEL_CLOSE_REPLACED, NULL);
     agent->control = control;
     agent->ready = false;
+    agent_settings_came(agent);
     bool moved = take_hello(fleet, agent, hello);
     bool elsewhere = strcmp(agent->via, control_via(control)) != 0;
     snprintf(agent->via, sizeof(agent->via), "%s", control_via(control));
@@ -186,6 +188,7 @@ static void on_have(void *ctx, struct control *control, const fl_FlowHave *have,
     if (!agent || agent->control != control)
         return;
     agent->ready = true;
+    agent_settings_heard(fleet->store, agent, NULL);
     fleet->ops->ready(fleet->ctx, agent, have, count);
 }
 
@@ -207,6 +210,17 @@ static int on_renew(struct fleet *fleet, struct fleet_agent *agent, const struct
     return fleet_send(agent, FRAME_RENEW_REPLY, fl_RenewReply_fields, &reply);
 }
 
+static int on_agent_config(struct fleet *fleet, struct fleet_agent *agent,
+                           const struct frame *frame)
+{
+    fl_ConfigResult result;
+    int rc = message_decode(fl_ConfigResult_fields, frame, &result);
+
+    if (!rc)
+        agent_settings_heard(fleet->store, agent, &result);
+    return rc;
+}
+
 static int on_message(void *ctx, struct control *control, const struct frame *frame)
 {
     struct fleet *fleet = ctx;
@@ -216,6 +230,8 @@ static int on_message(void *ctx, struct control *control, const struct frame *fr
         return -FL_EPROTO;
     if (frame->type == FRAME_RENEW_REQUEST)
         return on_renew(fleet, agent, frame);
+    if (frame->type == FRAME_AGENT_CONFIG_RESULT)
+        return on_agent_config(fleet, agent, frame);
     if (frame->type == FRAME_FOLDER_ANSWER)
         return folders_take(fleet->folders, &agent->row.id, frame);
     return fleet->ops->message(fleet->ctx, agent, frame);
@@ -231,6 +247,7 @@ void fleet_on_closed(void *ctx, struct control *control, enum tunnel_close why, 
         return;
     agent->control = NULL;
     agent->ready = false;
+    agent_settings_lost(agent);
     if (fleet->folders)
         folders_lost(fleet->folders, &agent->row.id);
     agent->row.last_seen = clock_wall();

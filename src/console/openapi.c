@@ -64,7 +64,9 @@ static const struct {
     {"BootstrapList", "items:[Bootstrap] total:integer"},
     {"NewAgentConfig", "config:any token_id:id expires:time"},
     {"Agent", "id:id name:text tags:[text] state:text path:text software:text system:text "
-              "addresses:[text] first_seen:time last_seen:time expires:time"},
+              "addresses:[text] first_seen:time last_seen:time expires:time "
+              "settings?:AgentSettings"},
+    {"AgentSettings", "wanted:any version:integer state:text error:text tried?:any effective?:any"},
     {"AgentList", "items:[Agent] total:integer"},
     {"FolderEntry", "name:text kind:text size:integer"},
     {"Folder", "path:text items:[FolderEntry] more:boolean"},

@@ -98,6 +98,11 @@ static const char *const migrations[] = {
     "CREATE TABLE missing(id BLOB PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;",
     /* 6: jobs that are removed, while their rows go */
     "ALTER TABLE jobs ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;",
+    /* 7: what is wanted of agents' settings */
+    "CREATE TABLE agent_settings(agent BLOB PRIMARY KEY REFERENCES agents(id) ON DELETE CASCADE,"
+    " state INTEGER NOT NULL, version INTEGER NOT NULL, good_version INTEGER NOT NULL,"
+    " confirm_within INTEGER NOT NULL, good TEXT NOT NULL, tried TEXT NOT NULL, error TEXT NOT "
+    "NULL) WITHOUT ROWID;",
 };
 
 struct store {

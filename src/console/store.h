@@ -42,7 +42,7 @@ struct store_proxy {
     int64_t created;
 };
 
-/* What is wanted of a proxy's settings; see wanted.h. */
+/* What is wanted of a proxy's or an agent's settings; see wanted.h. */
 struct store_settings {
     unsigned state;                  /* enum wanted_state */
     uint64_t version;                /* the highest that was used */
@@ -201,6 +201,12 @@ int store_settings_get(struct store *store, const struct fl_id *proxy,
                        struct store_settings *ret_settings);
 
 int store_agent_put(struct store *store, const struct store_agent *agent); /* new or changed */
+/* store_agent_settings_put, store_agent_settings_get - as store_settings_put() and
+ * store_settings_get(), of an agent. */
+int store_agent_settings_put(struct store *store, const struct fl_id *agent,
+                             const struct store_settings *settings);
+int store_agent_settings_get(struct store *store, const struct fl_id *agent,
+                             struct store_settings *ret_settings);
 int store_agents(struct store *store, void (*each)(void *ctx, const struct store_agent *agent),
                  void *ctx);
 

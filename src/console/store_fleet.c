@@ -40,19 +40,20 @@ int store_proxies(struct store *store, void (*each)(void *ctx, const struct stor
     return rc;
 }
 
-int store_settings_put(struct store *store, const struct fl_id *proxy,
-                       const struct store_settings *settings)
+/* Settings: in two tables of the same shape. */
+static int put_settings(struct store *store, enum stmt stmt, const struct fl_id *id,
+                        const struct store_settings *settings)
 {
-    return STORE_WRITE(store, S_SETTINGS_PUT, "diiiittt", proxy, (int64_t)settings->state,
+    return STORE_WRITE(store, stmt, "diiiittt", id, (int64_t)settings->state,
                        (int64_t)settings->version, (int64_t)settings->good_version,
                        settings->confirm_within, settings->good, settings->tried, settings->error);
 }
 
-int store_settings_get(struct store *store, const struct fl_id *proxy,
-                       struct store_settings *ret_settings)
+static int get_settings(struct store *store, enum stmt id, const struct fl_id *subject,
+                        struct store_settings *ret_settings)
 {
     sqlite3_stmt *stmt;
-    int rc = store_query(store, &stmt, S_SETTINGS_GET, "d", proxy);
+    int rc = store_query(store, &stmt, id, "d", subject);
 
     memset(ret_settings, 0, sizeof(*ret_settings));
     if (rc || (rc = store_next(store, stmt)) != 1)
@@ -68,6 +69,18 @@ int store_settings_get(struct store *store, const struct fl_id *proxy,
     return 0;
 }
 
+int store_settings_put(struct store *store, const struct fl_id *proxy,
+                       const struct store_settings *settings)
+{
+    return put_settings(store, S_SETTINGS_PUT, proxy, settings);
+}
+
+int store_settings_get(struct store *store, const struct fl_id *proxy,
+                       struct store_settings *ret_settings)
+{
+    return get_settings(store, S_SETTINGS_GET, proxy, ret_settings);
+}
+
 /* ---- agents ---- */
 
 int store_agent_put(struct store *store, const struct store_agent *agent)
@@ -78,6 +91,18 @@ int store_agent_put(struct store *store, const struct store_agent *agent)
                        (int64_t)agent->state, &agent->token, store_list_join(&agent->tags, tags),
                        store_list_join(&agent->addresses, addresses), agent->software,
                        agent->system, agent->first_seen, agent->last_seen, agent->expires);
+}
+
+int store_agent_settings_put(struct store *store, const struct fl_id *agent,
+                             const struct store_settings *settings)
+{
+    return put_settings(store, S_AGENT_SETTINGS_PUT, agent, settings);
+}
+
+int store_agent_settings_get(struct store *store, const struct fl_id *agent,
+                             struct store_settings *ret_settings)
+{
+    return get_settings(store, S_AGENT_SETTINGS_GET, agent, ret_settings);
 }
 
 static void agent_row(sqlite3_stmt *stmt, struct store_agent *agent)

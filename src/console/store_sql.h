@@ -20,6 +20,8 @@ enum stmt {
     S_SETTINGS_GET,
     S_AGENT_PUT,
     S_AGENTS,
+    S_AGENT_SETTINGS_PUT,
+    S_AGENT_SETTINGS_GET,
     S_TOKEN_ADD,
     S_TOKEN_GET,
     S_TOKEN_USE,

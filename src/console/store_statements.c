@@ -4,6 +4,16 @@
 #define RUN_COLUMNS   "id, job, number, action, state, started, ended"
 #define TOKEN_COLUMNS "id, tags, approval, revoked, created, expires, uses"
 
+#define SETTINGS_PUT(of)                                                                           \
+    "INSERT INTO " of "_settings(" of ", state, version, good_version, confirm_within, good,"      \
+    " tried, error) VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(" of ") DO UPDATE SET"              \
+    " state = excluded.state, version = excluded.version, good_version = excluded.good_version,"   \
+    " confirm_within = excluded.confirm_within, good = excluded.good, tried = excluded.tried,"     \
+    " error = excluded.error"
+#define SETTINGS_GET(of)                                                                           \
+    "SELECT state, version, good_version, confirm_within, good, tried, error FROM " of "_settings" \
+    " WHERE " of " = ?"
+
 const char *const store_statements[S_COUNT] = {
     [S_BEGIN] = "BEGIN IMMEDIATE",
     [S_COMMIT] = "COMMIT",
@@ -15,14 +25,10 @@ const char *const store_statements[S_COUNT] = {
         "INSERT INTO proxies(id, name, addresses, listen, created) VALUES(?, ?, ?, ?, ?)",
     [S_PROXY_REMOVE] = "DELETE FROM proxies WHERE id = ?",
     [S_PROXIES] = "SELECT id, name, addresses, listen, created FROM proxies ORDER BY created, name",
-    [S_SETTINGS_PUT] =
-        "INSERT INTO proxy_settings(proxy, state, version, good_version, confirm_within, good,"
-        " tried, error) VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(proxy) DO UPDATE SET"
-        " state = excluded.state, version = excluded.version, good_version = excluded.good_version,"
-        " confirm_within = excluded.confirm_within, good = excluded.good, tried = excluded.tried,"
-        " error = excluded.error",
-    [S_SETTINGS_GET] = "SELECT state, version, good_version, confirm_within, good, tried, error"
-                       " FROM proxy_settings WHERE proxy = ?",
+    [S_SETTINGS_PUT] = SETTINGS_PUT("proxy"),
+    [S_SETTINGS_GET] = SETTINGS_GET("proxy"),
+    [S_AGENT_SETTINGS_PUT] = SETTINGS_PUT("agent"),
+    [S_AGENT_SETTINGS_GET] = SETTINGS_GET("agent"),
     [S_AGENT_PUT] =
         "INSERT INTO agents(id, name, state, token, tags, addresses, software, system, first_seen,"
         " last_seen, expires) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET"

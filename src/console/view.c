@@ -136,21 +136,34 @@ static json_t *parsed(const char *text)
     return json ? json : json_null();
 }
 
-json_t *view_settings(const struct fleet_proxy *proxy)
+static json_t *view_wanted(const struct wanted *wanted)
 {
-    const struct wanted *wanted = &proxy->wanted;
     const struct store_settings *row = &wanted->row;
     bool failed = row->state == WANTED_REFUSED || row->state == WANTED_ROLLED_BACK;
-    json_t *json =
-        json_pack("{s:o, s:I, s:s, s:o, s:b}", "wanted", parsed(wanted_base(wanted)), "version",
-                  (json_int_t)row->version, "state", wanted_shown(wanted), "error",
-                  text_of(row->error), "draining", proxy_settings_draining(proxy));
+    json_t *json = json_pack("{s:o, s:I, s:s, s:o}", "wanted", parsed(wanted_base(wanted)),
+                             "version", (json_int_t)row->version, "state", wanted_shown(wanted),
+                             "error", text_of(row->error));
 
     if (failed)
         (void)json_object_set_new(json, "tried", parsed(row->tried));
-    if (wanted->heard)
+    if (wanted->heard && wanted->result.settings[0])
         (void)json_object_set_new(json, "effective", parsed(wanted->result.settings));
     return json;
+}
+
+json_t *view_settings(const struct fleet_proxy *proxy)
+{
+    json_t *json = view_wanted(&proxy->wanted);
+
+    (void)json_object_set_new(json, "draining", json_boolean(proxy_settings_draining(proxy)));
+    return json;
+}
+
+json_t *view_agent_settings(const struct fleet_agent *agent)
+{
+    static const struct wanted none;
+
+    return view_wanted(agent->wanted ? agent->wanted : &none);
 }
 
 json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy)
@@ -198,6 +211,14 @@ json_t *view_agent(const struct fleet_agent *agent)
                      view_time(row->first_seen), "last_seen",
                      view_time(agent->control ? clock_wall() : row->last_seen), "expires",
                      view_time(row->expires));
+}
+
+json_t *view_agent_whole(const struct fleet_agent *agent)
+{
+    json_t *json = view_agent(agent);
+
+    (void)json_object_set_new(json, "settings", view_agent_settings(agent));
+    return json;
 }
 
 json_t *view_token(const struct store_token *token)

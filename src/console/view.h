@@ -19,7 +19,11 @@ json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy);
 json_t *view_history(const struct fleet_proxy *proxy);
 /* view_settings - what is wanted, how far it is, and what holds at the proxy. */
 json_t *view_settings(const struct fleet_proxy *proxy);
+/* view_agent_settings - the same of an agent. */
+json_t *view_agent_settings(const struct fleet_agent *agent);
+/* view_agent - for a list; view_agent_whole - with its settings. */
 json_t *view_agent(const struct fleet_agent *agent);
+json_t *view_agent_whole(const struct fleet_agent *agent);
 json_t *view_token(const struct store_token *token);
 /* view_tunnels - one for each way of @flow: who, where, how. An array. */
 json_t *view_tunnels(struct fleet *fleet, const struct runs_flow *flow);

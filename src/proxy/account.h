@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-#include "identity/party.h"
 #include "base/rate.h"
+#include "identity/party.h"
 #include "wire/close_reason.h"
 
 struct account;

@@ -11,10 +11,10 @@
 #ifndef FL_PROXY_PUMP_H
 #define FL_PROXY_PUMP_H
 
+#include "base/rate.h"
 #include "leg/leg.h"
 #include "proxy/pool.h"
 #include "proxy/pump_splice.h"
-#include "base/rate.h"
 #include "wire/close_reason.h"
 #include "wire/message.h"
 

@@ -203,6 +203,7 @@ static void attempt_tunnel(struct attempt *a, struct leg *leg, bool raw)
         .ops = &attempt_ops,
         .ctx = a,
         .secured = on_secured,
+        .limit = &endpoint->limit,
     };
     int r = tunnel_new(&params, leg, &a->tunnel);
     if (r < 0)
@@ -372,13 +373,14 @@ static uint64_t bucket(uint64_t rtt)
     return n;
 }
 
-/* The lower, the sooner: one that answers, not avoided, nearer, and among equals by chance, so that
- * heavy ones are taken more often. */
+/* The lower, the sooner: one that answers, not avoided, preferred, nearer, and among equals by
+ * chance, so that heavy ones are taken more often. */
 static uint64_t place(const struct dial *dial, const struct attempt *a, const struct link *link)
 {
     uint64_t avoided = is_avoided(&dial->request, link);
     uint64_t doubtful = link_doubtful(link);
-    return doubtful << 61 | avoided << 60 | bucket(link_rtt(link)) << 48 | a->rank;
+    return doubtful << 61 | avoided << 60 | (uint64_t)link_prefer(link) << 52 |
+           bucket(link_rtt(link)) << 48 | a->rank;
 }
 
 size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoid, size_t count)

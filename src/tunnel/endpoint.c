@@ -51,6 +51,7 @@ static void answer_leg(struct endpoint *endpoint, struct leg *leg, const struct 
         .welcome = welcome,
         .welcome_ctx = endpoint,
         .pending = pending,
+        .limit = &endpoint->limit,
     };
     if (tunnel_new(&params, leg, &tunnel) < 0)
         (*pending)--;
@@ -355,6 +356,8 @@ int endpoint_new(struct identity *identity, const struct endpoint_net *net,
     endpoint->turn.wake = net->wake;
     endpoint->turn.now = net->now;
     endpoint->turn.ctx = net->ctx;
+    endpoint->limit.set_alarm = net->set_alarm;
+    endpoint->limit.ctx = net->ctx;
     *ret_endpoint = endpoint;
     return 0;
 }
@@ -362,6 +365,41 @@ int endpoint_new(struct identity *identity, const struct endpoint_net *net,
 void endpoint_set_raw(struct endpoint *endpoint, enum endpoint_raw raw)
 {
     endpoint->raw = raw;
+}
+
+/* ---- limits ---- */
+
+/* go_on - those that wait for what is due at @now, UINT64_MAX for all. */
+static void go_on(struct endpoint *endpoint, uint64_t now)
+{
+    struct limit *limit = &endpoint->limit;
+    uint64_t first = 0;
+    limit->alarm = 0;
+    for (struct tunnel *t = endpoint->tunnels.head; t; t = tunnel_next(t)) {
+        uint64_t at = tunnel_waited(t, now);
+        if (at && (!first || at < first))
+            first = at;
+    }
+    limit->alarm = first;
+    if (first && limit->set_alarm)
+        limit->set_alarm(limit->ctx, first);
+}
+
+void endpoint_set_rates(struct endpoint *endpoint, uint64_t send, uint64_t receive)
+{
+    struct rate_table *tables = endpoint->limit.table;
+    uint64_t now = turn_now(&endpoint->turn);
+    bool changed = rate_set(&tables[LIMIT_SEND].line[RATE_WHOLE], send, now);
+    if (rate_set(&tables[LIMIT_RECEIVE].line[RATE_WHOLE], receive, now) || changed)
+        go_on(endpoint, UINT64_MAX);
+}
+
+void endpoint_alarm(struct endpoint *endpoint, uint64_t now)
+{
+    turn_enter(&endpoint->turn);
+    if (!endpoint->closed)
+        go_on(endpoint, now);
+    turn_leave(&endpoint->turn);
 }
 
 /* What ends in a callback is freed at the end of the turn only, so next stays good. */
@@ -398,6 +436,8 @@ static void tick_all(struct endpoint *endpoint, uint64_t now)
     }
     tick_list(&endpoint->strangers, now);
     tick_list(&endpoint->tunnels, now);
+    if (endpoint->limit.alarm && now >= endpoint->limit.alarm)
+        go_on(endpoint, now);
     struct invited *invited, *tmp;
     DL_FOREACH_SAFE (endpoint->invited, invited, tmp) {
         join_tick(invited->join, now);

@@ -10,7 +10,7 @@
 
 #include "tunnel/tunnel.h"
 
-#define ENDPOINT_PROXIES_MAX   16
+#define ENDPOINT_PROXIES_MAX   20
 #define ENDPOINT_ADDRESSES_MAX 16
 #define ENDPOINT_WEIGHT        100 /* of a proxy of which nothing else was said */
 #define ENDPOINT_WEIGHT_MAX    1000
@@ -36,6 +36,9 @@ struct endpoint_net {
     /* Something was put off: call endpoint_run() soon, outside of any call into the endpoint. May
      * be NULL: the next endpoint_tick() or leg event does it then. */
     void (*wake)(void *ctx);
+    /* Call endpoint_alarm() at the time @at; it takes the place of one asked for before. May be
+     * NULL: then limits are looked at with each endpoint_tick(). */
+    void (*set_alarm)(void *ctx, uint64_t at);
     /* Legs from now on belong to this identity (endpoint_set_identity()). May be NULL. */
     void (*renewed)(void *ctx, struct identity *identity);
 };
@@ -45,6 +48,8 @@ struct endpoint_proxy {
                         contact by `mc_proxy` address) */
     char name[64];   /* label for people */
     uint32_t weight; /* how often it is chosen among others about as near; 0: ENDPOINT_WEIGHT */
+    uint32_t prefer; /* of two the one with the lower number is used first, however near; 0: after
+                        all that have one */
     char addresses[4][128]; /* host:port, tried in turn; empty: unused */
 };
 
@@ -103,6 +108,13 @@ int endpoint_new(struct identity *identity, const struct endpoint_net *net,
 
 /* endpoint_set_raw - for legs from now on; ENDPOINT_RAW_ALLOWED until then. */
 void endpoint_set_raw(struct endpoint *endpoint, enum endpoint_raw raw);
+
+/* endpoint_set_rates - how many bytes a second all tunnels for transfers and forwards together may
+ * send and receive from now on; 0: no limit. What runs is held back or let go at once. */
+void endpoint_set_rates(struct endpoint *endpoint, uint64_t send, uint64_t receive);
+
+/* endpoint_alarm - for net.set_alarm(). */
+void endpoint_alarm(struct endpoint *endpoint, uint64_t now);
 
 /* endpoint_close - closes all legs, dials and tunnels, without callbacks; memory goes at the end of
  * the turn. */

@@ -37,6 +37,7 @@ struct endpoint {
     struct invited *invited;
     struct tunnel_list strangers; /* that came in and are not open yet */
     struct tunnel_list tunnels;
+    struct limit limit;   /* of @tunnels */
     struct fl_id *denied; /* owned */
     size_t denied_count;
     uint64_t denied_revision; /* 0: none yet */

@@ -24,7 +24,8 @@ struct endpoint_uv {
     struct leg_racer *racer; /* how proxies are dialled; NULL once closed */
     uv_timer_t timer;        /* ticks */
     uv_idle_t idle;          /* active while the core has put something off */
-    unsigned handles;        /* of the two, not yet closed */
+    uv_timer_t alarm;        /* the core's */
+    unsigned handles;        /* of the three, not yet closed */
     struct listener *listeners[LISTENERS_MAX];
     size_t listener_count;
     const struct dialler *by;       /* NULL: all is dialled straight */
@@ -84,6 +85,25 @@ static void net_wake(void *ctx)
         (void)uv_idle_start(&uv->idle, on_idle);
 }
 
+static void on_alarm(uv_timer_t *alarm)
+{
+    struct endpoint_uv *uv = alarm->data;
+    if (uv->core)
+        endpoint_alarm(uv->core, clock_now());
+}
+
+/* The loop's own clock stands still within a turn of it. */
+static void net_set_alarm(void *ctx, uint64_t at)
+{
+    struct endpoint_uv *uv = ctx;
+    uint64_t now = clock_now();
+    if (!uv->core)
+        return;
+    uv_update_time(uv->loop);
+    (void)uv_timer_start(&uv->alarm, on_alarm, at > now ? (at - now + CLOCK_MS - 1) / CLOCK_MS : 0,
+                         0);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct endpoint_uv *uv = handle->data;
@@ -97,8 +117,11 @@ static void net_renewed(void *ctx, struct identity *identity)
     leg_racer_set_identity(uv->racer, identity);
 }
 
-static const struct endpoint_net net_functions = {
-    .open = net_open, .now = net_now, .wake = net_wake, .renewed = net_renewed};
+static const struct endpoint_net net_functions = {.open = net_open,
+                                                  .now = net_now,
+                                                  .wake = net_wake,
+                                                  .set_alarm = net_set_alarm,
+                                                  .renewed = net_renewed};
 
 int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct endpoint_ops *ops,
                     void *ctx, struct endpoint_uv **ret_uv)
@@ -120,9 +143,10 @@ int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct end
         free(uv);
         return r;
     }
-    uv->timer.data = uv->idle.data = uv;
-    uv->handles = 2;
-    (void)uv_timer_init(loop, &uv->timer); /* neither init can fail (libuv) */
+    uv->timer.data = uv->idle.data = uv->alarm.data = uv;
+    uv->handles = 3;
+    (void)uv_timer_init(loop, &uv->timer); /* no init can fail (libuv) */
+    (void)uv_timer_init(loop, &uv->alarm);
     (void)uv_idle_init(loop, &uv->idle);
     (void)uv_timer_start(&uv->timer, on_timer, 0, TICK_MS);
     *ret_uv = uv;
@@ -195,6 +219,7 @@ void endpoint_uv_close(struct endpoint_uv *uv)
     leg_racer_close(take_ptr(uv->racer));
     uv_close((uv_handle_t *)&uv->timer, on_closed);
     uv_close((uv_handle_t *)&uv->idle, on_closed);
+    uv_close((uv_handle_t *)&uv->alarm, on_closed);
 }
 
 /* ---- this machine's addresses ---- */

@@ -805,6 +805,12 @@ uint32_t link_weight(const struct link *link)
     return weight < ENDPOINT_WEIGHT_MAX ? weight : ENDPOINT_WEIGHT_MAX;
 }
 
+uint32_t link_prefer(const struct link *link)
+{
+    uint32_t place = link->proxy.prefer;
+    return place >= 1 && place <= ENDPOINT_PROXIES_MAX ? place : ENDPOINT_PROXIES_MAX + 1;
+}
+
 const char *link_name(const struct link *link)
 {
     return link->proxy.name[0] ? link->proxy.name : link_address(link);

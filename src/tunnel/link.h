@@ -50,6 +50,9 @@ uint64_t link_rtt(const struct link *link);
 const struct fl_id *link_proxy_id(const struct link *link);
 /* link_weight - 1..ENDPOINT_WEIGHT_MAX. */
 uint32_t link_weight(const struct link *link);
+/* link_prefer - its place among the preferred ones, 1..ENDPOINT_PROXIES_MAX; one more for others.
+ */
+uint32_t link_prefer(const struct link *link);
 const char *link_name(const struct link *link);
 const char *link_address(const struct link *link);
 

@@ -46,9 +46,10 @@
 #define IDLE_TIME   (5 * CLOCK_SEC) /* then the buffers go back */
 #define TEXT_MAX    STREAM_TEXT_MAX
 
-#define RX_MAX   (64 * 1024)
-#define RX_LEAST (16 * 1024 + 256) /* what one record may give */
-#define BUDGET   16                /* DATA frames taken and records sent a turn, about 256 KiB */
+#define RX_MAX        (64 * 1024)
+#define RX_LEAST      (16 * 1024 + 256) /* what one record may give */
+#define TX_ROOM_LEAST (4 * FRAME_MAX)
+#define BUDGET        16 /* DATA frames taken and records sent a turn, about 256 KiB */
 
 /* AES-GCM's limit is 2^24.5 full records (RFC 8446 §5.5). Tests set less. */
 #ifndef TUNNEL_REKEY_AFTER
@@ -111,9 +112,11 @@ struct tunnel {
     struct tunnel_list *known;
     unsigned *pending; /* NULL: no stranger */
 
-    struct stream stream; /* between @tls and @leg */
-    struct outbox outbox; /* frames */
-    struct buf rx;        /* plaintext */
+    struct limit *limit;      /* of the endpoint, or NULL */
+    struct limit_share share; /* of it, while OPEN and if the purpose is one that is limited */
+    struct stream stream;     /* between @tls and @leg */
+    struct outbox outbox;     /* frames */
+    struct buf rx;            /* plaintext */
 
     uint64_t last_rx, last_ping, last_use;
     uint64_t opened;
@@ -209,6 +212,7 @@ static void queue_close(struct tunnel *t, enum tunnel_close why, const char *tex
 static void start_closing(struct tunnel *t)
 {
     tunnel_move(t, TUNNEL_CLOSING);
+    t->share = (struct limit_share){0};
     t->deadline = turn_now(t->turn) + CLOSE_TIME;
     turn_queue(t->turn, &t->item);
 }
@@ -392,9 +396,18 @@ static void run_handshake(struct tunnel *t)
 
 /* ---- incoming frames ---- */
 
+/* What an agent tells its console is little, and must get through. */
+static bool is_limited(const struct tunnel *t)
+{
+    return t->limit && (t->greeting.purpose == fl_Purpose_PURPOSE_TRANSFER ||
+                        t->greeting.purpose == fl_Purpose_PURPOSE_FORWARD);
+}
+
 static void tunnel_opened(struct tunnel *t)
 {
     tunnel_move(t, TUNNEL_OPEN);
+    if (is_limited(t))
+        limit_share_init(&t->share, t->limit);
     t->deadline = 0;
     t->opened = t->last_rx = t->last_ping = turn_now(t->turn);
     if (t->ops && t->ops->opened)
@@ -568,6 +581,7 @@ static bool read_record(struct tunnel *t)
         buf_commit(&t->rx, (size_t)n);
         t->last_rx = turn_now(t->turn);
         t->received += (size_t)n;
+        limit_spend(&t->share, LIMIT_RECEIVE, (size_t)n);
         return true;
     }
     if (n == 0)
@@ -579,10 +593,15 @@ static bool read_record(struct tunnel *t)
     return false;
 }
 
+static bool may_read(struct tunnel *t)
+{
+    return !t->share.limit || limit_ask(&t->share, LIMIT_RECEIVE, turn_now(t->turn)) > 0;
+}
+
 static void run_rx(struct tunnel *t)
 {
     hand_out(t);
-    while (listening(t) && read_record(t))
+    while (listening(t) && may_read(t) && read_record(t))
         hand_out(t);
 }
 
@@ -617,6 +636,7 @@ static int make_record(struct tunnel *t, const uint8_t *data, size_t len, size_t
     if (t->padded < TLS_PADDED)
         t->padded++;
     outbox_consume(&t->outbox, (size_t)n);
+    limit_spend(&t->share, LIMIT_SEND, (size_t)n);
     t->since_rekey += (size_t)n;
     return 0;
 }
@@ -634,6 +654,13 @@ static int go_raw(struct tunnel *t)
     return r;
 }
 
+/* A tunnel that ends sends the rest as it can. */
+static bool may_send(struct tunnel *t)
+{
+    return !t->share.limit || t->state != TUNNEL_OPEN ||
+           limit_ask(&t->share, LIMIT_SEND, turn_now(t->turn)) > 0;
+}
+
 /* Move frames to the leg. 0: all is gone, or this turn's share of it; -EAGAIN: the leg is full. */
 static int send_frames(struct tunnel *t)
 {
@@ -641,7 +668,7 @@ static int send_frames(struct tunnel *t)
     for (unsigned i = 0; r == 0 && i < BUDGET; i++) {
         size_t len;
         const uint8_t *data = outbox_head(&t->outbox, &len);
-        if (len == 0)
+        if (len == 0 || !may_send(t))
             break;
         if (len > STREAM_RECORD_MAX)
             len = STREAM_RECORD_MAX;
@@ -653,9 +680,18 @@ static int send_frames(struct tunnel *t)
     return r < 0 ? r : stream_flush(&t->stream);
 }
 
+/* Behind a thin line a sign of life must not queue for long. */
+static size_t tx_room(const struct tunnel *t)
+{
+    uint64_t rate = limit_rate(&t->share, LIMIT_SEND), room = rate / 4;
+    if (rate == 0 || room > TUNNEL_TX_ROOM)
+        return TUNNEL_TX_ROOM;
+    return room > TX_ROOM_LEAST ? (size_t)room : TX_ROOM_LEAST;
+}
+
 static void tell_writable(struct tunnel *t)
 {
-    if (t->state != TUNNEL_OPEN || !t->want_room || tunnel_room(t) < TUNNEL_TX_ROOM / 2)
+    if (t->state != TUNNEL_OPEN || !t->want_room || tunnel_room(t) < tx_room(t) / 2)
         return;
     t->want_room = false;
     if (t->ops && t->ops->writable)
@@ -698,12 +734,13 @@ static void run_tx(struct tunnel *t)
 /* Interest follows from what is held, here and nowhere else. */
 static void update_wants(struct tunnel *t)
 {
-    bool reads = t->state != TUNNEL_HELD && (t->state != TUNNEL_OPEN || !t->paused);
+    bool waits = t->state == TUNNEL_OPEN && (t->paused || limit_waits(&t->share, LIMIT_RECEIVE));
+    bool reads = t->state != TUNNEL_HELD && !waits;
     unsigned events = reads && !t->stream.ended ? LEG_READABLE : 0;
     if (stream_staged(&t->stream) > 0 || (t->raw_due && t->state > TUNNEL_HANDSHAKE) ||
         t->state == TUNNEL_CLOSING) /* the end too may wait for room */
         events |= LEG_WRITABLE;
-    else if (outbox_held(&t->outbox) > 0 && !t->tls_failed)
+    else if (outbox_held(&t->outbox) > 0 && !t->tls_failed && !limit_waits(&t->share, LIMIT_SEND))
         turn_queue(t->turn, &t->item);
     leg_want(t->leg, events);
 }
@@ -787,7 +824,7 @@ static void keep_alive(struct tunnel *t, uint64_t now)
 {
     if (now - t->last_ping >= PING_EVERY)
         send_ping(t, now);
-    if (t->paused)
+    if (t->paused || limit_waits(&t->share, LIMIT_RECEIVE))
         t->last_rx = now; /* we are the ones who do not listen */
     if (stream_staged(&t->stream) == 0 || t->stream.sent != t->last_sent)
         t->last_progress = now;
@@ -815,6 +852,14 @@ static void give_back(struct tunnel *t, uint64_t now)
                  t->outbox.reserved == SIZE_MAX;
     if (t->stream.buffers && empty && now - t->last_use >= IDLE_TIME)
         free_buffers(t);
+}
+
+uint64_t tunnel_waited(struct tunnel *t, uint64_t now)
+{
+    uint64_t next = 0;
+    if (t->state == TUNNEL_OPEN && limit_due(&t->share, now, &next))
+        turn_queue(t->turn, &t->item);
+    return next;
 }
 
 void tunnel_tick(struct tunnel *t, uint64_t now)
@@ -867,7 +912,7 @@ void tunnel_info(const struct tunnel *t, struct tunnel_info *ret_info)
     *ret_info = (struct tunnel_info){
         .proxy = t->proxy,
         .opened = t->opened,
-        .last_rx = t->last_rx,
+        .last_rx = limit_waits(&t->share, LIMIT_RECEIVE) ? turn_now(t->turn) : t->last_rx,
         .rtt = t->rtt,
         .received = t->received,
         .raw = t->stream.raw,
@@ -891,8 +936,8 @@ void tunnel_want_room(struct tunnel *t)
 
 size_t tunnel_room(const struct tunnel *t)
 {
-    size_t held = outbox_held(&t->outbox);
-    return held < TUNNEL_TX_ROOM ? TUNNEL_TX_ROOM - held : 0;
+    size_t held = outbox_held(&t->outbox), room = tx_room(t);
+    return held < room ? room - held : 0;
 }
 
 uint8_t *tunnel_reserve(struct tunnel *t)
@@ -1012,6 +1057,7 @@ int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunne
     t->welcome_ctx = params->welcome_ctx;
     t->known = params->known;
     t->pending = params->pending;
+    t->limit = params->limit;
     (void)snprintf(t->via, sizeof(t->via), "%s", params->via);
     t->proxy = params->proxy;
     outbox_init(&t->outbox, TUNNEL_TX_ROOM + 2 * FRAME_MAX);

@@ -3,6 +3,7 @@
 #define FL_TUNNEL_TUNNEL_CORE_H
 
 #include "tunnel/endpoint.h"
+#include "tunnel/limit.h"
 #include "tunnel/turn.h"
 
 struct tunnel_list {
@@ -20,6 +21,7 @@ struct tunnel_params {
                           not known */
     struct fl_id session; /* as JOINED said; zero on a direct leg */
     bool raw;             /* as JOINED said: each direction turns raw after its own handshake */
+    struct limit *limit;  /* for transfers and forwards, once open; outlives the tunnel; or NULL */
 
     /* caller */
     enum _fl_Purpose purpose;
@@ -48,6 +50,10 @@ void tunnel_greet(struct tunnel *tunnel);
 
 /* tunnel_tick - deadlines and keepalive. */
 void tunnel_tick(struct tunnel *tunnel, uint64_t now);
+
+/* tunnel_waited - it may have waited for its endpoint's limit: what is due at @now (UINT64_MAX:
+ * all) goes on at the end of this turn. Returns when it is to be called next, 0: nothing waits. */
+uint64_t tunnel_waited(struct tunnel *tunnel, uint64_t now);
 
 /* tunnel_end - close and tell the owner (closed() runs at once; call it from the loop's side only).
  */

@@ -69,6 +69,12 @@ CASES = {
         "https_proxy": [*STRING, ("out of range", "ftp://10.0.0.1:3128"), ("out of range", "http://10.0.0.1:99999"), ("out of range", f"http://me:{SECRET}@")],
         "direct": WORD, "transport": WORD, "raw": WORD, "browse": WORD, **LOG,
         "forward": GROUP, "forward.listen": PATTERNS, "forward.connect": PATTERNS,
+        "rate_limit_upload": [*NUMBER, ("out of range", 67108865)], "rate_limit_download": NUMBER,
+        "rate_limit_schedule": [
+            ("wrong type", 5), ("wrong type", [5]), ("out of range", "mon-fri 08:00-18:00"), ("out of range", "mon 08:00-18:00 rate_proxy=1"),
+            ("out of range", ["daily 08:00-18:00 rate_limit_upload=1"] * 33),
+        ],
+        "prefer": [("wrong type", 5), ("wrong type", [5]), ("out of range", ["p"] * 21)],
     }),
     "fairlead-console": ("console.json", {}, {
         "ui": ADDRESS, "agents": ADDRESS,

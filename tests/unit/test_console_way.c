@@ -60,9 +60,10 @@ static void the_list_comes_first(void **state)
 static void never_more_than_there_is_room(void **state)
 {
     static struct endpoint_proxy proxies[ENDPOINT_PROXIES_MAX];
-    fl_ProxyList *list = list_of(16);
+    fl_ProxyList *list = list_of(ENDPOINT_PROXIES_MAX);
 
-    assert_int_equal(console_way_proxies(&config, list, proxies, ENDPOINT_PROXIES_MAX), 16);
+    assert_int_equal(console_way_proxies(&config, list, proxies, ENDPOINT_PROXIES_MAX),
+                     ENDPOINT_PROXIES_MAX);
     assert_int_equal(console_way_proxies(&config, list, proxies, 3), 3);
     free(list);
 }

@@ -176,6 +176,7 @@ static const struct endpoint_ops console_ops = {.incoming = console_incoming};
 static char folder[64];
 static struct state_dir dir;
 static struct agent_config config;
+static struct agent_settings *settings;
 static struct identity *token;
 static struct journal *journal;
 static struct identity *result;
@@ -298,6 +299,7 @@ static int tear_down(void **state)
     identity_unref(take_ptr(self));
     identity_unref(result);
     certs_done(&certs);
+    agent_settings_free(take_ptr(settings));
     agent_config_done(&config);
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         (void)unlinkat(dir.fd, names[i], 0);
@@ -433,6 +435,10 @@ static void tokens(void **state)
 static void start_uplink(int64_t seconds)
 {
     struct uplink_options options = {.config = &config, .dir = &dir, .journal = journal};
+
+    if (!settings)
+        assert_int_equal(agent_settings_new(&config, journal, &settings), 0);
+    options.settings = settings;
     struct forwards_options none = {.loop = &loop,
                                     .journal = journal,
                                     .listen = &config.forward_listen,

@@ -67,6 +67,11 @@ STEPS = {
     6: """
     ALTER TABLE jobs ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;
     """,
+    7: """
+    CREATE TABLE agent_settings(agent BLOB PRIMARY KEY REFERENCES agents(id) ON DELETE CASCADE,
+     state INTEGER NOT NULL, version INTEGER NOT NULL, good_version INTEGER NOT NULL,
+     confirm_within INTEGER NOT NULL, good TEXT NOT NULL, tried TEXT NOT NULL, error TEXT NOT NULL) WITHOUT ROWID;
+    """,
 }
 
 # What each version could hold, and its successors keep. Ids are 16 bytes; the token's hash is that of "an old token".
@@ -107,6 +112,9 @@ ROWS = {
     6: """
     INSERT INTO jobs VALUES(x'{k}', '{k}', 0, 1700000017, 1);
     INSERT INTO runs VALUES(x'{q}', x'{k}', 1, 0, 4, 1700000018, 1700000019);
+    """,
+    7: """
+    INSERT INTO agent_settings VALUES(x'{a}', 2, 3, 3, 0, '{{"rate_limit_upload":512}}', '', '');
     """,
 }
 

@@ -208,6 +208,8 @@ def test_stores_of_earlier_versions(world, version):
         assert users["vera"]["disabled"] and console.items("/audit")[0]["user"] == "vera"
     wanted = console.rest("GET", "/proxies/gate/settings")["wanted"]
     assert wanted == ({"raw": "never"} if version >= 4 else {})
+    wanted = console.rest("GET", "/agents/left/settings")["wanted"]
+    assert wanted == ({"rate_limit_upload": 512} if version >= 7 else {})
     fairlead.until("a removed job to be forgotten", lambda: query(path, "SELECT name FROM jobs") == [("photos",)])
     assert len(query(path, "SELECT * FROM runs")) == 1
     hooks = console.items("/hooks")

@@ -1,5 +1,5 @@
-/* cmd_proxy_settings.c - fairlead proxy set, drain, resume: change a proxy that runs, and wait
- * until that holds or is taken back. */
+/* cmd_settings.c - fairlead proxy set, drain, resume and fairlead agent set: change what runs, and
+ * wait until that holds, is refused or is taken back. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +16,20 @@
 #define POLL_US       (200 * CLOCK_MS)
 #define TIMEOUT_US    (90 * CLOCK_SEC) /* the console confirms within 60 s, or it is taken back */
 #define KEY_DEPTH_MAX 6
+
+/* Whose settings. */
+struct kind {
+    const char *plural; /* in paths */
+    const char *name;
+    const char *here;  /* its state when it can be reached */
+    const char *proof; /* that settings hold */
+    const char *example;
+};
+
+static const struct kind proxies = {"proxies", "proxy", "connected", "confirmed",
+                                    "limits.rate_proxy=1024"};
+static const struct kind agents = {"agents", "agent", "online", "it says so",
+                                   "rate_limit_upload=1024"};
 
 /* ---- KEY=VALUE ---- */
 
@@ -49,7 +63,7 @@ static bool put(json_t *object, char *key, json_t *value)
 }
 
 /* read_pairs - the patch that the words KEY=VALUE make. Exit status. */
-static int read_pairs(const struct args *args, json_t *patch)
+static int read_pairs(const struct kind *kind, const struct args *args, json_t *patch)
 {
     char shown[128];
 
@@ -60,9 +74,10 @@ static int read_pairs(const struct args *args, json_t *patch)
 
         if (!key || !put(patch, key, value_of(equals + 1)))
             return cli_fail(CLI_USAGE,
-                            "\"%s\": expected KEY=VALUE, such as limits.rate_proxy=1024; KEY= goes "
-                            "back to the proxy's file",
-                            log_escape(shown, sizeof(shown), word, strlen(word)));
+                            "\"%s\": expected KEY=VALUE, such as %s; KEY= goes back to the %s's "
+                            "file",
+                            log_escape(shown, sizeof(shown), word, strlen(word)), kind->example,
+                            kind->name);
     }
     return CLI_OK;
 }
@@ -77,55 +92,63 @@ static void nap(void)
 }
 
 /* over - the last word: 0 when the settings hold. */
-static int over(const struct cli *cli, const json_t *proxy, const char *done)
+static int over(const struct cli *cli, const struct kind *kind, const json_t *subject,
+                const char *done)
 {
-    const json_t *settings = json_object_get(proxy, "settings");
+    const json_t *settings = json_object_get(subject, "settings");
     const char *state = json_text(settings, "state");
     _cleanup_free_ char *error = output_safe(json_text(settings, "error"));
-    _cleanup_free_ char *name = output_safe(json_text(proxy, "name"));
+    _cleanup_free_ char *name = output_safe(json_text(subject, "name"));
     bool applied = strcmp(state, "applied") == 0;
     int status = cli->json ? output_json(settings) : CLI_OK;
 
     if (!applied)
-        return cli_fail(CLI_FAILED, "proxy %s: version %" PRIu64 " was %s: %s", name ? name : "",
-                        json_count(settings, "version"), state, error ? error : "");
+        return cli_fail(CLI_FAILED, "%s %s: version %" PRIu64 " was %s: %s", kind->name,
+                        name ? name : "", json_count(settings, "version"), state,
+                        error ? error : "");
     if (!cli->json)
-        (void)printf("proxy %s: %s (settings version %" PRIu64 ", confirmed)\n", name ? name : "",
-                     done, json_count(settings, "version"));
+        (void)printf("%s %s: %s (settings version %" PRIu64 ", %s)\n", kind->name, name ? name : "",
+                     done, json_count(settings, "version"), kind->proof);
     return status;
 }
 
-static int late(const struct cli *cli, const json_t *proxy)
+static bool is_here(const struct kind *kind, const json_t *subject)
 {
-    bool connected = strcmp(json_text(proxy, "state"), "connected") == 0;
-
-    if (cli->json)
-        (void)output_json(json_object_get(proxy, "settings"));
-    return cli_fail(CLI_TIMEOUT, "%s",
-                    connected ? "not confirmed in time; fairlead proxy show tells how it goes on"
-                              : "the proxy is not connected; it gets the settings when it is");
+    return strcmp(json_text(subject, "state"), kind->here) == 0;
 }
 
-/* await - ask for the proxy until @version is through. Exit status. */
-static int await(struct cli *cli, uint64_t version, uint64_t timeout, const char *done)
+static int late(const struct cli *cli, const struct kind *kind, const json_t *subject)
+{
+    if (cli->json)
+        (void)output_json(json_object_get(subject, "settings"));
+    if (is_here(kind, subject))
+        return cli_fail(CLI_TIMEOUT, "not confirmed in time; fairlead %s show tells how it goes on",
+                        kind->name);
+    return cli_fail(CLI_TIMEOUT, "the %s is not %s; it gets the settings when it is", kind->name,
+                    kind->here);
+}
+
+/* await - ask for it until @version is through, or cannot be before an agent comes. Exit status. */
+static int await(struct cli *cli, const struct kind *kind, uint64_t version, uint64_t timeout,
+                 const char *done)
 {
     uint64_t end = clock_now() + timeout;
 
     for (;;) {
-        json_t *proxy;
-        int status = cli_call_on(cli, "GET", "proxies", "", &proxy);
+        json_t *subject;
+        int status = cli_call_on(cli, "GET", kind->plural, "", &subject);
 
         if (status)
             return status;
-        const json_t *settings = json_object_get(proxy, "settings");
+        const json_t *settings = json_object_get(subject, "settings");
         bool waits = strcmp(json_text(settings, "state"), "waiting") == 0;
 
         status = -1;
         if (!waits && json_count(settings, "version") >= version)
-            status = over(cli, proxy, done);
-        else if (clock_now() >= end)
-            status = late(cli, proxy);
-        json_decref(proxy);
+            status = over(cli, kind, subject, done);
+        else if (clock_now() >= end || (kind == &agents && !is_here(kind, subject)))
+            status = late(cli, kind, subject);
+        json_decref(subject);
         if (status >= 0)
             return status;
         nap();
@@ -145,9 +168,9 @@ static int read_timeout(const struct args *args, uint64_t *ret_us)
                     log_escape(shown, sizeof(shown), text, strlen(text)));
 }
 
-/* order - @method on what stands below the proxy, and wait for what comes of it. */
-static int order(struct cli *cli, const char *method, const char *action, const json_t *body,
-                 const char *done)
+/* order - @method on what stands below it, and wait for what comes of that. */
+static int order(struct cli *cli, const struct kind *kind, const char *method, const char *action,
+                 const json_t *body, const char *done)
 {
     _cleanup_free_ char *part = http_part(cli->args.operand);
     _cleanup_free_ char *path = NULL;
@@ -157,14 +180,14 @@ static int order(struct cli *cli, const char *method, const char *action, const 
 
     if (status)
         return status;
-    if (!part || asprintf(&path, "/proxies/%s/%s", part, action) < 0)
+    if (!part || asprintf(&path, "/%s/%s/%s", kind->plural, part, action) < 0)
         return cli_fail(CLI_FAILED, "%s", error_text(-ENOMEM));
     status = cli_call(cli, method, path, body, &answer);
     if (status)
         return status;
     uint64_t version = json_count(answer, "version");
     json_decref(answer);
-    return await(cli, version, timeout, done);
+    return await(cli, kind, version, timeout, done);
 }
 
 /* ---- commands ---- */
@@ -203,7 +226,7 @@ int cmd_proxy_set(struct cli *cli)
     json_t *patch = json_object();
     char action[64], shown[64];
     int64_t seconds = within ? job_seconds(within) : 60;
-    int status = read_pairs(&cli->args, patch);
+    int status = read_pairs(&proxies, &cli->args, patch);
 
     if (status == CLI_OK && (seconds < 5 || seconds > 60))
         status = cli_fail(CLI_USAGE, "--confirm-within \"%s\": expected 5 to 60 seconds",
@@ -212,7 +235,7 @@ int cmd_proxy_set(struct cli *cli)
     if (status == CLI_OK)
         status = set_weight(cli, patch);
     if (status == CLI_OK && (json_object_size(patch) > 0 || cli->args.more_count == 0))
-        status = order(cli, "PATCH", action, patch, "applied");
+        status = order(cli, &proxies, "PATCH", action, patch, "applied");
     json_decref(patch);
     return status;
 }
@@ -240,12 +263,75 @@ int cmd_proxy_drain(struct cli *cli)
     if (status == CLI_OK)
         status = add_seconds(&cli->args, "hard-stop", "hard_stop", body);
     if (status == CLI_OK)
-        status = order(cli, "POST", "drain", body, "draining");
+        status = order(cli, &proxies, "POST", "drain", body, "draining");
     json_decref(body);
     return status;
 }
 
 int cmd_proxy_resume(struct cli *cli)
 {
-    return order(cli, "POST", "resume", NULL, "not draining any more");
+    return order(cli, &proxies, "POST", "resume", NULL, "not draining any more");
+}
+
+int cmd_agent_set(struct cli *cli)
+{
+    json_t *patch = json_object();
+    json_t *prefer;
+    int status = read_pairs(&agents, &cli->args, patch);
+
+    /* One name is as good as a list. */
+    prefer = json_object_get(patch, "prefer");
+    if (json_is_string(prefer))
+        (void)json_object_set_new(patch, "prefer", json_pack("[O]", prefer));
+    if (status == CLI_OK)
+        status = order(cli, &agents, "PATCH", "settings", patch, "applied");
+    json_decref(patch);
+    return status;
+}
+
+/* ---- showing ---- */
+
+/* print_flat - every value below @object as "a.b.c = value". */
+static void print_flat(const json_t *object, const char *prefix)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach((json_t *)object, name, value)
+    {
+        char key[256];
+
+        (void)snprintf(key, sizeof(key), "%s%s", prefix, name);
+        if (json_is_object(value)) {
+            (void)strncat(key, ".", sizeof(key) - strlen(key) - 1);
+            print_flat(value, key);
+            continue;
+        }
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        char *safe = output_safe(text ? text : "?");
+        char *safe_key = output_safe(key);
+        (void)printf("  %s = %s\n", safe_key ? safe_key : "?", safe ? safe : "?");
+        free(safe_key);
+        free(safe);
+        free(text);
+    }
+}
+
+void cli_settings(const json_t *settings)
+{
+    char line[64];
+
+    (void)snprintf(line, sizeof(line), "version %" PRIu64 ", %s", json_count(settings, "version"),
+                   json_text(settings, "state"));
+    cli_pair("settings", line);
+    cli_pair("why", json_text(settings, "error"));
+    print_flat(json_object_get(settings, "wanted"), "");
+    if (json_object_size(json_object_get(settings, "tried"))) {
+        (void)printf("tried\n");
+        print_flat(json_object_get(settings, "tried"), "");
+    }
+    if (json_object_size(json_object_get(settings, "effective"))) {
+        (void)printf("in effect\n");
+        print_flat(json_object_get(settings, "effective"), "");
+    }
 }
