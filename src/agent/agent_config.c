@@ -123,7 +123,7 @@ const struct config_key agent_config_keys[] = {
      .type = CONFIG_ENUM,
      AT(transport),
      .choices = transport_names,
-     .help = "to proxies: tcp, udp (QUIC), or what serves better (auto)"},
+     .help = "to proxies and peers: tcp, udp (QUIC), or what serves better (auto)"},
     {.name = "raw",
      .type = CONFIG_ENUM,
      AT(raw),

@@ -21,9 +21,10 @@
 #include "leg/leg_tcp.h"
 
 #define HOST_MAX      256
-#define WAYS_MAX      32
+#define WAYS_MAX      128
 #define HEAD_START_MS 300             /* for QUIC, where that is first */
 #define PATIENCE_MS   2000            /* for TCP, which a busy proxy may be slow to answer */
+#define DIRECT_MS     100             /* for either, to a peer: as between two of its addresses */
 #define FAR_US        (10 * CLOCK_MS) /* from here on loss costs TCP without BBR its speed */
 #define TCP_SILENT_US (600 * CLOCK_SEC)
 #define HOLD_US       (60 * CLOCK_SEC)
@@ -33,7 +34,7 @@ const char *const transport_names[] = {"auto", "tcp", "udp", NULL};
 
 enum lane { LANE_TCP, LANE_QUIC, LANES };
 
-/* What is known of the way to a proxy. */
+/* What is known of the way to an address. */
 struct way {
     char host[HOST_MAX];
     uint16_t port;
@@ -51,6 +52,8 @@ struct leg_racer {
     enum transport transport;
     bool bbr;                   /* this kernel's TCP has it */
     struct quic_endpoint *quic; /* NULL: not needed yet, or closed */
+    leg_racer_answer *answer;   /* whom to give the legs of peers; NULL: we do not listen */
+    void *answer_ctx;
     bool closed;
     unsigned refs; /* races, and the owner */
     struct way ways[WAYS_MAX];
@@ -59,6 +62,8 @@ struct leg_racer {
 struct race {
     struct leg base;
     struct leg_racer *racer;
+    const struct dialler *by; /* of its TCP leg; NULL: straight */
+    enum leg_tcp_mode mode;   /* of the same: PLAIN to a peer */
     char host[HOST_MAX];
     uint16_t port;
     struct leg *lanes[LANES]; /* that run; owned */
@@ -115,23 +120,44 @@ static void on_silent(void *ctx, const char *host, uint16_t port)
         hold_quic(way);
 }
 
-static bool may(const struct leg_racer *racer, enum lane lane, const struct way *way)
+static bool may(const struct race *race, enum lane lane, const struct way *way)
 {
+    const struct leg_racer *racer = race->racer;
+
     if (racer->transport != TRANSPORT_AUTO)
         return (racer->transport == TRANSPORT_TCP) == (lane == LANE_TCP);
     if (lane == LANE_QUIC && racer->quic && quic_endpoint_doubts(racer->quic, way->host, way->port))
         return false;
-    return lane == LANE_TCP || (!racer->by && clock_now() >= way->no_quic);
+    return lane == LANE_TCP || (!race->by && clock_now() >= way->no_quic);
 }
 
 /* ---- lanes ---- */
 
 static void on_lane(void *ctx, struct leg *leg, unsigned events);
 
+/* Until somebody has the leg, nothing of it matters. */
+static void on_unowned_leg(void *ctx, struct leg *leg, unsigned events)
+{
+}
+
+static void on_stream(void *ctx, struct quic_stream *stream)
+{
+    struct leg_racer *racer = ctx;
+    struct leg *leg;
+
+    if (racer->closed || !racer->answer)
+        quic_stream_close(stream, false);
+    else if (leg_quic_accept(stream, on_unowned_leg, NULL, &leg) == 0)
+        racer->answer(racer->answer_ctx, leg);
+}
+
 static int open_quic(struct leg_racer *racer)
 {
-    const struct quic_endpoint_config config = {
-        .loop = racer->loop, .identity = racer->identity, .ctx = racer, .silent = on_silent};
+    const struct quic_endpoint_config config = {.loop = racer->loop,
+                                                .identity = racer->identity,
+                                                .ctx = racer,
+                                                .accepted = on_stream,
+                                                .silent = on_silent};
 
     if (racer->closed)
         return -FL_ECLOSED;
@@ -145,8 +171,8 @@ static int start(struct race *race, enum lane lane)
 
     race->tried[lane] = true;
     if (lane == LANE_TCP)
-        return leg_tcp_dial_by(racer->by, racer->loop, race->host, race->port, LEG_TCP_WRAPPED,
-                               on_lane, race, &race->lanes[lane]);
+        return leg_tcp_dial_by(race->by, racer->loop, race->host, race->port, race->mode, on_lane,
+                               race, &race->lanes[lane]);
     rc = open_quic(racer);
     return rc ? rc
               : leg_quic_dial(racer->quic, race->host, race->port, on_lane, race,
@@ -159,7 +185,7 @@ static void start_other(struct race *race)
     const struct way *way = way_of(race->racer, race->host, race->port);
 
     for (enum lane lane = 0; lane < LANES; lane++) {
-        if (race->tried[lane] || !may(race->racer, lane, way))
+        if (race->tried[lane] || !may(race, lane, way))
             continue;
         int rc = start(race, lane);
         if (rc) {
@@ -301,14 +327,14 @@ static const struct leg_ops race_ops = {
     .exporter = race_exporter,
 };
 
-static enum lane first_lane(const struct leg_racer *racer, const struct way *way)
+static enum lane first_lane(const struct race *race, const struct way *way)
 {
-    if (!may(racer, LANE_QUIC, way))
+    if (!may(race, LANE_QUIC, way))
         return LANE_TCP;
-    if (!may(racer, LANE_TCP, way))
+    if (!may(race, LANE_TCP, way))
         return LANE_QUIC;
-    return clock_now() < way->tcp_silent || (way->rtt >= FAR_US && !racer->bbr) ? LANE_QUIC
-                                                                                : LANE_TCP;
+    return clock_now() < way->tcp_silent || (way->rtt >= FAR_US && !race->racer->bbr) ? LANE_QUIC
+                                                                                      : LANE_TCP;
 }
 
 static struct race *race_new(struct leg_racer *racer, const char *host, uint16_t port,
@@ -329,28 +355,59 @@ static struct race *race_new(struct leg_racer *racer, const char *host, uint16_t
     return race;
 }
 
-int leg_racer_open(struct leg_racer *racer, const char *host, uint16_t port, leg_handler *handler,
-                   void *ctx, struct leg **ret_leg)
+/* The first lane, and the other after @quic_ms or @tcp_ms of head start. */
+static int run(struct race *race, uint64_t quic_ms, uint64_t tcp_ms, struct leg **ret_leg)
 {
-    struct way *way = way_of(racer, host, port);
-    enum lane first = first_lane(racer, way);
-    struct race *race = race_new(racer, host, port, handler, ctx);
-    int rc;
+    const struct way *way = way_of(race->racer, race->host, race->port);
 
-    if (!race)
-        return -ENOMEM;
-    race->first = first;
-    rc = start(race, first);
+    race->first = first_lane(race, way);
+    int rc = start(race, race->first);
     if (rc) {
-        race->lanes[first] = NULL;
+        race->lanes[race->first] = NULL;
         race_close(&race->base, LEG_RESET);
         return rc;
     }
-    if (racer->transport == TRANSPORT_AUTO)
-        (void)uv_timer_start(&race->timer, on_timer,
-                             first == LANE_QUIC ? HEAD_START_MS : PATIENCE_MS, 0);
+    if (race->racer->transport == TRANSPORT_AUTO)
+        (void)uv_timer_start(&race->timer, on_timer, race->first == LANE_QUIC ? quic_ms : tcp_ms,
+                             0);
     *ret_leg = &race->base;
     return 0;
+}
+
+int leg_racer_open(struct leg_racer *racer, const char *host, uint16_t port, leg_handler *handler,
+                   void *ctx, struct leg **ret_leg)
+{
+    struct race *race = race_new(racer, host, port, handler, ctx);
+
+    if (!race)
+        return -ENOMEM;
+    race->by = racer->by;
+    race->mode = LEG_TCP_WRAPPED;
+    return run(race, HEAD_START_MS, PATIENCE_MS, ret_leg);
+}
+
+int leg_racer_open_direct(struct leg_racer *racer, const struct dialler *by, const char *host,
+                          uint16_t port, leg_handler *handler, void *ctx, struct leg **ret_leg)
+{
+    struct race *race = race_new(racer, host, port, handler, ctx);
+
+    if (!race)
+        return -ENOMEM;
+    race->by = by;
+    race->mode = LEG_TCP_PLAIN;
+    return run(race, DIRECT_MS, DIRECT_MS, ret_leg);
+}
+
+int leg_racer_listen(struct leg_racer *racer, const char *host, uint16_t port,
+                     leg_racer_answer *answer, void *ctx)
+{
+    int rc = open_quic(racer);
+
+    if (rc)
+        return rc;
+    racer->answer = answer;
+    racer->answer_ctx = ctx;
+    return quic_endpoint_listen(racer->quic, host, port, NULL);
 }
 
 /* ---- the racer ---- */

@@ -1,4 +1,4 @@
-/* leg_race.h - dial proxies by TCP, by QUIC, or by whichever serves better.
+/* leg_race.h - dial proxies and peers by TCP, by QUIC, or by whichever serves better.
  *
  * With TRANSPORT_AUTO the first leg to a proxy is TCP, and QUIC gets a try when that has failed or
  * is not there within 2 s; where it then wins over a silent TCP it is first for ten minutes. Where
@@ -10,7 +10,10 @@
  * not get through, or fell silent, TCP alone is used for a minute, then two, up to a quarter of an
  * hour.
  *
- * All legs by QUIC to one proxy share a connection (quic_endpoint.h).
+ * To a peer all is the same, but that whichever is second starts 100 ms later: there is nothing in
+ * between that could be busy. On a short line TCP thus is there before QUIC was asked for.
+ *
+ * All legs by QUIC to one address share a connection (quic_endpoint.h).
  */
 #ifndef FL_LEG_LEG_RACE_H
 #define FL_LEG_LEG_RACE_H
@@ -48,6 +51,18 @@ void leg_racer_set_dialler(struct leg_racer *racer, const struct dialler *by);
  * one is gone. Returns 0 or a negative code. */
 int leg_racer_open(struct leg_racer *racer, const char *host, uint16_t port, leg_handler *handler,
                    void *ctx, struct leg **ret_leg);
+
+/* leg_racer_open_direct - the same to a peer, whose TCP leg is plain and dialled by @by (NULL:
+ * straight, and only then by QUIC too). */
+int leg_racer_open_direct(struct leg_racer *racer, const struct dialler *by, const char *host,
+                          uint16_t port, leg_handler *handler, void *ctx, struct leg **ret_leg);
+
+/* leg_racer_listen - answer QUIC at @host ("" for all addresses) and @port; every leg that a member
+ * of the domain opens is given to @answer. Returns 0, or quic_endpoint_new()'s and
+ * quic_endpoint_listen()'s codes. */
+typedef void leg_racer_answer(void *ctx, struct leg *leg);
+int leg_racer_listen(struct leg_racer *racer, const char *host, uint16_t port,
+                     leg_racer_answer *answer, void *ctx);
 
 /* leg_racer_close - connections end when their last leg is closed. Races that are left are their
  * owners' to close still, and find nothing any more. */

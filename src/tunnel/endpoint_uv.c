@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "leg/leg_tcp.h"
 #include "leg/listener.h"
 #include "leg/tcp_tune.h"
@@ -28,6 +29,7 @@ struct endpoint_uv {
     unsigned handles;        /* of the three, not yet closed */
     struct listener *listeners[LISTENERS_MAX];
     size_t listener_count;
+    bool tcp_only;                  /* no legs by QUIC */
     const struct dialler *by;       /* NULL: all is dialled straight */
     char dialled[DIALLED_MAX][128]; /* direct addresses that @by dials too */
 };
@@ -52,8 +54,8 @@ static int net_open(void *ctx, const char *address, bool plain, leg_handler *han
     if (r < 0 || port == 0 || host[0] == '\0')
         return -EINVAL;
     if (plain)
-        return leg_tcp_dial_by(dialler_of(uv, address), uv->loop, host, port, LEG_TCP_PLAIN,
-                               handler, handler_ctx, ret_leg);
+        return leg_racer_open_direct(uv->racer, dialler_of(uv, address), host, port, handler,
+                                     handler_ctx, ret_leg);
     return leg_racer_open(uv->racer, host, port, handler, handler_ctx, ret_leg);
 }
 
@@ -155,6 +157,7 @@ int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct end
 
 void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport)
 {
+    uv->tcp_only = transport == TRANSPORT_TCP;
     leg_racer_set_transport(uv->racer, transport);
 }
 
@@ -194,6 +197,15 @@ static void on_accept(void *ctx, int fd, const char *peer)
         endpoint_answer(uv->core, leg);
 }
 
+static void on_quic_leg(void *ctx, struct leg *leg)
+{
+    struct endpoint_uv *uv = ctx;
+    if (uv->core)
+        endpoint_answer(uv->core, leg);
+    else
+        leg_close(leg, LEG_RESET);
+}
+
 int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, uint16_t *ret_port)
 {
     if (uv->listener_count == LISTENERS_MAX)
@@ -204,8 +216,13 @@ int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, 
         return r;
     tcp_tune_unpaced(listener_fd(*slot));
     uv->listener_count++;
+    port = listener_port(*slot);
     if (ret_port)
-        *ret_port = listener_port(*slot);
+        *ret_port = port;
+    r = uv->tcp_only ? 0 : leg_racer_listen(uv->racer, host, port, on_quic_leg, uv);
+    if (r < 0)
+        log_warn("no direct legs by UDP: the port is not to be had", LF_U64("port", port),
+                 LF_ERR(r));
     return 0;
 }
 

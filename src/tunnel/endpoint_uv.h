@@ -15,7 +15,8 @@ int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct end
                     void *ctx, struct endpoint_uv **ret_uv);
 struct endpoint *endpoint_uv_core(struct endpoint_uv *uv);
 
-/* endpoint_uv_set_transport - how proxies are dialled from now on; TRANSPORT_AUTO until then. */
+/* endpoint_uv_set_transport - how proxies and peers are dialled from now on, and whether
+ * endpoint_uv_listen() answers UDP too; TRANSPORT_AUTO until then. */
 void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport);
 
 /* endpoint_uv_set_dialler - proxies, and of direct addresses the @count at @plain, are dialled by
@@ -27,8 +28,9 @@ void endpoint_uv_set_dialler(struct endpoint_uv *uv, const struct dialler *by,
  * from now on, since QUIC legs never are. After endpoint_uv_set_transport(). */
 void endpoint_uv_set_raw(struct endpoint_uv *uv, enum endpoint_raw raw);
 
-/* endpoint_uv_listen - answer direct legs at host:port. May be called for several addresses (at
- * most 8). *ret_port: the port bound. */
+/* endpoint_uv_listen - answer direct legs at host:port, by TCP and, unless TRANSPORT_TCP is set, by
+ * QUIC at the UDP port of the same number; without that one it does, and the log says so. May be
+ * called for several addresses (at most 8). *ret_port: the port bound. */
 int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, uint16_t *ret_port);
 
 /* endpoint_uv_close - everything of it leaves the loop within a turn or, for graceful closes, 5 s.
