@@ -23,6 +23,11 @@ struct fleet_agent *fleet_agents(struct fleet *fleet)
     return fleet->agents;
 }
 
+uint64_t fleet_agents_version(const struct fleet *fleet)
+{
+    return fleet->agents_version;
+}
+
 struct fleet_agent *fleet_agent(struct fleet *fleet, const struct fl_id *id)
 {
     struct fleet_agent *agent;
@@ -137,6 +142,7 @@ int fleet_approve(struct fleet *fleet, struct fleet_agent *agent)
         return -FL_EEXISTS;
     agent->row.state = AGENT_ACTIVE;
     int rc = store_agent_put(fleet->store, &agent->row);
+    fleet->agents_version++;
     if (rc) {
         agent->row.state = AGENT_PENDING;
         return rc;
@@ -187,6 +193,7 @@ int fleet_revoke(struct fleet *fleet, struct fleet_agent *agent)
         fleet_drop_control(fleet, agent->control, TUNNEL_CLOSE_DENIED, "this agent was revoked");
     folders_lost(fleet->folders, &agent->row.id);
     agent->control = NULL;
+    fleet->agents_version++;
     agent->ready = false;
     agent_settings_lost(agent);
     event_add(fleet->store, EVENT_WARN, "agent.revoked", &agent->row.id, "agent %s was revoked",

@@ -93,6 +93,8 @@ void fleet_close(struct fleet *fleet);
 
 struct fleet_agent *
 fleet_agents(struct fleet *fleet); /* head of a uthash by row.id, sorted by nothing */
+/* fleet_agents_version - rises with each change of what is shown of an agent in lists. */
+uint64_t fleet_agents_version(const struct fleet *fleet);
 struct fleet_agent *fleet_agent(struct fleet *fleet, const struct fl_id *id);
 /* fleet_agent_name - its name; of an id unknown here, its first digits. For messages; static
  * storage. */

@@ -18,6 +18,7 @@ struct fleet {
     struct endpoint_uv *endpoint;
     uv_timer_t timer;
     struct fleet_agent *agents;  /* by id */
+    uint64_t agents_version;     /* see fleet_agents_version() */
     struct fleet_proxy *proxies; /* in order of creation */
     struct control *controls;    /* all tunnels */
     struct folders *folders;     /* looks into agents' folders under way */

@@ -398,6 +398,7 @@ static int run(struct console *console, const struct options *options)
     uv_run(&console->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&console->loop);
     auth_free(console->auth);
+    free(console->api.agents.text);
     users_free(console->users);
     sessions_free(console->sessions);
     setup_done(&console->setup);
