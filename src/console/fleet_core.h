@@ -26,6 +26,7 @@ struct fleet {
     struct fl_id *denied;        /* owned */
     size_t denied_count;
     uint64_t denied_revision;
+    struct revocations *revocations; /* not owned; NULL: not yet known */
     uint64_t proxies_revision;
     int load_error;
     bool closing;
