@@ -51,9 +51,9 @@
 
 /* Windows: what a peer may send before we take it. They grow to the second figure for those who
  * fill them within two round trips, and whose bytes are taken. */
-#define STREAM_WINDOW     (512 * 1024)
+#define STREAM_WINDOW     (1024 * 1024)
 #define STREAM_WINDOW_MAX (8 * 1024 * 1024)
-#define CONN_WINDOW       (1024 * 1024)
+#define CONN_WINDOW       (2 * 1024 * 1024)
 #define CONN_WINDOW_MAX   (16 * 1024 * 1024)
 
 #ifndef QUIC_CONN_GUARD_CLIENT
@@ -758,14 +758,14 @@ static ngtcp2_ssize write_once(struct quic_conn *conn, struct quic_stream *strea
     return n;
 }
 
-/* One packet, with as many streams as fit. Returns its length, 0 when nothing may be or is to be
- * sent, or an error of ngtcp2. */
+/* One packet, with as many streams as fit, or with none but what was lost, unless @streams. Returns
+ * its length, 0 when nothing may be or is to be sent, or an error of ngtcp2. */
 static ngtcp2_ssize write_packet(struct quic_conn *conn, struct packet *packet, uint8_t *dst,
-                                 size_t cap, ngtcp2_tstamp now)
+                                 size_t cap, bool streams, ngtcp2_tstamp now)
 {
     for (;;) {
         struct quic_stream *stream =
-            ngtcp2_conn_get_max_data_left(conn->ngtcp2) > 0 ? conn->ready : NULL;
+            streams && ngtcp2_conn_get_max_data_left(conn->ngtcp2) > 0 ? conn->ready : NULL;
         ngtcp2_ssize n = write_once(conn, stream, packet, dst, cap, now);
         if (n == NGTCP2_ERR_WRITE_MORE)
             continue;
@@ -839,39 +839,48 @@ static bool batch_add(struct quic_conn *conn, struct batch *batch, const struct 
     return len == batch->segment || batch_send(conn, batch);
 }
 
-/* All packets that may go now, up to the quantum that pacing allows in one go. Returns an error of
- * ngtcp2, or 0. */
+static void fill_pace(struct quic_conn *conn)
+{
+    ngtcp2_conn_info info;
+
+    ngtcp2_conn_get_conn_info(conn->ngtcp2, &info);
+    quic_pace_fill(&conn->pace, clock_now(), info.cwnd, info.smoothed_rtt / NGTCP2_MICROSECONDS);
+}
+
+/* Packets that may go now, as many as one call of the kernel takes. Of those that may not go yet
+ * one may: it acknowledges. Returns an error of ngtcp2, or 0. */
 static int write_packets(struct quic_conn *conn)
 {
     struct quic_endpoint *endpoint = conn->endpoint;
-    size_t quantum = ngtcp2_conn_get_send_quantum(conn->ngtcp2);
     size_t cap = ngtcp2_conn_get_max_tx_udp_payload_size(conn->ngtcp2);
     ngtcp2_tstamp now = stamp();
-
-    if (conn->small_until > clock_now())
-        cap = SMALL;
     struct batch batch = {0};
     struct packet packet;
     size_t total = 0;
-    bool room = true;
-    ngtcp2_ssize n = 0;
+    bool room = true, may = true;
+    ngtcp2_ssize n = 1;
 
-    if (quantum > QUIC_BATCH_BYTES)
-        quantum = QUIC_BATCH_BYTES;
+    if (conn->small_until > clock_now())
+        cap = SMALL;
+    fill_pace(conn);
     ngtcp2_path_storage_zero(&packet.path);
-    while (room && total < quantum) {
+    while (room && may && n > 0 && total < QUIC_BATCH_BYTES) {
+        may = quic_pace_may(&conn->pace);
         packet.info = (ngtcp2_pkt_info){0};
-        n = write_packet(conn, &packet, endpoint->batch + batch.start + batch.len, cap, now);
+        n = write_packet(conn, &packet, endpoint->batch + batch.start + batch.len, cap, may, now);
         if (n <= 0)
             break;
         total += (size_t)n;
+        quic_pace_sent(&conn->pace, (size_t)n);
         room = batch_add(conn, &batch, &packet, (size_t)n);
     }
     if (room)
         (void)batch_send(conn, &batch);
-    ngtcp2_conn_update_pkt_tx_time(conn->ngtcp2, now);
     if (n < 0)
         return (int)n;
+    conn->paced = !may && (n > 0 || conn->ready);
+    if (total >= QUIC_BATCH_BYTES)
+        quic_conn_touch(conn);
     if (total > 0 && conn->dialled && ngtcp2_conn_get_handshake_completed(conn->ngtcp2))
         conn->may_read_short = true;
     return 0;
@@ -880,8 +889,11 @@ static int write_packets(struct quic_conn *conn)
 static void arm(struct quic_conn *conn)
 {
     ngtcp2_tstamp expiry = ngtcp2_conn_get_expiry(conn->ngtcp2), now = stamp();
+    ngtcp2_tstamp next = quic_pace_next(&conn->pace) * NGTCP2_MICROSECONDS;
     uint64_t ms;
 
+    if (conn->paced && next < expiry)
+        expiry = next;
     if (expiry == UINT64_MAX) {
         (void)uv_timer_stop(&conn->timer);
         return;

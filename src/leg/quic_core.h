@@ -17,6 +17,7 @@
 #include "leg/quic_chain.h"
 #include "leg/quic_endpoint.h"
 #include "leg/quic_guard.h"
+#include "leg/quic_pace.h"
 #include "leg/quic_packet.h"
 #include "leg/quic_tokens.h"
 
@@ -115,7 +116,7 @@ struct quic_conn {
     ngtcp2_crypto_conn_ref ref; /* how GnuTLS callbacks find @ngtcp2 */
     gnutls_session_t tls;
     struct identity *identity; /* a reference */
-    uv_timer_t timer;          /* ngtcp2's next expiry */
+    uv_timer_t timer;          /* ngtcp2's next expiry, or that of @pace */
     unsigned state;            /* enum quic_conn_state */
     bool is_dirty;             /* in the endpoint's list */
     bool may_read_short;       /* client: 1-RTT packets are let through (see quic_conn.c) */
@@ -135,6 +136,8 @@ struct quic_conn {
     unsigned stalls;            /* ticks in a row in which bytes waited and none came */
     uint64_t small_until;       /* no large packets until then: a black hole swallows them */
     unsigned holes;             /* how often that was so */
+    struct quic_pace pace;
+    bool paced; /* there is more to send than it allows */
     struct quic_guard guard;
     struct tls_meter meter; /* of all its handshake */
     uint64_t ids_second;    /* that @ids were made in */
@@ -226,7 +229,7 @@ struct quic_endpoint {
     uint8_t batch[QUIC_BATCH_BYTES + QUIC_PACKET_MAX]; /* packets being put together */
     uv_prepare_t prepare;                              /* before the loop polls */
     uv_check_t check;                                  /* and after */
-    uv_idle_t idle;  /* active while streams have something to tell */
+    uv_idle_t idle;  /* active while the next turn has something to do */
     uv_timer_t tick; /* every second */
 };
 

@@ -252,14 +252,19 @@ static void tell(struct quic_endpoint *endpoint)
         quic_stream_tell(endpoint->tell);
 }
 
+/* Each connection gets one turn: who has more to send is in the list again behind the others. */
 static void write_all(struct quic_endpoint *endpoint)
 {
-    while (endpoint->dirty && !endpoint->stuck) {
-        struct quic_conn *conn = endpoint->dirty;
+    struct quic_conn *conn, *last = endpoint->dirty ? endpoint->dirty->dirty_prev : NULL;
+
+    do {
+        conn = endpoint->dirty;
+        if (!conn || endpoint->stuck)
+            return;
         DL_DELETE2(endpoint->dirty, conn, dirty_prev, dirty_next);
         conn->is_dirty = false;
         quic_conn_write(conn);
-    }
+    } while (conn != last);
 }
 
 static void reap(struct quic_endpoint *endpoint)
@@ -295,7 +300,7 @@ static void turn(struct quic_endpoint *endpoint)
         quic_endpoint_close(endpoint);
     if (endpoint->state == QEND_CLOSED)
         ;
-    else if (endpoint->tell)
+    else if (endpoint->tell || (endpoint->dirty && !endpoint->stuck))
         (void)uv_idle_start(&endpoint->idle, on_idle); /* so that the loop does not wait */
     else
         (void)uv_idle_stop(&endpoint->idle);

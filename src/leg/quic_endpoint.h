@@ -8,6 +8,7 @@
  *   quic_tokens.c    answers without a connection    quic_chain.c    bytes in blocks
  *   quic_endpoint.c  whose packet is it              quic_conn.c     one connection
  *   quic_dial.c      from a name to a connection     quic_stream.c   one stream
+ *   quic_pace.c      when packets go
  *
  * Both sides show the certificate of their identity and check the other's within the handshake, so
  * that only members of the domain reach what follows it.
