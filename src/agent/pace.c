@@ -3,7 +3,6 @@
  */
 #include "agent/pace.h"
 
-#include "agent/want.h"
 #include "base/clock.h"
 
 #define MEASURE       (250 * CLOCK_MS)
@@ -13,6 +12,7 @@
 #define DEAD_AFTER    (4 * CLOCK_SEC) /* from suspicion on */
 #define WINDOW_LEAST  (UINT64_C(512) << 10)
 #define WINDOW_FIRST  (UINT64_C(2) << 20)
+#define WINDOW_MOST   (UINT64_C(8) << 20) /* beside other ways */
 #define RATE_GUESS    (UINT64_C(1) << 20) /* until it is measured */
 #define RECORD        16384               /* what comes at once, whole */
 
@@ -77,7 +77,7 @@ uint64_t pace_window(const struct pace *pace)
         return WINDOW_FIRST;
     if (window < WINDOW_LEAST)
         return WINDOW_LEAST;
-    return window < WANT_BYTES ? window : WANT_BYTES;
+    return window < WINDOW_MOST ? window : WINDOW_MOST;
 }
 
 uint64_t pace_time(const struct pace *pace, uint64_t bytes)

@@ -11,7 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WANT_BYTES  (UINT64_C(8) << 20) /* the largest window */
+/* The largest window: some 150 ms at 800 Mbit/s, and, with a block that has come in part, less than
+ * the 16 MiB that may have to be sent again when a way dies. */
+#define WANT_BYTES  (UINT64_C(15) << 20)
 #define WANT_RANGES 4096
 
 struct want_range {
