@@ -537,10 +537,22 @@ void leg_mem_stall(struct leg *base, uint64_t until)
         to->stalled_until = until;
 }
 
-void leg_mem_kill_all(struct leg_mem_net *net, int error)
+void leg_mem_kill_group(struct leg_mem_net *net, unsigned group, int error)
 {
-    for (struct mem_pair *pair = net->pairs; pair; pair = pair->next)
-        leg_mem_kill(&pair->end[0].base, error);
+    for (struct mem_pair *pair = net->pairs; pair; pair = pair->next) {
+        if (pair->options.group == group)
+            leg_mem_kill(&pair->end[0].base, error);
+    }
+}
+
+void leg_mem_stall_group(struct leg_mem_net *net, unsigned group, uint64_t until)
+{
+    for (struct mem_pair *pair = net->pairs; pair; pair = pair->next) {
+        if (pair->options.group != group)
+            continue;
+        leg_mem_stall(&pair->end[0].base, until);
+        leg_mem_stall(&pair->end[1].base, until);
+    }
 }
 
 bool leg_mem_kill_some(struct leg_mem_net *net, uint64_t which, int error)
@@ -591,6 +603,14 @@ static unsigned events_of(const struct leg_mem *leg)
     return events;
 }
 
+/* A handshake is held up by a stall of either direction. */
+static uint64_t opens_at(const struct leg_mem *leg)
+{
+    uint64_t stalled = other(leg)->stalled_until > leg->stalled_until ? other(leg)->stalled_until
+                                                                      : leg->stalled_until;
+    return stalled > leg->pair->open_at ? stalled : leg->pair->open_at;
+}
+
 /* When this end needs a turn next. */
 static uint64_t next_of(const struct leg_mem *leg)
 {
@@ -600,8 +620,8 @@ static uint64_t next_of(const struct leg_mem *leg)
     bool reads = leg->rx == HALF_CLOSED || (flows(leg->rx) && (leg->wants & LEG_READABLE));
 
     at = fin < at ? fin : at;
-    if (leg->rx == HALF_CONNECTING && leg->pair->open_at < at)
-        at = leg->pair->open_at;
+    if (leg->rx == HALF_CONNECTING && opens_at(leg) < at)
+        at = opens_at(leg);
     if (reads && leg->head && arrival(leg, leg->head) < at)
         at = arrival(leg, leg->head);
     if (!leg->detached && leg->base.handler && events_of(leg) && leg->pair->net->now < at)
@@ -650,7 +670,7 @@ static void advance(struct leg_mem *leg)
 {
     uint64_t now = leg->pair->net->now;
 
-    if (leg->rx == HALF_CONNECTING && leg->pair->open_at <= now)
+    if (leg->rx == HALF_CONNECTING && opens_at(leg) <= now)
         open_end(leg);
     if (leg->reset_at <= now) {
         leg->reset_at = NEVER;

@@ -12,6 +12,7 @@ struct leg_mem_options {
     uint64_t delay;      /* microseconds one way */
     size_t room;         /* bytes in flight per direction before -EAGAIN; at least FRAME_MAX */
     bool plain;          /* byte stream: send_data may take part of it, only DATA and EOF exist */
+    unsigned group;      /* whose legs are killed or stalled together */
     bool wrong_exporter; /* the two ends differ, as with a box that opens TLS in between */
 };
 
@@ -23,9 +24,11 @@ int leg_mem_pair(struct leg_mem_net *net, const struct leg_mem_options *options,
                  struct leg **ret_b);
 
 /* leg_mem_kill - as a reset on the way: both ends fail with @error. leg_mem_stall - deliver nothing
- * from @leg's sending side until @until. */
+ * from @leg's sending side until @until. The same of all pairs of a group; a stall is for both
+ * directions then. */
 void leg_mem_kill(struct leg *leg, int error);
-void leg_mem_kill_all(struct leg_mem_net *net, int error);
+void leg_mem_kill_group(struct leg_mem_net *net, unsigned group, int error);
+void leg_mem_stall_group(struct leg_mem_net *net, unsigned group, uint64_t until);
 /* leg_mem_kill_some - the pair number @which, counted round. Returns whether there is one. */
 bool leg_mem_kill_some(struct leg_mem_net *net, uint64_t which, int error);
 void leg_mem_stall(struct leg *leg, uint64_t until);

@@ -204,16 +204,16 @@ static void judge(struct intruder *intruder)
           (unsigned long long)intruder->told);
     leg_close(intruder->leg, LEG_RESET);
     intruder->leg = NULL;
-    if (!world->up || intruder->generation != world->generation)
+    if (!world->site[0].up || intruder->generation != world->site[0].generation)
         return; /* the proxy went away over it */
     CHECK(world, kind->told == 0 || intruder->told, "%s was not told why", kind->name);
     for (unsigned reason = 0; reason < CLOSE_REASON_COUNT; reason++)
         if (intruder->told >> reason & 1)
-            world->refused[reason]++;
+            world->site[0].refused[reason]++;
     /* One reason without a word; with several possible the sum is checked nowhere. */
     for (unsigned reason = 0; reason < CLOSE_REASON_COUNT; reason++)
         if (kind->untold == UINT64_C(1) << reason)
-            world->refused[reason]++;
+            world->site[0].refused[reason]++;
 }
 
 static void on_intruder(void *ctx, struct leg *leg, unsigned events)
@@ -298,19 +298,19 @@ void intruder_new(struct relay *relay)
     const struct kind *kind = &kinds[world_draw(world, KINDS)];
     struct intruder *intruder;
 
-    if (!world->up)
+    if (!world->site[0].up)
         return;
     intruder = calloc(1, sizeof(*intruder));
     CHECK(world, intruder, "out of memory");
     intruder->relay = relay;
     intruder->kind = kind;
-    intruder->generation = world->generation;
+    intruder->generation = world->site[0].generation;
     intruder->identity = identity_for(world->cast, kind);
     if (!equip(intruder)) {
         free(intruder);
         return;
     }
-    intruder->leg = world_dial(world, "198.51.100.66:6666", kind->wrong_exporter);
+    intruder->leg = world_dial(&world->site[0], "198.51.100.66:6666", kind->wrong_exporter);
     leg_set_handler(intruder->leg, on_intruder, intruder);
     intruder->next = relay->intruders;
     relay->intruders = intruder;

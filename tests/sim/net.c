@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROXY_ADDRESS "proxy:1080"
-
 static const char *const addresses[NET_NODES] = {"agent:0", "agent:1", "agent:2", "clone:0",
                                                  "console:0"};
+
+/* Of proxies, and what they are called. */
+static const char *const sites[WORLD_SITES] = {"proxy:1080", "proxy:1081", "proxy:1082"};
+static const char *const names[WORLD_SITES] = {"one", "two", "three"};
 
 const char *node_address(unsigned index)
 {
@@ -36,15 +38,25 @@ static struct leg *dial_node(struct net *net, const char *address)
     return ours;
 }
 
+static struct leg *dial_site(struct node *node, const char *address)
+{
+    struct world *world = &node->net->world;
+    char from[LEG_ADDRESS_MAX];
+    unsigned i = 0;
+
+    (void)snprintf(from, sizeof(from), "192.0.2.%u:%u", node->index + 1,
+                   (unsigned)(++node->net->dials % 60000));
+    while (i + 1 < world->sites && strcmp(address, sites[i]) != 0)
+        i++;
+    return world_dial(&world->site[i], from, false);
+}
+
 static int net_open(void *ctx, const char *address, bool plain, leg_handler *handler,
                     void *handler_ctx, struct leg **ret_leg)
 {
     struct node *node = ctx;
-    char from[LEG_ADDRESS_MAX];
 
-    (void)snprintf(from, sizeof(from), "192.0.2.%u:%u", node->index + 1,
-                   (unsigned)(++node->net->dials % 60000));
-    *ret_leg = plain ? dial_node(node->net, address) : world_dial(&node->net->world, from, false);
+    *ret_leg = plain ? dial_node(node->net, address) : dial_site(node, address);
     leg_set_handler(*ret_leg, handler, handler_ctx);
     return 0;
 }
@@ -70,15 +82,20 @@ void node_start(struct node *node)
     const struct endpoint_net env = {
         .ctx = node, .open = net_open, .now = net_now, .wake = net_wake};
     struct world *world = &node->net->world;
-    struct endpoint_proxy proxy = {.name = "one", .addresses = {PROXY_ADDRESS}};
+    struct endpoint_proxy proxies[WORLD_SITES] = {0};
 
     if (node->endpoint)
         return;
-    if (world_chance(world, 80))
-        proxy.id = identity_party(world->cast->proxy)->id;
+    for (unsigned i = 0; i < world->sites; i++) {
+        strcpy(proxies[i].name, names[i]);
+        strcpy(proxies[i].addresses[0], sites[i]);
+        if (world->sites > 1 || world_chance(world, 80))
+            proxies[i].id = identity_party(world->cast->proxy[i])->id;
+    }
     CHECK(world, endpoint_new(node->identity, &env, node->net->ops, node, &node->endpoint) == 0,
           "endpoint_new");
-    CHECK(world, endpoint_set_proxies(node->endpoint, &proxy, 1) == 0, "endpoint_set_proxies");
+    CHECK(world, endpoint_set_proxies(node->endpoint, proxies, world->sites) == 0,
+          "endpoint_set_proxies");
 }
 
 void node_crash(struct node *node)
@@ -113,10 +130,10 @@ void net_turn(struct net *net)
 }
 
 void net_init(struct net *net, const char *name, const struct cast *cast, uint64_t seed,
-              const struct endpoint_ops *ops)
+              unsigned site_count, const struct endpoint_ops *ops)
 {
     memset(net, 0, sizeof(*net));
-    world_init(&net->world, name, cast, seed);
+    world_init(&net->world, name, cast, seed, site_count);
     net->ops = ops;
     for (unsigned i = 0; i < NET_NODES; i++) {
         net->node[i].net = net;

@@ -1,4 +1,4 @@
-/* net.h - machines with real endpoints (src/tunnel) in one world: legs to the proxy and to each
+/* net.h - machines with real endpoints (src/tunnel) in one world: legs to the proxies and to each
  * other, ticks, crashes. */
 #ifndef FL_SIM_NET_H
 #define FL_SIM_NET_H
@@ -29,10 +29,10 @@ struct net {
     uint64_t dials;
 };
 
-/* net_init - a world with a proxy and all machines down. net_turn() is to be called from
+/* net_init - a world with @sites proxies and all machines down. net_turn() is to be called from
  * world.turn. */
 void net_init(struct net *net, const char *name, const struct cast *cast, uint64_t seed,
-              const struct endpoint_ops *ops);
+              unsigned sites, const struct endpoint_ops *ops);
 void net_done(struct net *net);
 void net_turn(struct net *net);
 

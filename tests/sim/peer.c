@@ -68,7 +68,7 @@ static void check_ack(const struct peer *peer, struct leg *leg, const struct fra
           hello_check(identity_trust(peer->identity), &ack, HELLO_ANSWERER, exporter, clock_wall(),
                       &party) == 0,
           "the proxy's proof is wrong");
-    CHECK(world, party_equal(&party, identity_party(world->cast->proxy)), "another proxy");
+    CHECK(world, party_equal(&party, identity_party(world->cast->proxy[0])), "another proxy");
 }
 
 /* ---- records ---- */
@@ -373,7 +373,7 @@ static void stream_new(struct peer *peer, struct record *record, unsigned side,
     memcpy(stream->key, key, sizeof(stream->key));
     leak(peer, record, side, key, &peer->relay->leaked);
     stream->pace = world_chance(world, 25) ? world_between(world, 1, SLOW_BYTES) : 0;
-    stream->leg = world_dial(world, peer->address, false);
+    stream->leg = world_dial(&world->site[0], peer->address, false);
     leg_set_handler(stream->leg, on_stream, stream);
     stream->next = peer->streams;
     peer->streams = stream;
@@ -569,7 +569,7 @@ void peer_turn(struct peer *peer)
     streams_turn(peer);
     if (peer->state != PEER_OFF || !peer->wanted || world_of(peer)->now < peer->retry_at)
         return;
-    peer->leg = world_dial(world_of(peer), peer->address, false);
+    peer->leg = world_dial(&world_of(peer)->site[0], peer->address, false);
     leg_set_handler(peer->leg, on_control, peer);
     peer->state = PEER_DIALLING;
 }
@@ -733,11 +733,11 @@ static void check_memory(struct relay *relay)
             busy += under_way > 0;
         }
     }
-    if (!world->up)
+    if (!world->site[0].up)
         return;
-    sessions = pair_live(world->proxy.pair);
-    for (unsigned i = 0; i < world->workers; i++)
-        out += world->worker[i].pool.out;
+    sessions = pair_live(world->site[0].proxy.pair);
+    for (unsigned i = 0; i < world->site[0].workers; i++)
+        out += world->site[0].worker[i].pool.out;
     CHECK(world, live <= sessions, "%zu sessions run, the proxy knows %zu", live, sessions);
     CHECK(world, out <= 2 * (sessions - live) + busy, "%zu buffers for %zu busy directions", out,
           busy);
@@ -749,8 +749,8 @@ static void check_denied_at_proxy(const struct relay *relay)
     const struct world *world = &relay->world;
     const struct conn *conn;
 
-    for (unsigned i = 0; world->up && i < world->workers; i++)
-        DL_FOREACH (world->worker[i].known, conn)
+    for (unsigned i = 0; world->site[0].up && i < world->site[0].workers; i++)
+        DL_FOREACH (world->site[0].worker[i].known, conn)
             CHECK(world, conn_is_closed(conn) || !party_equal(&conn->party, &relay->suspect),
                   "the proxy still serves a denied agent");
 }

@@ -118,13 +118,13 @@ static void act_restart(struct relay *relay)
     relay_ailing(relay);
     relay->denied_at = 0; /* it stores nothing, and the console here does not repeat itself */
     if (world_chance(&relay->world, 70))
-        world_kill_proxy(&relay->world);
+        site_kill(&relay->world.site[0]);
     else
-        world_stop_proxy(&relay->world);
+        site_stop(&relay->world.site[0]);
     if (world_chance(&relay->world, 50))
         world_run(&relay->world,
                   relay->world.now + world_between(&relay->world, 0, 3000) * CLOCK_MS);
-    world_start_proxy(&relay->world);
+    site_start(&relay->world.site[0]);
 }
 
 static void act_intrude(struct relay *relay)
@@ -218,7 +218,7 @@ static void tear_down(struct relay *relay)
         peer_close(&relay->peers[i]);
     intruders_close(relay);
     world_run(&relay->world, relay->world.now + 10 * CLOCK_SEC);
-    CHECK(&relay->world, worker_idle(&relay->world.worker[0]), "conns outlive their peers");
+    CHECK(&relay->world, worker_idle(&relay->world.site[0].worker[0]), "conns outlive their peers");
     world_done(&relay->world);
     while ((record = relay->records)) {
         relay->records = record->next;
@@ -236,7 +236,7 @@ static uint64_t schedule(const struct cast *cast, uint64_t seed)
     uint64_t steps;
 
     memset(&relay, 0, sizeof(relay));
-    world_init(world, "sim_relay", cast, seed);
+    world_init(world, "sim_relay", cast, seed, 1);
     set_up(&relay, peers);
     steps = world_between(world, 10, 40);
     world_run(world, world->now + CLOCK_SEC);

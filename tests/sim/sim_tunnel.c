@@ -443,11 +443,11 @@ static void act_restart_proxy(struct fleet *fleet)
 
     ail(fleet);
     if (world_chance(world, 70))
-        world_kill_proxy(world);
+        site_kill(&world->site[0]);
     else
-        world_stop_proxy(world);
+        site_stop(&world->site[0]);
     world_run(world, world->now + world_between(world, 0, 3000) * CLOCK_MS);
-    world_start_proxy(world);
+    site_start(&world->site[0]);
 }
 
 /* Whoever was on that machine hears nothing any more: its jobs go on when it is up again. */
@@ -593,7 +593,7 @@ static uint64_t schedule(const struct cast *cast, uint64_t seed)
     uint64_t steps, digest;
 
     memset(&fleet, 0, sizeof(fleet));
-    net_init(&fleet.net, "sim_tunnel", cast, seed, &node_ops);
+    net_init(&fleet.net, "sim_tunnel", cast, seed, 1, &node_ops);
     fleet.denied = NOBODY;
     world->turn = turn;
     world->ctx = &fleet;

@@ -69,7 +69,8 @@ void cast_init(struct cast *cast)
         give_up("TLS");
     cast->home = new_authority();
     cast->elsewhere = new_authority();
-    cast->proxy = new_identity(cast->home, PARTY_PROXY, LIFE);
+    for (unsigned i = 0; i < WORLD_SITES; i++)
+        cast->proxy[i] = new_identity(cast->home, PARTY_PROXY, LIFE);
     cast->other_proxy = new_identity(cast->home, PARTY_PROXY, LIFE);
     cast->console = new_identity(cast->home, PARTY_CONSOLE, LIFE);
     cast->enrol = new_identity(cast->home, PARTY_ENROL, LIFE);
@@ -90,7 +91,8 @@ void cast_done(struct cast *cast)
         identity_unref(cast->agent[i]);
         identity_unref(cast->clone[i]);
     }
-    identity_unref(cast->proxy);
+    for (unsigned i = 0; i < WORLD_SITES; i++)
+        identity_unref(cast->proxy[i]);
     identity_unref(cast->other_proxy);
     identity_unref(cast->console);
     identity_unref(cast->enrol);
@@ -177,52 +179,61 @@ static void draw_rates(struct world *world, struct proxy_rates *rates)
     rates->proxy = draw_rate(world);
 }
 
+/* Of its legs, for killing and stalling them together. */
+static unsigned group_of(const struct site *site)
+{
+    return site->index + 1;
+}
+
 /* The console changes its mind while sessions run. */
-static void change_rates(struct world *world)
+static void change_rates(struct site *site)
 {
     struct proxy_settings settings;
 
-    if (!world->up || !world_chance(world, 1))
+    if (!site->up || !world_chance(site->world, 1))
         return;
-    proxy_settings_get(&world->proxy, &settings);
-    draw_rates(world, &settings.rates);
+    proxy_settings_get(&site->proxy, &settings);
+    draw_rates(site->world, &settings.rates);
     settings.version++;
-    proxy_apply(&world->proxy, &settings);
+    proxy_apply(&site->proxy, &settings);
 }
 
-void world_start_proxy(struct world *world)
+void site_start(struct site *site)
 {
+    struct world *world = site->world;
+    struct identity *self = world->cast->proxy[site->index];
     const struct worker_env env = {
         .ctx = world, .now = env_now, .wall = env_wall, .wake = env_wake};
     struct proxy_settings settings = proxy_settings_default;
 
-    CHECK(world, !world->up, "started twice");
+    CHECK(world, !site->up, "started twice");
     settings.limits.idle = IDLE_TIME;
     settings.limits.stall = STALL_TIME;
     settings.raw = world->seed & 1 ? PROXY_RAW_ALLOWED : PROXY_RAW_NEVER;
     draw_rates(world, &settings.rates);
-    (void)trust_deny(identity_trust(world->cast->proxy), NULL, 0); /* it stores nothing */
-    CHECK(world, proxy_init(&world->proxy, world->cast->proxy, &settings) == 0, "proxy_init");
-    for (unsigned i = 0; i < world->workers; i++)
-        worker_init(&world->worker[i], &world->proxy, &env, world_draw(world, UINT64_MAX) | 1);
-    memset(world->refused, 0, sizeof(world->refused));
-    world->generation++;
-    world->up = true;
+    (void)trust_deny(identity_trust(self), NULL, 0); /* it stores nothing */
+    CHECK(world, proxy_init(&site->proxy, self, &settings) == 0, "proxy_init");
+    for (unsigned i = 0; i < site->workers; i++)
+        worker_init(&site->worker[i], &site->proxy, &env, world_draw(world, UINT64_MAX) | 1);
+    memset(site->refused, 0, sizeof(site->refused));
+    site->generation++;
+    site->up = true;
 }
 
 /* All that the proxy counts and holds, now that it is idle. */
-static void check_idle(struct world *world)
+static void check_idle(struct site *site)
 {
+    const struct world *world = site->world;
     struct counters_total total;
     uint64_t ends = 0;
 
     memset(&total, 0, sizeof(total));
-    proxy_total(&world->proxy, &total);
+    proxy_total(&site->proxy, &total);
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
         ends += total.ends[i];
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
-        CHECK(world, total.ends[i] >= world->refused[i], "%llu refused as %s, %llu counted",
-              (unsigned long long)world->refused[i], close_reason_name(i),
+        CHECK(world, total.ends[i] >= site->refused[i], "%llu refused as %s, %llu counted",
+              (unsigned long long)site->refused[i], close_reason_name(i),
               (unsigned long long)total.ends[i]);
     CHECK(world, ends == total.value[COUNTER_ACCEPTED],
           "%llu legs accepted, %llu ended with a reason",
@@ -234,46 +245,56 @@ static void check_idle(struct world *world)
           2 * total.value[COUNTER_SESSIONS] + total.value[COUNTER_REGISTERED] <=
               total.value[COUNTER_AUTHENTICATED],
           "more sessions than proofs");
-    CHECK(world, pair_live(world->proxy.pair) == 0, "live sessions without conns");
-    CHECK(world, registry_count(world->proxy.registry) == 0, "registered without a conn");
-    CHECK(world, door_count(world->proxy.door) == 0, "strangers without a conn");
-    for (unsigned i = 0; i < world->workers; i++)
-        CHECK(world, world->worker[i].pool.out == 0, "frame buffers not given back");
+    CHECK(world, pair_live(site->proxy.pair) == 0, "live sessions without conns");
+    CHECK(world, registry_count(site->proxy.registry) == 0, "registered without a conn");
+    CHECK(world, door_count(site->proxy.door) == 0, "strangers without a conn");
+    for (unsigned i = 0; i < site->workers; i++)
+        CHECK(world, site->worker[i].pool.out == 0, "frame buffers not given back");
 }
 
-void world_stop_proxy(struct world *world)
+void site_stop(struct site *site)
 {
-    if (!world->up)
+    const struct world *world = site->world;
+
+    if (!site->up)
         return;
-    for (unsigned i = 0; i < world->workers; i++)
-        worker_stop(&world->worker[i]);
+    for (unsigned i = 0; i < site->workers; i++)
+        worker_stop(&site->worker[i]);
     /* A conn that was on its way between two workers ends at either. */
-    for (unsigned i = 0; i < world->workers; i++)
-        CHECK(world, worker_idle(&world->worker[i]), "conns left after worker_stop()");
-    check_idle(world);
-    for (unsigned i = 0; i < world->workers; i++)
-        worker_done(&world->worker[i]);
-    proxy_done(&world->proxy);
-    world->up = false;
+    for (unsigned i = 0; i < site->workers; i++)
+        CHECK(world, worker_idle(&site->worker[i]), "conns left after worker_stop()");
+    check_idle(site);
+    for (unsigned i = 0; i < site->workers; i++)
+        worker_done(&site->worker[i]);
+    proxy_done(&site->proxy);
+    site->up = false;
 }
 
-void world_kill_proxy(struct world *world)
+void site_kill(struct site *site)
 {
-    leg_mem_kill_all(world->net, -FL_EPEER);
-    world_stop_proxy(world);
+    leg_mem_kill_group(site->world->net, group_of(site), -FL_EPEER);
+    site_stop(site);
+}
+
+void site_darken(struct site *site, uint64_t until)
+{
+    site->dark_until = until;
+    leg_mem_stall_group(site->world->net, group_of(site), until);
 }
 
 void world_check(const struct world *world)
 {
-    size_t live;
-    unsigned out = 0;
+    for (unsigned k = 0; k < world->sites; k++) {
+        const struct site *site = &world->site[k];
+        unsigned out = 0;
 
-    if (!world->up)
-        return;
-    live = pair_live(world->proxy.pair);
-    for (unsigned i = 0; i < world->workers; i++)
-        out += world->worker[i].pool.out;
-    CHECK(world, out <= 2 * live, "%u buffers for %zu sessions", out, live);
+        if (!site->up)
+            continue;
+        size_t live = pair_live(site->proxy.pair);
+        for (unsigned i = 0; i < site->workers; i++)
+            out += site->worker[i].pool.out;
+        CHECK(world, out <= 2 * live, "%u buffers for %zu sessions", out, live);
+    }
 }
 
 /* ---- legs ---- */
@@ -284,49 +305,61 @@ static void set_address(struct leg *leg, const char *address)
 }
 
 /* Legs in memory come from nowhere, so only the limit in all applies. */
-static void admit(struct world *world, struct leg *leg)
+static void admit(struct site *site, struct leg *leg)
 {
-    struct worker *worker = &world->worker[world->next_worker++ % world->workers];
+    struct worker *worker = &site->worker[site->next_worker++ % site->workers];
     const struct prefix nowhere = {PREFIX_NONE, 0};
     struct door_place place;
 
-    if (door_enter(world->proxy.door, &nowhere, &place) == DOOR_IN)
+    if (door_enter(site->proxy.door, &nowhere, &place) == DOOR_IN)
         (void)conn_new(worker, leg, &place);
     else
         leg_close(leg, LEG_RESET);
 }
 
-struct leg *world_dial(struct world *world, const char *from, bool wrong_exporter)
+struct leg *world_dial(struct site *site, const char *from, bool wrong_exporter)
 {
     static const uint64_t delays[] = {100, 2 * CLOCK_MS, 20 * CLOCK_MS, 100 * CLOCK_MS};
+    struct world *world = site->world;
     const struct leg_mem_options options = {
         .delay = delays[world_draw(world, 4)],
         .room = FRAME_MAX * world_between(world, 1, 4),
+        .group = group_of(site),
         .wrong_exporter = wrong_exporter,
     };
     struct leg *ours, *theirs;
 
     CHECK(world, leg_mem_pair(world->net, &options, &ours, &theirs) == 0, "out of memory");
-    set_address(ours, "proxy:1080");
+    leg_mem_stall(ours, site->dark_until);
+    leg_mem_stall(theirs, site->dark_until);
+    (void)snprintf(ours->peer, sizeof(ours->peer), "proxy:%u", 1080 + site->index);
     set_address(theirs, from);
-    if (!world->up)
+    if (!site->up)
         leg_close(theirs, LEG_RESET);
     else
-        admit(world, theirs);
+        admit(site, theirs);
     return ours;
 }
 
 /* ---- time ---- */
 
+/* All workers of proxies that are up, in turn. */
+#define EACH_WORKER(world, worker_)                                                                \
+    for (unsigned site_ = 0; site_ < (world)->sites; site_++)                                      \
+        for (struct worker *worker_ = (world)->site[site_].worker;                                 \
+             (world)->site[site_].up &&                                                            \
+             worker_ < (world)->site[site_].worker + (world)->site[site_].workers;                 \
+             worker_++)
+
 static void turn_workers(struct world *world)
 {
     while (world->woken) {
         world->woken = false;
-        for (unsigned i = 0; world->up && i < world->workers; i++)
-            worker_drain(&world->worker[i]);
+        EACH_WORKER(world, worker)
+        worker_drain(worker);
     }
-    for (unsigned i = 0; world->up && i < world->workers; i++)
-        worker_turn(&world->worker[i]);
+    EACH_WORKER(world, worker)
+    worker_turn(worker);
 }
 
 static void after_turn(struct world *world)
@@ -358,16 +391,18 @@ static void deliver(struct world *world)
 
 static void tick(struct world *world)
 {
-    for (unsigned i = 0; world->up && i < world->workers; i++) {
-        if (world->now >= world->worker[i].due)
-            worker_resume(&world->worker[i]);
+    EACH_WORKER(world, worker)
+    {
+        if (world->now >= worker->due)
+            worker_resume(worker);
     }
     if (world->now < world->next_tick)
         return;
     world->next_tick = world->now + WORLD_TICK;
-    change_rates(world);
-    for (unsigned i = 0; world->up && i < world->workers; i++)
-        worker_tick(&world->worker[i]);
+    for (unsigned i = 0; i < world->sites; i++)
+        change_rates(&world->site[i]);
+    EACH_WORKER(world, worker)
+    worker_tick(worker);
 }
 
 void world_run(struct world *world, uint64_t until)
@@ -378,8 +413,8 @@ void world_run(struct world *world, uint64_t until)
         deliver(world);
         next = leg_mem_next(world->net);
         next = next < world->next_tick ? next : world->next_tick;
-        for (unsigned i = 0; world->up && i < world->workers; i++)
-            next = world->worker[i].due < next ? world->worker[i].due : next;
+        EACH_WORKER(world, worker)
+        next = worker->due < next ? worker->due : next;
         if (next > until || world->now >= until)
             break;
         world->now = next;
@@ -388,7 +423,8 @@ void world_run(struct world *world, uint64_t until)
     world->now = until;
 }
 
-void world_init(struct world *world, const char *name, const struct cast *cast, uint64_t seed)
+void world_init(struct world *world, const char *name, const struct cast *cast, uint64_t seed,
+                unsigned sites)
 {
     memset(world, 0, sizeof(*world));
     world->name = name;
@@ -398,13 +434,20 @@ void world_init(struct world *world, const char *name, const struct cast *cast, 
     clock_seed(seed * 2 + 1);
     CHECK(world, leg_mem_net_new(&world->net) == 0, "out of memory");
     (void)leg_mem_run(world->net, world->now);
-    world->workers = (unsigned)world_between(world, 1, 2);
-    world_start_proxy(world);
+    world->sites = sites;
+    for (unsigned i = 0; i < sites; i++) {
+        struct site *site = &world->site[i];
+        site->world = world;
+        site->index = i;
+        site->workers = (unsigned)world_between(world, 1, 2);
+        site_start(site);
+    }
 }
 
 void world_done(struct world *world)
 {
-    world_stop_proxy(world);
+    for (unsigned i = 0; i < world->sites; i++)
+        site_stop(&world->site[i]);
     CHECK(world, leg_mem_open(world->net) == 0, "%zu legs were never closed",
           leg_mem_open(world->net));
     leg_mem_net_free(world->net);

@@ -1,6 +1,6 @@
 /* world.h - what all schedules of the simulator share: a seeded generator, a virtual clock, a net
- * of in-memory legs, and a proxy (one or two workers on one thread) that can be killed and started
- * again.
+ * of in-memory legs, and proxies (one or two workers on one thread) that can be killed, started
+ * again, and cut off without a word.
  *
  * Everything that decides what happens comes from the seed, so a seed names a schedule: SIM_SEED=n
  * runs it again.
@@ -17,12 +17,13 @@
 #include "proxy/worker.h"
 
 #define WORLD_AGENTS 3
+#define WORLD_SITES  3
 #define WORLD_TICK   (100 * CLOCK_MS)
 
 /* Identities, made once: keys and certificates cost more than a schedule. */
 struct cast {
     struct authority *home, *elsewhere;
-    struct identity *proxy, *console, *enrol;
+    struct identity *proxy[WORLD_SITES], *console, *enrol;
     struct identity *agent[WORLD_AGENTS];
     struct identity *clone[WORLD_AGENTS]; /* the same keys and certificates on other machines */
     struct identity *expired, *stranger, *other_proxy;
@@ -31,20 +32,31 @@ struct cast {
 void cast_init(struct cast *cast);
 void cast_done(struct cast *cast);
 
-struct world {
-    const char *name; /* of the simulation, for messages */
-    const struct cast *cast;
-    uint64_t seed, random, now;
-    struct leg_mem_net *net;
+struct world;
+
+/* A proxy, up or down. */
+struct site {
+    struct world *world;
+    unsigned index;
     struct proxy proxy;
     struct worker worker[2];
     unsigned workers;
     unsigned next_worker;                 /* takes the next connection */
     bool up;                              /* the proxy runs */
     unsigned generation;                  /* how often it was started */
+    uint64_t dark_until;                  /* nothing comes from it or to it before */
     uint64_t refused[CLOSE_REASON_COUNT]; /* ends by reason that this generation must have counted,
                                              at least */
-    bool woken;                           /* a worker has mail */
+};
+
+struct world {
+    const char *name; /* of the simulation, for messages */
+    const struct cast *cast;
+    uint64_t seed, random, now;
+    struct leg_mem_net *net;
+    struct site site[WORLD_SITES]; /* the first ones exist */
+    unsigned sites;
+    bool woken; /* a worker has mail */
     bool again; /* turn() has put something off: one more turn at this moment */
     uint64_t next_tick;
     uint64_t digest; /* of when what was delivered: equal for equal seeds */
@@ -63,7 +75,9 @@ struct world {
 _Noreturn void world_fail(const struct world *world, const char *file, int line, const char *cond,
                           const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-void world_init(struct world *world, const char *name, const struct cast *cast, uint64_t seed);
+/* world_init - with @sites proxies, all up. */
+void world_init(struct world *world, const char *name, const struct cast *cast, uint64_t seed,
+                unsigned sites);
 /* world_done - every leg must be closed by now: checks that, and that nothing is left in the proxy.
  */
 void world_done(struct world *world);
@@ -73,14 +87,16 @@ uint64_t world_draw(struct world *world, uint64_t n);
 bool world_chance(struct world *world, unsigned percent);
 uint64_t world_between(struct world *world, uint64_t least, uint64_t most);
 
-/* world_dial - our end of a new leg to the proxy, from the address @from. With the proxy down it
+/* world_dial - our end of a new leg to the proxy at @site, from the address @from. With it down it
  * fails after a while. */
-struct leg *world_dial(struct world *world, const char *from, bool wrong_exporter);
+struct leg *world_dial(struct site *site, const char *from, bool wrong_exporter);
 
-void world_start_proxy(struct world *world);
-/* world_kill_proxy - at once: all legs break. world_stop_proxy - as on SIGTERM. */
-void world_kill_proxy(struct world *world);
-void world_stop_proxy(struct world *world);
+void site_start(struct site *site);
+/* site_kill - at once: all its legs break. site_stop - as on SIGTERM. site_darken - nothing passes
+ * until @until, and nobody is told. */
+void site_kill(struct site *site);
+void site_stop(struct site *site);
+void site_darken(struct site *site, uint64_t until);
 
 /* world_note - make @value part of the digest. */
 void world_note(struct world *world, uint64_t value);
