@@ -30,7 +30,8 @@ static void measure(struct pace *pace, uint64_t now, bool busy)
         pace->marked = pace->bytes;
         return;
     }
-    if (passed < MEASURE)
+    /* Silence says nothing of how fast it is, and would make us patient just when it is dead. */
+    if (passed < MEASURE || pace->bytes == pace->marked)
         return;
     uint64_t rate = (pace->bytes - pace->marked) * CLOCK_SEC / passed;
     /* Up at once, so that a window that was too small grows by the doubled rate; down slowly. */

@@ -1,9 +1,9 @@
 /* sim_paths.c - random schedules of flows over several tunnels, over two or three proxies that die.
  *
  * A flow fetches numbered blocks from another agent, as the transfer engine does: over up to three
- * tunnels at a time, each with blocks asked for as its pace allows (src/agent/pace.h, the real one);
- * what a silent or dead one owes is asked for over the others. Proxies are killed, stopped and started
- * again, or cut off without a word, and legs break. Properties:
+ * tunnels at a time, each with blocks asked for as its pace allows (src/agent/pace.h, the real
+ * one); what a silent or dead one owes is asked for over the others. Proxies are killed, stopped
+ * and started again, or cut off without a word, and legs break. Properties:
  *  - every block arrives once it is asked for often enough, whole, and each flow comes to its end;
  *  - while any proxy has been well for a minute, no flow waits longer than GAP for its next block;
  *  - nothing is asked for twice but what a tunnel owed that broke or fell silent, and without a
@@ -25,7 +25,8 @@
 #define BLOCK_MAX  12000
 #define OWED_MAX   64 /* blocks asked for over a tunnel */
 #define WELL       (60 * CLOCK_SEC)
-#define GAP        (15 * CLOCK_SEC)
+#define BEGIN      (15 * CLOCK_SEC)
+#define GAP        (6 * CLOCK_SEC)
 #define DRAIN_TIME (300 * CLOCK_SEC)
 #define LEFT_TIME  (130 * CLOCK_SEC) /* for the end of a black hole, and of who was in it */
 
@@ -43,7 +44,8 @@ struct end {
     struct fl_id proxy;      /* zero: direct */
     uint32_t owed[OWED_MAX]; /* blocks, in the order asked; both ends have a list */
     unsigned owes;
-    bool dropped; /* caller: what it owes was put back, and counts no more */
+    unsigned budget; /* source: blocks that its disk gives in this tick still */
+    bool dropped;    /* caller: what it owes was put back, and counts no more */
     struct pace pace;
 };
 
@@ -58,10 +60,10 @@ struct flow {
     struct end *dialling; /* until opened or closed */
     uint64_t retry_at;
     unsigned attempt;
-    unsigned disk, budget; /* blocks that the source reads in a tick, and may still */
+    unsigned disk; /* blocks that the source reads for each tunnel in a tick */
     bool direct, done;
-    bool touched;      /* a fault may have reached it */
-    uint64_t progress; /* when the last block came */
+    bool touched;            /* a fault may have reached it */
+    uint64_t progress;       /* when the last block came */
     uint64_t asked, allowed; /* blocks: asked for; put back, so that they may be asked for again */
 };
 
@@ -87,7 +89,7 @@ static uint8_t content(const struct flow *flow, uint32_t block, uint32_t at)
 
 /* ---- blocks ---- */
 
-/* What @end owes may be asked for elsewhere. */
+/* What @end owes may be asked for elsewhere, over a new tunnel maybe. */
 static void put_back(struct end *end)
 {
     struct flow *flow = end->flow;
@@ -99,6 +101,9 @@ static void put_back(struct end *end)
         flow->allowed++;
     }
     end->dropped = true;
+    if (flow->attempt > 0)
+        flow->retry_at = 0;
+    flow->attempt = 0;
 }
 
 static void end_over(struct end *end)
@@ -184,17 +189,17 @@ static void take_block(struct end *end, const struct frame *frame)
 static void give(struct end *end)
 {
     static uint8_t frame[FRAME_MAX];
-    struct flow *flow = end->flow;
+    const struct flow *flow = end->flow;
     size_t len = sizeof(uint32_t) + flow->size;
 
-    while (end->owes > 0 && end->tunnel && flow->budget > 0) {
+    while (end->owes > 0 && end->tunnel && end->budget > 0) {
         frame_put(frame, FRAME_BLOCK_DATA, 0, len);
         memcpy(frame + FRAME_HEADER, &end->owed[0], sizeof(uint32_t));
         for (uint32_t i = 0; i < flow->size; i++)
             frame[FRAME_HEADER + sizeof(uint32_t) + i] = content(flow, end->owed[0], i);
         if (tunnel_send(end->tunnel, frame, FRAME_HEADER + len))
             return;
-        flow->budget--;
+        end->budget--;
         memmove(end->owed, end->owed + 1, --end->owes * sizeof(end->owed[0]));
     }
 }
@@ -379,8 +384,8 @@ static void flow_tick(struct flow *flow)
     const struct world *world = &flow->fleet->net.world;
     size_t ways = 0, good = 0;
 
-    flow->budget = flow->disk;
     for (struct end *end = flow->ends; end; end = end->next) {
+        end->budget = flow->disk;
         if (!end->caller)
             give(end);
     }
@@ -409,16 +414,17 @@ static void check_flow(const struct flow *flow)
     const struct world *world = &fleet->net.world;
     uint64_t well = UINT64_MAX;
 
-    CHECK(world, flow->asked <= flow->blocks + flow->allowed, "flow %llu asked for %llu of %u + %llu",
-          (unsigned long long)flow->number, (unsigned long long)flow->asked, flow->blocks,
-          (unsigned long long)flow->allowed);
+    CHECK(world, flow->asked <= flow->blocks + flow->allowed,
+          "flow %llu asked for %llu of %u + %llu", (unsigned long long)flow->number,
+          (unsigned long long)flow->asked, flow->blocks, (unsigned long long)flow->allowed);
     CHECK(world, flow->touched || flow->allowed == 0, "asked twice without a fault");
     for (unsigned i = 0; i < world->sites; i++)
         well = fleet->well_since[i] < well ? fleet->well_since[i] : well;
     if (flow->done || well > world->now || world->now - well < WELL)
         return;
     well += WELL;
-    CHECK(world, world->now - (flow->progress > well ? flow->progress : well) < GAP,
+    CHECK(world,
+          world->now - (flow->progress > well ? flow->progress : well) < (flow->here ? GAP : BEGIN),
           "flow %llu stands still at %u of %u blocks though a proxy is well",
           (unsigned long long)flow->number, flow->here, flow->blocks);
 }
@@ -561,7 +567,8 @@ static unsigned unfinished(const struct fleet *fleet)
     return n;
 }
 
-/* No more faults, and at least one proxy is up: every flow comes to its end, and nothing is left. */
+/* No more faults, and at least one proxy is up: every flow comes to its end, and nothing is left.
+ */
 static void drain(struct fleet *fleet)
 {
     struct world *world = &fleet->net.world;
@@ -629,10 +636,11 @@ int main(void)
 {
     int rc = sim_main("sim_paths", 300, schedule);
 
-    (void)printf("%llu flows, %llu blocks of which %llu were asked for again, %llu tunnels, %llu of "
-                 "them silent\n",
-                 (unsigned long long)all_flows, (unsigned long long)all_blocks,
-                 (unsigned long long)all_again, (unsigned long long)all_tunnels / 2,
-                 (unsigned long long)all_silent);
+    (void)printf(
+        "%llu flows, %llu blocks of which %llu were asked for again, %llu tunnels, %llu of "
+        "them silent\n",
+        (unsigned long long)all_flows, (unsigned long long)all_blocks,
+        (unsigned long long)all_again, (unsigned long long)all_tunnels / 2,
+        (unsigned long long)all_silent);
     return rc;
 }

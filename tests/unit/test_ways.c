@@ -397,6 +397,16 @@ static void pace_of_bytes(void **state)
     assert_in_range(pace.rate, 9000000, 11000000);
     assert_in_range(pace_window(&pace), 4000000, 5000000);
     assert_in_range(pace_time(&pace, 10000000), 900 * CLOCK_MS, 1100 * CLOCK_MS);
+    /* At 100 KB/s four records take 0.7 s, and that does not grow while nothing comes. */
+    for (unsigned i = 0; i < 100; i++) {
+        pace.bytes += 5000;
+        now += 50 * CLOCK_MS;
+        (void)pace_tick(&pace, now, now, 20 * CLOCK_MS, true);
+    }
+    for (uint64_t t = 50 * CLOCK_MS; t < 1500 * CLOCK_MS; t += 50 * CLOCK_MS)
+        (void)pace_tick(&pace, now + t, now, 20 * CLOCK_MS, true);
+    assert_true(pace.suspect);
+    now += 1500 * CLOCK_MS;
     for (unsigned i = 0; i < 400; i++) {
         pace.bytes += 500; /* 10 KB/s: a record takes longer than a second */
         now += 50 * CLOCK_MS;
