@@ -491,6 +491,25 @@ void api_list(struct api_call *call, json_t *items)
                json_pack("{s:o, s:I}", "items", page, "total", (json_int_t)total));
 }
 
+void api_tell_kept(struct api_call *call, const struct api_kept *kept)
+{
+    call->kept = kept;
+    call->status = MHD_HTTP_OK;
+    call->type = "application/json";
+}
+
+void api_keep(struct api_call *call, struct api_kept *kept)
+{
+    if (call->status != MHD_HTTP_OK)
+        return;
+    free(kept->text);
+    kept->text = json_dumps(call->answer, JSON_COMPACT);
+    if (kept->text && audit_make_tag(kept->text, kept->tag))
+        free(take_ptr(kept->text));
+    if (kept->text)
+        api_tell_kept(call, kept);
+}
+
 const char *api_remote(const struct api_call *call, char *buf, size_t cap)
 {
     return http_peer(call->request, buf, cap);

@@ -28,6 +28,16 @@
 #define API_ARGS_MAX 2
 
 /* What handlers work on; nothing owned. */
+#define API_TAG_TEXT 36 /* quotes, 32 digits, NUL */
+
+/* An answer that is the same for everybody until something changes. */
+struct api_kept {
+    char *text; /* owned; NULL: none yet */
+    char tag[API_TAG_TEXT];
+    uint64_t version; /* of what it shows */
+    int64_t moment;   /* the same; view_now() */
+};
+
 struct api {
     struct setup *setup;
     struct store *store;
@@ -43,6 +53,7 @@ struct api {
     const struct console_config *config;
     uint16_t agents_port;
     uint64_t started; /* clock_now() */
+    struct api_kept agents;
 };
 
 enum api_scope {
@@ -68,12 +79,13 @@ struct api_call {
     struct http_reply *reply; /* for headers and streams */
     struct api_who who;
     char *args[API_ARGS_MAX]; /* what stood for each {…} of the pattern */
-    json_t *body;     /* an object with known fields of the right types; NULL when the route has no
-                         fields */
-    unsigned status;  /* of the answer */
-    json_t *answer;   /* owned; NULL: none */
-    char *text;       /* owned: an answer that is no JSON object; or NULL */
-    const char *type; /* its type */
+    json_t *body;    /* an object with known fields of the right types; NULL when the route has no
+                        fields */
+    unsigned status; /* of the answer */
+    json_t *answer;  /* owned; NULL: none */
+    char *text;      /* owned: an answer that is no JSON object, or is written already; or NULL */
+    const struct api_kept *kept; /* the answer, instead of both; NULL: none */
+    const char *type;            /* its type */
 };
 
 enum api_field_type { API_STRING, API_STRINGS, API_BOOL, API_INT };
@@ -122,6 +134,10 @@ void api_finish(struct api_call *call);
 /* api_list - takes @items, an array of objects: answers those that fit the query's "state", "name"
  * and "tag", from "offset" on, at most "limit" of them; and how many fit in "total". */
 void api_list(struct api_call *call, json_t *items);
+/* api_keep - the answer that is in @call becomes @kept, and is told. */
+void api_keep(struct api_call *call, struct api_kept *kept);
+/* api_tell_kept - @kept is the answer. */
+void api_tell_kept(struct api_call *call, const struct api_kept *kept);
 /* api_store_problem - for what the store returned. */
 void api_store_problem(struct api_call *call, int code);
 /* api_number - the query's @key into *ret, which holds the default; false after a problem. */

@@ -11,7 +11,6 @@
 #include "base/error.h"
 #include "base/log.h"
 
-#define TAG_TEXT  36          /* quotes, 32 digits, NUL */
 #define STATE_MAX (16 * 1024) /* bytes of JSON kept of an object */
 
 /* Never in the log: passwords, tokens, keys, files that hold them; nor what changes by itself. */
@@ -20,34 +19,55 @@ static const char *const left_out[] = {
     "config",   "report", "speed", "rtt_us", "last_seen", "csrf",   "since",
 };
 
-/* make_tag - of the text; what is the same is written in the same order. */
-static int make_tag(const json_t *json, char ret_tag[static TAG_TEXT])
+int audit_make_tag(const char *text, char ret_tag[static API_TAG_TEXT])
 {
-    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
     uint8_t hash[32];
 
-    if (!text || gnutls_hash_fast(GNUTLS_DIG_SHA256, text, strlen(text), hash) < 0)
+    if (gnutls_hash_fast(GNUTLS_DIG_SHA256, text, strlen(text), hash) < 0)
         return -ENOMEM;
-    size_t at = (size_t)snprintf(ret_tag, TAG_TEXT, "\"");
+    size_t at = (size_t)snprintf(ret_tag, API_TAG_TEXT, "\"");
     for (size_t i = 0; i < 16; i++)
-        at += (size_t)snprintf(ret_tag + at, TAG_TEXT - at, "%02x", hash[i]);
-    snprintf(ret_tag + at, TAG_TEXT - at, "\"");
+        at += (size_t)snprintf(ret_tag + at, API_TAG_TEXT - at, "%02x", hash[i]);
+    snprintf(ret_tag + at, API_TAG_TEXT - at, "\"");
     return 0;
+}
+
+/* make_tag - of the text; what is the same is written in the same order. */
+static int make_tag(const json_t *json, char ret_tag[static API_TAG_TEXT])
+{
+    _cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+
+    return text ? audit_make_tag(text, ret_tag) : -ENOMEM;
+}
+
+/* write_answer - as the text that is sent, which the tag is made of. False when there is none. */
+static bool write_answer(struct api_call *call, char ret_tag[static API_TAG_TEXT])
+{
+    if (call->status != MHD_HTTP_OK || call->text || !call->answer)
+        return false;
+    call->text = json_dumps(call->answer, JSON_COMPACT);
+    return call->text && !audit_make_tag(call->text, ret_tag);
 }
 
 void audit_tag(struct api_call *call)
 {
     const char *has = http_header(call->request, MHD_HTTP_HEADER_IF_NONE_MATCH);
-    char tag[TAG_TEXT];
+    const struct api_kept *kept = call->kept;
+    char made[API_TAG_TEXT];
 
-    if (call->status != MHD_HTTP_OK || !call->answer || make_tag(call->answer, tag))
+    if (!kept && !write_answer(call, made))
         return;
+    const char *tag = kept ? kept->tag : made;
     http_reply_header(call->reply, MHD_HTTP_HEADER_ETAG, tag);
-    if (has && strstr(has, tag)) {
-        api_answer(call, MHD_HTTP_NOT_MODIFIED, json_object());
-        json_decref(call->answer);
-        call->answer = NULL;
+    if (!has || !strstr(has, tag)) {
+        if (kept)
+            call->text = strdup(kept->text);
+        return;
     }
+    free(take_ptr(call->text));
+    api_answer(call, MHD_HTTP_NOT_MODIFIED, json_object());
+    json_decref(call->answer);
+    call->answer = NULL;
 }
 
 /* state_of - the object at @path or at the nearest path above it that can be read; what POST made
@@ -152,7 +172,7 @@ void audit_note(struct api_call *call, const char *action)
 static bool matches(struct api_call *call, const json_t *state)
 {
     const char *wanted = http_header(call->request, MHD_HTTP_HEADER_IF_MATCH);
-    char tag[TAG_TEXT];
+    char tag[API_TAG_TEXT];
 
     if (!wanted || (!strcmp(wanted, "*") && state))
         return true;

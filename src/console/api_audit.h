@@ -15,4 +15,7 @@ void audit_change(struct api_call *call, const struct api_route *route);
 /* audit_note - log that who asks did @action ("GET …"), though nothing changed by it. */
 void audit_note(struct api_call *call, const char *action);
 
+/* audit_make_tag - the ETag of an answer's @text. Returns 0 or a negative code. */
+int audit_make_tag(const char *text, char ret_tag[static API_TAG_TEXT]);
+
 #endif

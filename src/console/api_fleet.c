@@ -438,21 +438,45 @@ static int compare_names(const void *a, const void *b)
     return by_name(*(struct fleet_agent *const *)a, *(struct fleet_agent *const *)b);
 }
 
-void api_list_agents(struct api_call *call)
+static json_t *all_agents(struct fleet *fleet)
 {
-    size_t n = HASH_COUNT(fleet_agents(call->api->fleet)), i = 0;
+    size_t n = HASH_COUNT(fleet_agents(fleet)), i = 0;
     _cleanup_free_ struct fleet_agent **sorted = calloc(n + 1, sizeof(struct fleet_agent *));
     struct fleet_agent *agent, *tmp;
     json_t *items = json_array();
 
-    if (sorted) {
-        HASH_ITER (hh, fleet_agents(call->api->fleet), agent, tmp)
-            sorted[i++] = agent;
-        qsort(sorted, i, sizeof(*sorted), compare_names);
-        for (size_t k = 0; k < i; k++)
-            (void)json_array_append_new(items, view_agent(sorted[k]));
+    if (!sorted)
+        return items;
+    HASH_ITER (hh, fleet_agents(fleet), agent, tmp)
+        sorted[i++] = agent;
+    qsort(sorted, i, sizeof(*sorted), compare_names);
+    for (size_t k = 0; k < i; k++)
+        (void)json_array_append_new(items, view_agent(sorted[k]));
+    return items;
+}
+
+/* The whole list is made once for all who look, until it changes: with thousands of agents it is
+ * what costs most. */
+void api_list_agents(struct api_call *call)
+{
+    static const char *const parts[] = {"state", "name", "tag", "offset", "limit"};
+    struct api_kept *kept = &call->api->agents;
+    uint64_t version = fleet_agents_version(call->api->fleet);
+    int64_t moment = view_now();
+    bool whole = true;
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        whole = whole && !http_query(call->request, parts[i]);
+    if (whole && kept->text && kept->version == version && kept->moment == moment) {
+        api_tell_kept(call, kept);
+        return;
     }
-    api_list(call, items);
+    api_list(call, all_agents(call->api->fleet));
+    if (!whole)
+        return;
+    kept->version = version;
+    kept->moment = moment;
+    api_keep(call, kept);
 }
 
 static struct fleet_agent *named_agent(struct api_call *call)

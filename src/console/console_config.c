@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "leg/http_connect.h"
 #include "leg/leg_race.h"
 #include "tunnel/endpoint.h"
 
@@ -54,6 +56,16 @@ const struct config_key console_config_keys[] = {
      .choices = endpoint_raw_names,
      .help = "tunnels over proxies may leave the outer TLS: never, allowed, required (default "
              "allowed; required: by tcp only)"},
+    {.name = "https_proxy",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct console_config, https_proxy),
+     .flags = CONFIG_SECRET,
+     .help = "HTTP proxy of this network, " HTTP_PROXY_FORM ": leads to proxies, by CONNECT"},
+    {.name = "revocations",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct console_config, revocations),
+     .help = "file that says once more who was revoked, for when a backup is restored (default: "
+             "\"revocations\" in the state directory)"},
     {.name = "missing_after",
      .type = CONFIG_INT,
      .offset = offsetof(struct console_config, missing_after),
@@ -117,6 +129,18 @@ static int set_defaults(struct console_config *config)
     return config->ui && config->agents ? 0 : -ENOMEM;
 }
 
+static int read_https_proxy(const char *path, struct console_config *config, char *message,
+                            size_t cap)
+{
+    int rc = http_proxy_new(config->https_proxy, &config->via);
+
+    if (rc == -ENOMEM)
+        snprintf(message, cap, "%s: out of memory", path);
+    else if (rc)
+        rc = config_blame(path, "https_proxy", message, cap, "expected " HTTP_PROXY_FORM);
+    return rc;
+}
+
 int console_config_load(const char *path, struct console_config *config, char *message, size_t cap)
 {
     int rc = set_defaults(config);
@@ -133,6 +157,8 @@ int console_config_load(const char *path, struct console_config *config, char *m
                          log_escape(shown, sizeof(shown), config->public_address,
                                     strlen(config->public_address)));
     }
+    if (!rc && config->https_proxy)
+        rc = read_https_proxy(path, config, message, cap);
     if (!rc && config->raw == ENDPOINT_RAW_REQUIRED && config->transport == TRANSPORT_UDP)
         rc = config_blame(path, "raw", message, cap,
                           "\"required\": not with \"transport\": \"udp\", which is never raw");
@@ -141,6 +167,7 @@ int console_config_load(const char *path, struct console_config *config, char *m
 
 void console_config_done(struct console_config *config)
 {
+    http_proxy_free(take_ptr(config->via));
     config_done(console_config_keys, config);
 }
 

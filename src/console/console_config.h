@@ -9,17 +9,20 @@
 #define CONSOLE_AGENTS_PORT 8444
 
 struct console_config {
-    char *ui;              /* HTTPS: address to listen on; owned */
-    char *agents;          /* direct legs of agents; owned */
-    char *public_address;  /* host[:port] that agents dial; NULL: none unless @agents names an
-                              address */
-    bool require_approval; /* newcomers wait for an administrator unless their agent.json says else
-                            */
-    int transport;         /* enum transport: to proxies */
-    int raw;               /* enum endpoint_raw: tunnels over proxies */
-    int64_t missing_after; /* seconds away until somebody is missing */
-    int64_t notify_retry;  /* seconds until a message is tried again the first time */
-    char *notify_ca;       /* PEM file: authorities of those whom we notify; NULL: the system's */
+    char *ui;               /* HTTPS: address to listen on; owned */
+    char *agents;           /* direct legs of agents; owned */
+    char *public_address;   /* host[:port] that agents dial; NULL: none unless @agents names an
+                               address */
+    bool require_approval;  /* newcomers wait for an administrator unless their agent.json says else
+                             */
+    int transport;          /* enum transport: to proxies */
+    int raw;                /* enum endpoint_raw: tunnels over proxies */
+    char *https_proxy;      /* URL of HTTP_PROXY_FORM; or NULL; secret */
+    struct http_proxy *via; /* what it says; NULL: none. Owned */
+    char *revocations;      /* file; NULL: "revocations" in the state directory */
+    int64_t missing_after;  /* seconds away until somebody is missing */
+    int64_t notify_retry;   /* seconds until a message is tried again the first time */
+    char *notify_ca;        /* PEM file: authorities of those whom we notify; NULL: the system's */
     int log_level, log_format;
 };
 

@@ -23,6 +23,11 @@ struct fleet_agent *fleet_agents(struct fleet *fleet)
     return fleet->agents;
 }
 
+uint64_t fleet_agents_version(const struct fleet *fleet)
+{
+    return fleet->agents_version;
+}
+
 struct fleet_agent *fleet_agent(struct fleet *fleet, const struct fl_id *id)
 {
     struct fleet_agent *agent;
@@ -137,6 +142,7 @@ int fleet_approve(struct fleet *fleet, struct fleet_agent *agent)
         return -FL_EEXISTS;
     agent->row.state = AGENT_ACTIVE;
     int rc = store_agent_put(fleet->store, &agent->row);
+    fleet->agents_version++;
     if (rc) {
         agent->row.state = AGENT_PENDING;
         return rc;
@@ -187,6 +193,7 @@ int fleet_revoke(struct fleet *fleet, struct fleet_agent *agent)
         fleet_drop_control(fleet, agent->control, TUNNEL_CLOSE_DENIED, "this agent was revoked");
     folders_lost(fleet->folders, &agent->row.id);
     agent->control = NULL;
+    fleet->agents_version++;
     agent->ready = false;
     agent_settings_lost(agent);
     event_add(fleet->store, EVENT_WARN, "agent.revoked", &agent->row.id, "agent %s was revoked",
@@ -356,6 +363,51 @@ void fleet_set_transport(struct fleet *fleet, int transport)
 void fleet_set_raw(struct fleet *fleet, int raw)
 {
     endpoint_uv_set_raw(fleet->endpoint, (enum endpoint_raw)raw);
+}
+
+void fleet_set_dialler(struct fleet *fleet, const struct dialler *by)
+{
+    endpoint_uv_set_dialler(fleet->endpoint, by, NULL, 0);
+}
+
+/* revoke_again - @id, whatever it is here. */
+static int revoke_again(struct fleet *fleet, const struct fl_id *id)
+{
+    struct fleet_agent *agent = fleet_agent(fleet, id);
+    struct fleet_proxy *proxy;
+
+    if (agent && agent->row.state != AGENT_REVOKED)
+        return fleet_revoke(fleet, agent);
+    LL_FOREACH (fleet->proxies, proxy)
+        if (id_equal(&proxy->row.id, id))
+            return fleet_remove_proxy(fleet, proxy);
+    int rc = fleet_revoke_token(fleet, id);
+    if (rc != -FL_ENOTFOUND)
+        return rc;
+    /* Of somebody who came after the backup was made. */
+    rc = fleet_deny(fleet, id, "revoked earlier");
+    return rc ? rc : fleet_apply_denied(fleet);
+}
+
+int fleet_set_revocations(struct fleet *fleet, struct revocations *revocations)
+{
+    struct fl_id id;
+    size_t count = 0;
+    int rc = 0;
+
+    for (size_t i = 0; !rc && revocations_get(revocations, i, &id); i++) {
+        if (trust_is_denied(identity_trust(fleet->setup->identity), &id))
+            continue;
+        rc = revoke_again(fleet, &id);
+        count++;
+    }
+    if (count > 0)
+        event_add(fleet->store, EVENT_WARN, "revocations.again", NULL,
+                  "this console's store is an older one: %zu identities that were revoked since "
+                  "are revoked again",
+                  count);
+    fleet->revocations = revocations;
+    return rc ? rc : fleet_apply_denied(fleet);
 }
 
 int fleet_listen(struct fleet *fleet, const char *host, uint16_t port, uint16_t *ret_port)

@@ -9,6 +9,7 @@
 
 #include "console/control.h"
 #include "console/folders.h"
+#include "console/revocations.h"
 #include "console/setup.h"
 #include "console/store.h"
 #include "console/wanted.h"
@@ -16,6 +17,7 @@
 
 #define FLEET_ERROR_MAX 320
 
+struct dialler;
 struct fleet;
 
 struct fleet_agent {
@@ -82,6 +84,12 @@ void fleet_set_transport(struct fleet *fleet, int transport);
 /* fleet_set_raw - whether tunnels over proxies may turn raw (enum endpoint_raw). After
  * fleet_set_transport(). */
 void fleet_set_raw(struct fleet *fleet, int raw);
+/* fleet_set_dialler - who dials proxies; must stay as long. */
+void fleet_set_dialler(struct fleet *fleet, const struct dialler *by);
+/* fleet_set_revocations - whoever is among them and not revoked here, since the store is an older
+ * copy, is revoked now; later ones are added to them. They must stay as long. Returns 0 or a
+ * negative code. */
+int fleet_set_revocations(struct fleet *fleet, struct revocations *revocations);
 /* fleet_listen - answer agents directly at host:port. */
 int fleet_listen(struct fleet *fleet, const char *host, uint16_t port, uint16_t *ret_port);
 /* fleet_folders - for looks into the folders of agents. */
@@ -93,6 +101,8 @@ void fleet_close(struct fleet *fleet);
 
 struct fleet_agent *
 fleet_agents(struct fleet *fleet); /* head of a uthash by row.id, sorted by nothing */
+/* fleet_agents_version - rises with each change of what is shown of an agent in lists. */
+uint64_t fleet_agents_version(const struct fleet *fleet);
 struct fleet_agent *fleet_agent(struct fleet *fleet, const struct fl_id *id);
 /* fleet_agent_name - its name; of an id unknown here, its first digits. For messages; static
  * storage. */

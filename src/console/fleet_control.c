@@ -134,6 +134,7 @@ static bool take_hello(struct fleet *fleet, struct fleet_agent *agent, const fl_
     log_escape(row->system, sizeof(row->system), hello->system, strlen(hello->system));
     row->last_seen = clock_wall();
     int rc = store_agent_put(fleet->store, row);
+    fleet->agents_version++;
     if (rc)
         log_error("agent not stored", LF_STR("agent", row->name), LF_ERR(rc));
     return moved;
@@ -163,6 +164,7 @@ static void on_hello(void *ctx, struct control *control, const fl_AgentHello *he
     if (was_online && agent->control != control)
         fleet_drop_control(fleet, agent->control, TUNNEL_CLOSE_REPLACED, NULL);
     agent->control = control;
+    fleet->agents_version++;
     agent->ready = false;
     agent_settings_came(agent);
     bool moved = take_hello(fleet, agent, hello);
@@ -204,6 +206,7 @@ static int on_renew(struct fleet *fleet, struct fleet_agent *agent, const struct
     if (reply.certificate.size) {
         agent->row.expires = clock_wall() + (int64_t)AUTHORITY_AGENT_DAYS * 86400;
         (void)store_agent_put(fleet->store, &agent->row);
+        fleet->agents_version++;
         event_add(fleet->store, EVENT_INFO, "agent.renewed", &agent->row.id,
                   "agent %s got a new certificate", agent->row.name);
     }
@@ -246,6 +249,7 @@ void fleet_on_closed(void *ctx, struct control *control, enum tunnel_close why, 
     if (!agent || agent->control != control)
         return;
     agent->control = NULL;
+    fleet->agents_version++;
     agent->ready = false;
     agent_settings_lost(agent);
     if (fleet->folders)
@@ -289,6 +293,7 @@ static int enrol_put(void *ctx, const struct store_agent *row, bool is_new)
     struct fleet *fleet = ctx;
     struct fleet_agent *agent = fleet_agent(fleet, &row->id);
     int rc = store_agent_put(fleet->store, row);
+    fleet->agents_version++;
 
     if (rc)
         return rc;

@@ -18,6 +18,7 @@ struct fleet {
     struct endpoint_uv *endpoint;
     uv_timer_t timer;
     struct fleet_agent *agents;  /* by id */
+    uint64_t agents_version;     /* see fleet_agents_version() */
     struct fleet_proxy *proxies; /* in order of creation */
     struct control *controls;    /* all tunnels */
     struct folders *folders;     /* looks into agents' folders under way */
@@ -25,6 +26,7 @@ struct fleet {
     struct fl_id *denied;        /* owned */
     size_t denied_count;
     uint64_t denied_revision;
+    struct revocations *revocations; /* not owned; NULL: not yet known */
     uint64_t proxies_revision;
     int load_error;
     bool closing;

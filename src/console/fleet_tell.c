@@ -4,6 +4,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "console/event.h"
 #include "console/fleet_core.h"
 
 static void make_proxy_list(struct fleet *fleet, fl_ProxyList *list)
@@ -74,6 +78,21 @@ static void collect_denied(void *ctx, const struct fl_id *id)
     fleet->denied[fleet->denied_count++] = *id;
 }
 
+/* add_revocations - a revocation holds although it cannot be written there, but somebody must know.
+ */
+static void add_revocations(struct fleet *fleet)
+{
+    int rc = fleet->revocations ? revocations_add(fleet->revocations, fleet->denied,
+                                                  fleet->denied_count, clock_wall())
+                                : 0;
+
+    if (!rc)
+        return;
+    log_error("revocations cannot be kept outside of the store", LF_ERR(rc));
+    event_add(fleet->store, EVENT_ERROR, "revocations.failed", NULL,
+              "revocations cannot be kept outside of the store: %s", error_text(rc));
+}
+
 int fleet_apply_denied(struct fleet *fleet)
 {
     fleet->denied_count = 0;
@@ -81,6 +100,8 @@ int fleet_apply_denied(struct fleet *fleet)
     int rc = store_denied(fleet->store, collect_denied, fleet);
     if (!rc)
         rc = fleet->load_error;
+    if (!rc)
+        add_revocations(fleet);
     if (!rc)
         rc = trust_deny(identity_trust(fleet->setup->identity), fleet->denied, fleet->denied_count);
     if (!rc)

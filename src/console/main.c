@@ -15,6 +15,7 @@
 #include "console/missing.h"
 #include "console/notify.h"
 #include "identity/tls.h"
+#include "leg/http_connect.h"
 
 #define PROGRAM       "fairlead-console"
 #define MESSAGE_MAX   1024
@@ -41,6 +42,7 @@ struct console {
     struct missing *missing;
     struct http *http;
     struct metrics metrics;
+    struct revocations *revocations;
     struct api api;
 };
 
@@ -283,6 +285,27 @@ static int tell_addresses(struct console *console)
     return 0;
 }
 
+/* start_network - how proxies are dialled, and who may not be let in whatever the store says. */
+static int start_network(struct console *console)
+{
+    const struct console_config *config = &console->config;
+    char path[4096], message[SETUP_MESSAGE_MAX];
+
+    fleet_set_transport(console->fleet, config->transport);
+    fleet_set_raw(console->fleet, config->raw);
+    if (config->via) {
+        fleet_set_dialler(console->fleet, http_proxy_dialler(config->via));
+        log_info("dialling through an HTTP proxy",
+                 LF_STR("https_proxy", http_proxy_name(config->via)));
+    }
+    snprintf(path, sizeof(path), "%s/revocations", console->setup.dir);
+    if (revocations_open(config->revocations ? config->revocations : path, &console->revocations,
+                         message, sizeof(message)))
+        return failed("%s%s", message, "");
+    int rc = fleet_set_revocations(console->fleet, console->revocations);
+    return rc ? failed("%s: cannot start: %s", console->setup.dir, error_text(rc)) : 0;
+}
+
 static void on_event(void *ctx, const struct store_event *event)
 {
     notify_event(ctx);
@@ -310,9 +333,10 @@ static int start(struct console *console, const struct options *options)
         rc = fleet_new(&console->loop, setup, &runs_fleet_ops, console->runs, &console->fleet);
     if (rc)
         return failed("%s: cannot start: %s", options->state, error_text(rc));
-    fleet_set_transport(console->fleet, console->config.transport);
-    fleet_set_raw(console->fleet, console->config.raw);
     runs_set_fleet(console->runs, console->fleet);
+    status = start_network(console);
+    if (status)
+        return status;
     rc = notify_new(&console->loop, setup, console->fleet, console->runs,
                     console->config.notify_retry, console->config.notify_ca, &console->notify);
     if (!rc)
@@ -398,6 +422,8 @@ static int run(struct console *console, const struct options *options)
     uv_run(&console->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&console->loop);
     auth_free(console->auth);
+    free(console->api.agents.text);
+    revocations_close(console->revocations);
     users_free(console->users);
     sessions_free(console->sessions);
     setup_done(&console->setup);

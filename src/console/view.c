@@ -187,6 +187,11 @@ json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy)
 
 /* ---- agents ---- */
 
+int64_t view_now(void)
+{
+    return clock_wall() / VIEW_STEP * VIEW_STEP;
+}
+
 static const char *agent_state(const struct fleet_agent *agent)
 {
     switch (agent->row.state) {
@@ -209,7 +214,7 @@ json_t *view_agent(const struct fleet_agent *agent)
                      "software", text_of(row->software), "system", text_of(row->system),
                      "addresses", view_list(&row->addresses), "first_seen",
                      view_time(row->first_seen), "last_seen",
-                     view_time(agent->control ? clock_wall() : row->last_seen), "expires",
+                     view_time(agent->control ? view_now() : row->last_seen), "expires",
                      view_time(row->expires));
 }
 

@@ -12,6 +12,10 @@
 json_t *view_text(const void *text, size_t len);
 json_t *view_id(const struct fl_id *id);
 json_t *view_time(int64_t seconds); /* ISO 8601 in UTC; 0: null */
+#define VIEW_STEP 10                /* seconds */
+/* view_now - when who is there was last seen: in steps, so that an answer that says nothing else
+ * that is new stays the same for a while. */
+int64_t view_now(void);
 json_t *view_list(const struct store_list *list);
 
 json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy);

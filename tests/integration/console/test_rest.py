@@ -204,12 +204,12 @@ def test_proxy_listen(shared):
     shared.call("DELETE", "/api/v1/proxies/p-two")
 
 
-def test_at_most_sixteen_proxies(shared):
+def test_at_most_twenty_proxies(shared):
     before = len(shared.get("/proxies")["items"])
-    for n in range(16 - before):
+    for n in range(20 - before):
         shared.post("/proxies", {"name": f"many-{n}", "addresses": [PEER]})
-    shared.problem("POST", "/proxies", {"name": "more", "addresses": [PEER]}, 409, None, "at most 16")
-    for n in range(16 - before):
+    shared.problem("POST", "/proxies", {"name": "more", "addresses": [PEER]}, 409, None, "at most 20")
+    for n in range(20 - before):
         assert shared.call("DELETE", f"/api/v1/proxies/many-{n}")[0] == 200
 
 

@@ -177,6 +177,49 @@ def test_what_is_not_restored(world, tmp_path):
     restore(file, tmp_path / "state")
 
 
+def test_who_was_revoked_after_the_backup(world, tmp_path):
+    """The list of revocations outlives the store: what an older copy of that does not know is revoked again, whoever it was."""
+    console = world.console()
+    world.proxy("way")
+    console.rest("POST", "/proxies", {"name": "gone", "addresses": [NOWHERE]})
+    left = world.agent("left", via=["way"])
+    token = console.rest("POST", "/agent-configs", {})["token_id"]
+    file, again = tmp_path / "console.backup", tmp_path / "again"
+    console.cli("backup", file)
+    late = world.agent("late", via=["way"])
+    ids = [console.agent(name)["id"] for name in ("left", "late")] + [token, next(p["id"] for p in console.items("/proxies") if p["name"] == "gone")]
+    for name in ("left", "late"):
+        console.rest("POST", f"/agents/{name}/revoke")
+    console.rest("DELETE", f"/agent-configs/{token}")
+    console.rest("DELETE", "/proxies/gone")
+    assert console.stop() == 0
+    kept = console.state / "revocations"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert [line.split()[0] for line in kept.read_text().splitlines()] == ids
+    restore(file, again)
+    with open(again / "revocations", "w", encoding="utf-8") as copy:  # cut off in its last line, by a full disk
+        copy.write("no id at all\n" + kept.read_text() + "0123")
+    console.argv[console.argv.index("--state") + 1] = str(again)
+    console.state = again
+    console.start().ready()
+    assert console.agent("left")["state"] == "revoked"
+    assert [p["name"] for p in console.items("/proxies")] == ["way"]
+    assert next(t for t in console.items("/agent-configs") if t["id"] == token)["revoked"]
+    assert "4 identities" in next(e["text"] for e in console.items("/events?limit=1000") if e["kind"] == "revocations.again")
+    console.wait_proxy("way")
+    assert {id.hex() for (id,) in query(again / "console.db", "SELECT id FROM denied")} == set(ids)
+    for agent in (left, late):
+        agent.stop()
+        agent.start()
+        agent.wait_log("revoked", 30)
+    other = console.rest("POST", "/agent-configs", {})["token_id"]
+    console.rest("DELETE", f"/agent-configs/{other}")
+    assert (again / "revocations").read_text().splitlines()[-1].split()[0] == other
+    assert console.stop() == 0
+    console.start().ready()
+    assert len([e for e in console.items("/events?limit=1000") if e["kind"] == "revocations.again"]) == 1
+
+
 # ---- earlier versions ----
 
 

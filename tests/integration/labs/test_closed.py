@@ -2,6 +2,7 @@
 over a line that carries no packet of more than 1280 bytes."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 
@@ -122,3 +123,18 @@ def test_console_and_wrong_password(office):
         agent.stop()
     config["management_server"]["host"] = f"{PUBLIC}:443"
     fairlead.Agent(world, "inside", config, world.lab.ns("office")).start().ready()
+
+
+def test_console_in_the_office(office):
+    """The console behind the HTTP proxy: it reaches its proxy by it, and the agents through that one; a job they have between them."""
+    world = office("digest")
+    settings = world.write("console.json", json.dumps({"https_proxy": URL}))
+    world.hq = world.console(netns=world.lab.ns("office"), extra=["--config", settings])
+    world.proxy("dmz", address=f"{PUBLIC}:443", listen="0.0.0.0:443", netns=world.lab.ns("dmz"))
+    for name in ("one", "two"):
+        world.agent(name, via=["dmz"], direct="never", netns=world.lab.ns("dmz"))
+    assert move(world, "one", "two", "job") == "proxy dmz tcp"
+    assert PASSWORD not in world.hq.log() and "p%40ss" not in world.hq.log()
+    assert PASSWORD not in json.dumps(world.hq.rest("GET", "/status"))
+    world.squid.stop()
+    world.hq.wait_proxy("dmz", "unreachable", 60)
