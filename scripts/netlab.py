@@ -136,6 +136,35 @@ table ip lab {{
 }}
 """)
 
+    def opened(self, name, protocol, port):
+        """The router of a natted host passes @port on to it from now on, as its owner told it to."""
+        gateway, host = f"{name}-gw", self.address(name, "lan0")
+        self.nft(gateway, f"""
+table ip opened {{
+  chain nat {{ type nat hook prerouting priority -100;
+    iifname "wan0" {protocol} dport {port} dnat to {host}
+  }}
+}}
+insert rule ip lab forward iifname "wan0" ct status dnat accept
+""")
+
+    def switch(self, name, hosts):
+        """Plug hosts into a switch: @hosts maps them to their address there, A.B.C.D/N, or "" for none but IPv6's own. The device
+        is called @name."""
+        self._namespace(name)
+        self._ip(name, "link add br0 type bridge mcast_snooping 0\nlink set br0 up")
+        for host, address in hosts.items():
+            self.count += 1
+            port = f"p{self.count}"
+            self._cable(name, port, host, name)
+            self._ip(name, f"link set {port} master br0")
+            if address:
+                self._ip(host, f"addr add {address} dev {name}")
+
+    def address(self, name, device):
+        """The first IPv4 address of a device."""
+        return re.search(r"inet ([\d.]+)", self.run(name, ["ip", "-4", "addr", "show", "dev", device])).group(1)
+
     def closed(self, name, public):
         """A host with a public address whose firewall lets nothing in that was not asked for."""
         self.wan_host(name, public)

@@ -119,6 +119,17 @@ const struct config_key agent_config_keys[] = {
      AT(direct),
      .choices = direct_choices,
      .help = "whether other agents may be reached without a proxy (allowed)"},
+    {.name = "lan_discovery",
+     .type = CONFIG_BOOL,
+     AT(lan_discovery),
+     .help = "find other agents on the same LAN, and be found, by multicast (true)"},
+    {.name = "known_hosts",
+     .type = CONFIG_STRINGS,
+     AT(known_hosts),
+     .flags = CONFIG_ADDRESS,
+     .max = AGENT_KNOWN_MAX,
+     .help = "fixed addresses of other agents, HOST:PORT or a list: tried for direct legs to any "
+             "of them"},
     {.name = "transport",
      .type = CONFIG_ENUM,
      AT(transport),
@@ -172,6 +183,7 @@ void agent_config_init(struct agent_config *config)
     memset(config, 0, sizeof(*config));
     config->listening_port = AGENT_PORT_UNSET;
     config->raw = ENDPOINT_RAW_ALLOWED;
+    config->lan_discovery = true;
     config->log_level = LOG_INFO;
 }
 

@@ -16,6 +16,7 @@
 #define AGENT_TAG_MAX      32
 #define AGENT_ADDRESS_MAX  128 /* "host:port" and NUL */
 #define AGENT_FORWARDS_MAX 64  /* patterns of one list */
+#define AGENT_KNOWN_MAX    8   /* of known_hosts */
 #define AGENT_CONSOLES_MAX 2   /* mc_address, then management_server.host */
 
 enum agent_direct { AGENT_DIRECT_ALLOWED, AGENT_DIRECT_NEVER };
@@ -34,6 +35,8 @@ struct agent_config {
     char *folders_storage_path;          /* what relative paths of jobs are relative to; or NULL */
     int64_t listening_port;              /* for direct legs; 0: nowhere; AGENT_PORT_UNSET */
     int direct;                          /* enum agent_direct */
+    bool lan_discovery;                  /* find and be found by multicast */
+    struct config_strings known_hosts;   /* host:port of other agents, whoever they are */
     int browse;                          /* enum agent_browse */
     int transport;                       /* enum transport: to proxies */
     int raw;                             /* enum endpoint_raw: tunnels over proxies */

@@ -274,8 +274,9 @@ static void dial(struct flow *flow, const struct fl_id *avoid)
                                    .purpose = fl_Purpose_PURPOSE_FORWARD,
                                    .flow = flow->id};
 
-    for (pb_size_t i = 0; i < assign->peer_addresses_count && flow->all->options.direct; i++)
-        request.addresses[request.address_count++] = assign->peer_addresses[i];
+    if (flow->all->options.direct)
+        peer_ways_fill(flow->all->options.ways, assign->peer_addresses,
+                       assign->peer_addresses_count, &request);
     request.direct = request.address_count > 0 && !(avoid && id_is_zero(avoid));
     if (avoid && !id_is_zero(avoid)) {
         request.avoid[request.avoid_count++] = *avoid;

@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "agent/journal.h"
+#include "agent/peer_ways.h"
 #include "base/config.h"
 #include "tunnel/endpoint.h"
 
@@ -24,6 +25,7 @@ struct forwards_options {
     const struct config_strings *listen; /* this agent's policy: forward_policy.h */
     const struct config_strings *connect;
     bool direct;             /* other agents may be dialled without a proxy */
+    struct peer_ways *ways;  /* where, beside what the console says; may be NULL */
     void (*wake)(void *ctx); /* there is something to tell now; may be NULL */
     void *ctx;
 };

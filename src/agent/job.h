@@ -13,6 +13,7 @@
 
 #include "agent/index.h"
 #include "agent/journal.h"
+#include "agent/peer_ways.h"
 #include "tunnel/endpoint.h"
 
 #define JOBS_FLOWS_MAX                                                                             \
@@ -30,6 +31,7 @@ struct jobs_options {
     struct index *index;     /* may be NULL */
     const char *folders;     /* where relative paths begin, or NULL */
     bool direct;             /* other agents may be dialled without a proxy */
+    struct peer_ways *ways;  /* where, beside what the console says; may be NULL */
     void (*wake)(void *ctx); /* there is something to tell now; may be NULL */
     void *ctx;
 };

@@ -235,8 +235,9 @@ static void dial(struct flow *flow, enum further how)
         job_set_state(flow, fl_FlowState_FLOW_FAILED, why);
         return;
     }
-    for (pb_size_t i = 0; i < flow->assign.peer_addresses_count && request.direct; i++)
-        request.addresses[request.address_count++] = flow->assign.peer_addresses[i];
+    if (request.direct)
+        peer_ways_fill(flow->jobs->options.ways, flow->assign.peer_addresses,
+                       flow->assign.peer_addresses_count, &request);
     request.direct = request.address_count > 0;
     memcpy(request.token, flow->assign.token, sizeof(request.token));
     fill_avoid(flow, &request);

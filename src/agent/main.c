@@ -8,11 +8,13 @@
 #include "agent/agent_config.h"
 #include "agent/console_way.h"
 #include "agent/credentials.h"
+#include "agent/discover_uv.h"
 #include "agent/enrol.h"
 #include "agent/forwards.h"
 #include "agent/index.h"
 #include "agent/job.h"
 #include "agent/journal.h"
+#include "agent/peer_ways.h"
 #include "agent/state_dir.h"
 #include "agent/uplink.h"
 #include "base/cleanup.h"
@@ -52,7 +54,8 @@ struct agent {
     struct forwards *forwards;
     struct endpoint_uv *net;
     struct uplink *link;
-    uint16_t direct_port; /* at which direct legs are answered; 0: none */
+    struct peer_ways ways; /* to other agents */
+    uint16_t direct_port;  /* at which direct legs are answered; 0: none */
     bool stopping;
     int status; /* of the program */
 };
@@ -188,6 +191,7 @@ static void stop(struct agent *agent, int status)
     jobs_free(take_ptr(agent->jobs));
     forwards_free(take_ptr(agent->forwards));
     uplink_free(take_ptr(agent->link));
+    discover_uv_close(take_ptr(agent->ways.lan));
     if (agent->net)
         endpoint_uv_close(take_ptr(agent->net));
     for (size_t i = 0; i < ARRAY_SIZE(agent->signals); i++)
@@ -271,6 +275,19 @@ static int listen_direct(struct agent *agent)
     return 0;
 }
 
+/* Without it agents on one LAN still have what the console knows. */
+static void start_discovery(struct agent *agent)
+{
+    int error;
+
+    agent->ways.known = &agent->config.known_hosts;
+    if (agent->config.direct == AGENT_DIRECT_NEVER || !agent->config.lan_discovery)
+        return;
+    error = discover_uv_new(&agent->loop, agent->identity, agent->direct_port, &agent->ways.lan);
+    if (error)
+        log_warn("no LAN discovery", LF_U64("port", DISCOVER_PORT), LF_ERR(error));
+}
+
 static int start_network(struct agent *agent)
 {
     struct uplink_options options = {.loop = &agent->loop,
@@ -289,6 +306,7 @@ static int start_network(struct agent *agent)
     error = listen_direct(agent);
     if (error)
         return error;
+    start_discovery(agent);
     options.endpoint = endpoint_uv_core(agent->net);
     options.direct_port = agent->direct_port;
     jobs_set_endpoint(agent->jobs, options.endpoint);
@@ -302,6 +320,7 @@ static int start_jobs(struct agent *agent)
         .loop = &agent->loop,
         .folders = agent->config.folders_storage_path,
         .direct = agent->config.direct == AGENT_DIRECT_ALLOWED,
+        .ways = &agent->ways,
         .wake = on_wake,
         .ctx = agent,
     };
@@ -335,6 +354,7 @@ static int start_forwards(struct agent *agent)
         .listen = &agent->config.forward_listen,
         .connect = &agent->config.forward_connect,
         .direct = agent->config.direct == AGENT_DIRECT_ALLOWED,
+        .ways = &agent->ways,
         .wake = on_wake,
         .ctx = agent,
     };

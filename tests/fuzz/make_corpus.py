@@ -390,6 +390,19 @@ def names():
     pair("part", b".fairlead-0123456789abcdef.part", b"d/.fairlead-0123456789abcdef.part")
 
 
+def discoveries():
+    """Datagrams of fuzz_discover.c, each behind four bytes of where it comes from."""
+    def said(place=b"\0\x0a\0\1", magic=b"FLLN", version=1, flags=0, port=3839, nonce=ID, tag=KEY):
+        return place + magic + bytes([version, flags]) + struct.pack(">H", port) + nonce + tag
+
+    put("discover", "one", said())
+    put("discover", "many-ports", b"".join(said(port=port) for port in range(40)))
+    put("discover", "many-places", b"".join(said(place=bytes([n & 1, n >> 8, n & 255, 9])) for n in range(300)))
+    put("discover", "asks", said(flags=1) * 3)
+    put("discover", "no-port", said(port=0))
+    put("discover", "wrong", said(magic=b"FLLM") + said(version=2) + said(flags=0x80) + said(flags=3))
+
+
 if __name__ == "__main__":
     frames()
     http_heads()
@@ -404,3 +417,4 @@ if __name__ == "__main__":
     quic()
     names()
     endpoints()
+    discoveries()

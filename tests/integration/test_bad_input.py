@@ -75,6 +75,8 @@ CASES = {
             ("out of range", ["daily 08:00-18:00 rate_limit_upload=1"] * 33),
         ],
         "prefer": [("wrong type", 5), ("wrong type", [5]), ("out of range", ["p"] * 21)],
+        "lan_discovery": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)],
+        "known_hosts": [*ADDRESSES, ("out of range", ["127.0.0.1:1"] * 9)],
     }),
     "fairlead-console": ("console.json", {}, {
         "ui": ADDRESS, "agents": ADDRESS,
