@@ -189,7 +189,7 @@ static struct way *way_open(struct intake *in, struct tunnel *tunnel)
     if (!way || want_init(&way->want) < 0)
         return NULL;
     way->tunnel = tunnel;
-    way->lists = false;
+    way->lists = way->retired = false;
     way->pace = (struct pace){.since = in->now};
     way->since = clock_wall();
     DL_FOREACH (in->live, incoming)
@@ -265,6 +265,7 @@ size_t intake_ways(const struct intake *in, struct intake_way *ret, size_t max)
         ret[count++] = (struct intake_way){
             .tunnel = way->tunnel,
             .suspect = way->pace.suspect,
+            .retired = way->retired,
             .since = way->since,
             .rate = way->pace.rate,
             .bytes = way->pace.bytes,
@@ -276,6 +277,43 @@ size_t intake_ways(const struct intake *in, struct intake_way *ret, size_t max)
 void intake_writable(struct intake *in)
 {
     intake_pump(in);
+}
+
+void intake_retire(struct intake *in, const struct tunnel *tunnel)
+{
+    struct way *way = in->detached ? NULL : intake_find_way(in, tunnel);
+
+    if (way)
+        way->retired = true;
+}
+
+/* One that is retired and owes nothing, or NULL. */
+static struct way *find_spare(struct intake *in)
+{
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        struct way *way = &in->way[i];
+        bool owes =
+            way->want.count > 0 || way->asked.count > 0 || (way->lists && !in->count.list_complete);
+
+        if (way->tunnel && way->retired && !owes)
+            return way;
+    }
+    return NULL;
+}
+
+/* What is retired goes when it is done, or comes back when it is all that is left. */
+static void settle_retired(struct intake *in)
+{
+    struct way *spare;
+
+    if (!intake_has_good_way(in)) {
+        for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++)
+            in->way[i].retired = false;
+        return;
+    }
+    spare = find_spare(in);
+    if (spare)
+        in->ops->spare(in->ctx, spare->tunnel);
 }
 
 /* watch - which ways owe something and are silent? */
@@ -326,6 +364,8 @@ void intake_tick(struct intake *in, uint64_t now)
         watch(in);
     if (in->ready.count > 0 && !in->committing)
         intake_pump(in);
+    if (!in->detached && !in->ended_told)
+        settle_retired(in);
 }
 
 void intake_detach(struct intake *in, bool remove)

@@ -23,6 +23,7 @@ struct intake;
 struct intake_way {
     struct tunnel *tunnel;
     bool suspect;   /* owes something and has been silent for too long */
+    bool retired;   /* brings what it was asked for, and nothing more */
     int64_t since;  /* of that, seconds since 1970 */
     uint64_t rate;  /* bytes a second, of blocks; 0: not known */
     uint64_t bytes; /* of blocks, so far */
@@ -50,6 +51,8 @@ struct intake_ops {
     /* A tunnel that has been silent for so long that it is to be given up: close it, and say so by
      * intake_lost(). The others have taken over. */
     void (*silent)(void *ctx, struct tunnel *tunnel);
+    /* A retired tunnel owes nothing any more: the same is to be done. */
+    void (*spare)(void *ctx, struct tunnel *tunnel);
     /* After intake_detach(): nothing runs any more. */
     void (*drained)(void *ctx);
 };
@@ -68,6 +71,10 @@ int intake_add(struct intake *intake, struct tunnel *tunnel);
  * so, because it was the last, or the list had not come to its end over it; then
  * intake_detach(). */
 bool intake_lost(struct intake *intake, const struct tunnel *tunnel);
+
+/* intake_retire - nothing more is asked for over @tunnel, there being a better one; spare()
+ * follows. Should all others be lost or fall silent before, it is used again. */
+void intake_retire(struct intake *intake, const struct tunnel *tunnel);
 
 /* intake_ways - the tunnels in use. Returns their number, at most @max. */
 size_t intake_ways(const struct intake *intake, struct intake_way *ret, size_t max);

@@ -77,7 +77,7 @@ static struct incoming *next_to_ask(struct intake *in)
 }
 
 /* control_way - over which hashes are asked for: the one that has the list, or else the nearest
- * that is not suspect. */
+ * that may be asked. */
 static struct way *control_way(struct intake *in)
 {
     struct way *best = NULL;
@@ -85,7 +85,7 @@ static struct way *control_way(struct intake *in)
     for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
         struct way *way = &in->way[i];
 
-        if (!way->tunnel || way->pace.suspect)
+        if (!intake_may_ask(way))
             continue;
         if (way->lists)
             return way;
@@ -281,7 +281,7 @@ void intake_want_all(struct intake *in)
         for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
             struct way *way = &in->way[i];
 
-            if (way->tunnel && !way->pace.suspect && !(done & (1u << i)) &&
+            if (intake_may_ask(way) && !(done & (1u << i)) &&
                 (!next || way->pace.rate > next->pace.rate))
                 next = way;
         }
@@ -331,10 +331,15 @@ void intake_disown_hashes(struct intake *in, struct way *way)
     }
 }
 
+bool intake_may_ask(const struct way *way)
+{
+    return way->tunnel && !way->pace.suspect && !way->retired;
+}
+
 bool intake_has_good_way(const struct intake *in)
 {
     for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
-        if (in->way[i].tunnel && !in->way[i].pace.suspect)
+        if (intake_may_ask(&in->way[i]))
             return true;
     }
     return false;

@@ -70,6 +70,7 @@ struct arriving {
 struct way {
     struct tunnel *tunnel; /* NULL: none here */
     bool lists;            /* the list comes over it, so that its indices are known there */
+    bool retired;          /* see intake_retire() */
     struct want want;
     struct arriving arriving;
     struct queue asked; /* hashes awaited, in this order */
@@ -215,7 +216,9 @@ void intake_disown_blocks(struct intake *in, struct way *way);
  * nobody wants takes the file's place. */
 void intake_disown_hashes(struct intake *in, struct way *way);
 
-/* intake_has_good_way - is there one that is not suspect? */
+/* intake_may_ask - is @way one to ask: neither suspect nor retired? intake_has_good_way - is there
+ * one? */
+bool intake_may_ask(const struct way *way);
 bool intake_has_good_way(const struct intake *in);
 
 /* intake_rescue - what suspect ways owe is asked for elsewhere, if there is an elsewhere. */

@@ -263,6 +263,7 @@ static int take_order(struct jobs *jobs, struct flow *flow, const fl_FlowAssign 
     }
     flow->assign = *assign;
     (void)party_from_wire(&assign->peer, &flow->peer);
+    job_look_direct(flow);
     error = journal_put_assign(jobs->options.journal, assign);
     if (error)
         log_error("journal: order not kept", LF_ID("flow", &flow->id), LF_ERR(error));
@@ -314,6 +315,7 @@ void jobs_tick(struct jobs *jobs, uint64_t now)
         keep_counters(jobs->flows[i]);
     job_start_due(jobs);
     job_start_further(jobs);
+    job_start_direct(jobs);
 }
 
 void jobs_retry(struct jobs *jobs, uint64_t now)

@@ -47,6 +47,10 @@ struct flow {
     uint64_t next_try;    /* when to dial again */
     uint64_t next_way;    /* when to dial for a further tunnel */
     unsigned way_attempt; /* such dials that failed in a row */
+    struct dial
+        *direct_dial;        /* target: relayed, and looking for a direct way beside; in progress */
+    uint64_t next_direct;    /* when to look again */
+    unsigned direct_attempt; /* how often in vain, or for a short time */
     struct held held[ENDPOINT_PROXIES_MAX];
     uint64_t opened; /* when the tunnel opened */
     struct flow_told told;
@@ -113,7 +117,13 @@ void job_start_due(struct jobs *jobs);
 /* job_start_further - further tunnels for flows that move. */
 void job_start_further(struct jobs *jobs);
 
-/* job_cancel_dial - if one is in progress. */
+/* job_start_direct - for relayed flows that move, look whether a direct way has come up. */
+void job_start_direct(struct jobs *jobs);
+
+/* job_look_direct - at once, since there is news of @flow's peer. */
+void job_look_direct(struct flow *flow);
+
+/* job_cancel_dial - all that are in progress. */
 void job_cancel_dial(struct flow *flow);
 
 /* ---- job_source.c: the side that answers ---- */

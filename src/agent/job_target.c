@@ -13,7 +13,10 @@
 #define FURTHER_AFTER (200 * CLOCK_MS) /* a flow that lasts longer is worth a further tunnel */
 #define HOLD_FIRST    (2 * CLOCK_SEC)  /* and twice as long each time */
 #define HOLD_DOUBLED  5
-#define STEADY        (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
+#define STEADY        (5 * CLOCK_SEC)  /* a tunnel that held so long was good: waits start over */
+#define DIRECT_STEADY (30 * CLOCK_SEC) /* the same for a direct one, to which all would move */
+#define GOOD_AGAIN    2 /* seconds: a direct way that fell silent and came back has all again */
+#define DIRECT_AGAIN  (60 * CLOCK_SEC) /* longest wait until a direct way is looked for again */
 
 static const struct receive_ops receive_ops;
 
@@ -69,6 +72,28 @@ static void fill_avoid(struct flow *flow, struct dial_request *request)
     request->avoid_count = n;
 }
 
+static bool may_be_direct(const struct flow *flow)
+{
+    const struct jobs_options *options = &flow->jobs->options;
+
+    return options->direct && (options->ways || flow->assign.peer_addresses_count > 0);
+}
+
+/* What the relayed ways were asked for they still bring; all else comes over the direct one. */
+static void retire_relayed(struct flow *flow)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
+
+    for (size_t i = 0; i < count; i++) {
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        if (!id_is_zero(&info.proxy))
+            receive_retire(flow->receive, ways[i].tunnel);
+    }
+}
+
 enum further { FURTHER_NONE, FURTHER_SPARE, FURTHER_URGENT };
 
 /* further - is another tunnel wanted beside those that there are? */
@@ -77,7 +102,7 @@ static enum further further(struct flow *flow)
     struct intake_way ways[INTAKE_WAYS_MAX];
     size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
     size_t good = 0;
-    bool direct = false;
+    bool direct = false, steady = false;
 
     for (size_t i = 0; i < count; i++) {
         struct tunnel_info info;
@@ -88,15 +113,22 @@ static enum further further(struct flow *flow)
         good += !ways[i].suspect;
         if (ways[i].suspect)
             endpoint_check(flow->jobs->options.endpoint, &info.proxy);
-        direct |= !ways[i].suspect && id_is_zero(&info.proxy);
+        if (!ways[i].suspect && id_is_zero(&info.proxy)) {
+            direct = true;
+            steady |= clock_wall() - ways[i].since >= GOOD_AGAIN;
+        }
         if (flow->jobs->now - info.opened > STEADY && !ways[i].suspect &&
             find_held(flow, &info.proxy))
             find_held(flow, &info.proxy)->failures = 0;
     }
+    if (steady && count > 1)
+        retire_relayed(flow);
     if (count == 0 || count >= JOBS_WAYS_MAX || direct)
         return FURTHER_NONE;
     if (good == 0)
         return FURTHER_URGENT;
+    if (count + may_be_direct(flow) == JOBS_WAYS_MAX)
+        return FURTHER_NONE; /* the last is kept for a direct one, which may come up */
     return flow->jobs->now - flow->opened >= FURTHER_AFTER ? FURTHER_SPARE : FURTHER_NONE;
 }
 
@@ -141,14 +173,12 @@ static void note_open(struct flow *flow, const struct tunnel *tunnel)
         held->open = true;
 }
 
-static void dial_opened(void *ctx, struct tunnel *tunnel)
+/* adopt - the engine works over @tunnel from now on, unless it wants none. */
+static bool adopt(struct flow *flow, struct tunnel *tunnel)
 {
-    struct flow *flow = ctx;
-
-    flow->dial = NULL;
     if (!flow->receive || !job_is_running(flow)) {
         tunnel_close(tunnel, TUNNEL_CLOSE_NOT_NOW, NULL);
-        return;
+        return false;
     }
     flow->way_attempt = 0;
     note_open(flow, tunnel);
@@ -157,12 +187,22 @@ static void dial_opened(void *ctx, struct tunnel *tunnel)
         log_info("further way", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)));
         receive_tunnel_ops.opened(flow->receive, tunnel);
         flow->told.dirty = flow->told.urgent = true;
-        return;
+        return true;
     }
     flow->opened = flow->jobs->now;
     receive_tunnel_ops.opened(flow->receive, tunnel);
     (void)snprintf(flow->report.path, sizeof(flow->report.path), "%s", tunnel_via(tunnel));
+    flow->next_direct = flow->opened + FURTHER_AFTER;
     job_set_state(flow, fl_FlowState_FLOW_MOVING, NULL);
+    return true;
+}
+
+static void dial_opened(void *ctx, struct tunnel *tunnel)
+{
+    struct flow *flow = ctx;
+
+    flow->dial = NULL;
+    (void)adopt(flow, tunnel);
 }
 
 static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
@@ -246,6 +286,8 @@ static void dial(struct flow *flow, enum further how)
         request.only_others = true;
         if (!endpoint_usable(flow->jobs->options.endpoint, request.avoid, request.avoid_count))
             return;
+    } else if (flow->direct_dial) {
+        dial_cancel(take_ptr(flow->direct_dial)); /* this one asks the same addresses */
     }
     error = endpoint_dial(flow->jobs->options.endpoint, &request, &dial_ops, flow, &flow->dial);
     if (error && how != FURTHER_NONE) {
@@ -258,6 +300,94 @@ static void dial(struct flow *flow, enum further how)
         job_set_state(flow, fl_FlowState_FLOW_CONNECTING, NULL);
     }
 }
+
+/* ---- from relayed to direct ---- */
+
+/* One is looked for while there is none, and where the source takes it beside the others. */
+static bool wants_direct(const struct flow *flow)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
+
+    for (size_t i = 0; i < count; i++) {
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        if (id_is_zero(&info.proxy) || !info.several)
+            return false;
+    }
+    return count > 0 && count < JOBS_WAYS_MAX;
+}
+
+static void look_later(struct flow *flow)
+{
+    uint64_t wait = HOLD_FIRST << flow->direct_attempt;
+
+    flow->next_direct = flow->jobs->now + clock_jitter(wait < DIRECT_AGAIN ? wait : DIRECT_AGAIN);
+    flow->direct_attempt += flow->direct_attempt < HOLD_DOUBLED;
+}
+
+static void direct_opened(void *ctx, struct tunnel *tunnel)
+{
+    struct flow *flow = ctx;
+
+    flow->direct_dial = NULL;
+    if (adopt(flow, tunnel))
+        retire_relayed(flow);
+    flow->next_direct = flow->jobs->now + HOLD_FIRST;
+}
+
+static void direct_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
+{
+    struct flow *flow = ctx;
+
+    (void)tunnel, (void)why;
+    flow->direct_dial = NULL;
+    log_debug("no direct way", LF_ID("flow", &flow->id), LF_STR("text", text));
+    look_later(flow);
+}
+
+static const struct tunnel_ops direct_ops = {direct_opened, dial_message, dial_writable,
+                                             direct_failed};
+
+static void dial_direct(struct flow *flow)
+{
+    struct dial_request request = {.peer = flow->peer,
+                                   .direct = true,
+                                   .purpose = fl_Purpose_PURPOSE_TRANSFER,
+                                   .flow = flow->id,
+                                   .failed = way_failed};
+
+    peer_ways_fill(flow->jobs->options.ways, flow->assign.peer_addresses,
+                   flow->assign.peer_addresses_count, &request);
+    memcpy(request.token, flow->assign.token, sizeof(request.token));
+    if (request.address_count == 0 || endpoint_dial(flow->jobs->options.endpoint, &request,
+                                                    &direct_ops, flow, &flow->direct_dial)) {
+        flow->direct_dial = NULL;
+        look_later(flow);
+    }
+    explicit_bzero(request.token, sizeof(request.token));
+}
+
+void job_start_direct(struct jobs *jobs)
+{
+    for (size_t i = 0; jobs->options.endpoint && i < jobs->count; i++) {
+        struct flow *flow = jobs->flows[i];
+
+        if (job_is_target(flow) && flow->state == fl_FlowState_FLOW_MOVING && flow->receive &&
+            !flow->direct_dial && !flow->dial && !flow->stopping && may_be_direct(flow) &&
+            flow->next_direct <= jobs->now && wants_direct(flow))
+            dial_direct(flow);
+    }
+}
+
+void job_look_direct(struct flow *flow)
+{
+    flow->next_direct = 0;
+    flow->direct_attempt = 0;
+}
+
+/* ---- which flows, and when ---- */
 
 static bool holds_slot(const struct flow *flow)
 {
@@ -302,6 +432,8 @@ void job_cancel_dial(struct flow *flow)
 {
     if (flow->dial)
         dial_cancel(take_ptr(flow->dial));
+    if (flow->direct_dial)
+        dial_cancel(take_ptr(flow->direct_dial));
 }
 
 /* ---- what the engine says ---- */
@@ -383,6 +515,11 @@ static void on_way_lost(void *ctx, const struct tunnel *tunnel, enum tunnel_clos
              LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));
     hold(flow, &info.proxy, tunnel_via(tunnel), text && text[0] ? text : tunnel_close_text(why));
     endpoint_check(flow->jobs->options.endpoint, &info.proxy);
+    if (id_is_zero(&info.proxy)) {
+        if (flow->jobs->now - info.opened > DIRECT_STEADY)
+            flow->direct_attempt = 0;
+        look_later(flow);
+    }
     /* Everybody who used that proxy loses it at the same moment. */
     flow->next_way = flow->jobs->now + clock_backoff(0, RETRY_AWAY);
     flow->told.dirty = flow->told.urgent = true;

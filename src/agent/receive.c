@@ -406,6 +406,17 @@ static void on_silent(void *ctx, struct tunnel *tunnel)
     tunnel_close(tunnel, TUNNEL_CLOSE_TIMEOUT, text);
 }
 
+static void on_spare(void *ctx, struct tunnel *tunnel)
+{
+    struct receive *r = ctx;
+
+    if (!forget_tunnel(r, tunnel))
+        return;
+    (void)intake_lost(r->intake, tunnel);
+    tunnel_close(tunnel, TUNNEL_CLOSE_REPLACED, NULL);
+    r->ops->progress(r->ctx);
+}
+
 static void on_broken(void *ctx)
 {
     struct receive *r = ctx;
@@ -420,6 +431,7 @@ static const struct intake_ops intake_ops = {
     .complete = on_complete,
     .broken = on_broken,
     .silent = on_silent,
+    .spare = on_spare,
     .drained = on_drained,
 };
 
@@ -596,6 +608,12 @@ size_t receive_ways(const struct receive *r, struct intake_way *ret, size_t max)
 }
 
 /* ---- the owner's orders ---- */
+
+void receive_retire(struct receive *r, const struct tunnel *tunnel)
+{
+    if (r->state == RECEIVE_MOVING)
+        intake_retire(r->intake, tunnel);
+}
 
 void receive_pause(struct receive *r)
 {

@@ -34,6 +34,7 @@ struct receive {
     struct tunnel *tunnel;
     struct tunnel *more[INTAKE_WAYS_MAX]; /* further ones */
     bool suspect;                         /* all of them */
+    unsigned retired;                     /* set of tunnels, by number */
     bool paused, stopped, live;
     char root[64], subfolder[64];
 };
@@ -149,6 +150,10 @@ void tunnel_info(const struct tunnel *tunnel, struct tunnel_info *ret_info)
 {
     *ret_info = (struct tunnel_info){.several = several, .opened = now};
     ret_info->proxy.b[0] = (uint8_t)((const char *)(const void *)tunnel - fake_tunnel);
+}
+void receive_retire(struct receive *receive, const struct tunnel *tunnel)
+{
+    receive->retired |= 1u << ((const char *)(const void *)tunnel - fake_tunnel);
 }
 void endpoint_check(struct endpoint *endpoint, const struct fl_id *id)
 {
@@ -598,6 +603,89 @@ static void no_further_way(void **state)
     assert_int_equal(dial_count, 2);
 }
 
+static void tell_reachable(uint8_t id, uint64_t generation)
+{
+    fl_FlowAssign *assign =
+        order(id, fl_FlowSide_SIDE_TARGET, fl_FlowAction_ACTION_RUN, generation);
+
+    assign->peer_addresses_count = 1;
+    (void)strcpy(assign->peer_addresses[0], "192.0.2.1:3839");
+    assert_int_equal(jobs_assign(jobs, assign, now), 0);
+}
+
+/* pass_until - in steps, at most @micros, until dial @count has been made; how long it took. */
+static uint64_t pass_until(size_t count, uint64_t micros)
+{
+    uint64_t begin = now;
+
+    while (dial_count < count && now - begin < micros)
+        pass(50 * CLOCK_MS);
+    assert_int_equal(dial_count, count);
+    return now - begin;
+}
+
+/* A relayed flow whose peer has addresses looks for a direct way beside; when there is one, it
+ * moves there. */
+static void moves_to_a_direct_way(void **state)
+{
+    tell_reachable(1, 1);
+    open_way(0, 1);
+    assert_true(pass_until(2, CLOCK_SEC) >= 150 * CLOCK_MS);
+    assert_true(dials[1].request.direct);
+    assert_false(dials[1].request.relayed);
+    assert_int_equal(dials[1].request.address_count, 1);
+    fail_dial(1, TUNNEL_CLOSE_UNREACHABLE);
+    assert_true(pass_until(3, 5 * CLOCK_SEC) >= CLOCK_SEC);
+    fail_dial(2, TUNNEL_CLOSE_UNREACHABLE);
+    assert_true(pass_until(4, 10 * CLOCK_SEC) >= 2 * CLOCK_SEC);
+    assert_int_equal(receives[0].retired, 0);
+    open_way(3, 0);
+    assert_int_equal(receives[0].retired, 1u << 1);
+    pass(100 * CLOCK_SEC);
+    assert_int_equal(dial_count, 4);
+}
+
+/* A direct way that does not hold is not looked for again at once, and later each time; news of the
+ * peer end the wait. */
+static void a_direct_way_flaps(void **state)
+{
+    uint64_t before = 0;
+
+    tell_reachable(1, 1);
+    open_way(0, 1);
+    for (size_t at = 1; at <= 4; at++) {
+        uint64_t waited = pass_until(at + 1, 60 * CLOCK_SEC);
+
+        assert_true(waited > before);
+        before = waited;
+        open_way(at, 0);
+        receives[0].more[0] = NULL;
+        receives[0].ops->way_lost(receives[0].ctx, TUNNEL(0), TUNNEL_CLOSE_LEG, "cut");
+    }
+    tell_reachable(1, 2);
+    pass(50 * CLOCK_MS);
+    assert_int_equal(dial_count, 6);
+    assert_true(dials[5].request.direct);
+}
+
+/* However many proxies there are, one place is kept for a direct way. */
+static void a_place_for_a_direct_way(void **state)
+{
+    size_t relayed = 1;
+
+    proxies = 9;
+    tell_reachable(1, 1);
+    open_way(0, 1);
+    for (size_t at = 1; at < 8; at++) {
+        (void)pass_until(at + 1, 60 * CLOCK_SEC);
+        if (dials[at].request.direct)
+            fail_dial(at, TUNNEL_CLOSE_UNREACHABLE);
+        else
+            open_way(at, (int)++relayed);
+    }
+    assert_int_equal(relayed, JOBS_WAYS_MAX - 1);
+}
+
 /* A proxy that has failed is held, for longer each time; the flow goes on and none is dialled in a
  * storm. */
 static void a_way_is_lost(void **state)
@@ -784,6 +872,9 @@ int main(void)
         TEST(errors_come_before_the_end),
         TEST(further_ways),
         TEST(no_further_way),
+        TEST(moves_to_a_direct_way),
+        TEST(a_direct_way_flaps),
+        TEST(a_place_for_a_direct_way),
         TEST(a_way_is_lost),
         TEST(all_ways_are_suspect),
         TEST(who_is_welcome),

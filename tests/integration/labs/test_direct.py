@@ -1,5 +1,7 @@
 """Agents that reach each other without a proxy: by QUIC or TCP, whichever the network lets pass."""
 
+import time
+
 import fairlead
 import pytest
 import trees
@@ -62,3 +64,72 @@ def test_transport_holds_for_peers_too(open_net):
     run = open_net.hq.job("distribution", "one", [f"a:{source}"], [f"b:{target}"]).wait()
     assert [flow["path"] for flow in run["flows"]] == ["direct udp"]
     assert trees.differences(source, target) == []
+
+
+def slowly(world):
+    """32 MB from a to b at 4 MiB/s, by b's own limit; source, target, job."""
+    start_agents(world, rate_limit_download=4096)
+    return folder(world, 32)
+
+
+def begin(world, source, target):
+    job = world.hq.job("distribution", "one", [f"a:{source}"], [f"b:{target}"])
+    fairlead.until("the first bytes", lambda: trees.on_disk(target) >= 1 << 20, 60)
+    return job
+
+
+def carries(world):
+    """The ways that carry now, as the console shows them: "direct", "proxy". (Either kind of direct one may be the first to get through.)"""
+    return sorted(way["via"].split()[0] for way in world.hq.items("/tunnels") if way["state"] == "carries")
+
+
+def test_moves_to_a_direct_way_that_comes_up(open_net):
+    """Relayed at once; when the firewall opens all goes directly, and the proxy has nothing more to do."""
+    source, target = slowly(open_net)
+    forbid(open_net, "")
+    job = begin(open_net, source, target)
+    assert carries(open_net) == ["proxy"]
+    allow(open_net)
+    fairlead.until("a direct way", lambda: "direct" in carries(open_net), 30)
+    fairlead.until("the relayed one to go", lambda: carries(open_net) == ["direct"], 30)
+    job.wait()
+    assert trees.differences(source, target) == []
+    fairlead.until("the proxy's last word", lambda: open_net.hq.wait_proxy("dmz")["report"]["sessions"] <= 3, 20)
+    assert open_net.hq.wait_proxy("dmz")["report"]["bytes"] < 28 << 20, "of 32 MB some went by"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_direct_way_that_breaks_is_not_missed(open_net, times):
+    """Cut by a firewall in mid-transfer: the proxy takes over; and once more when it came back and went again."""
+    source, target = slowly(open_net)
+    job = begin(open_net, source, target)
+    assert carries(open_net) == ["direct"]
+    for last in range(times, 0, -1):
+        forbid(open_net, "")
+        fairlead.until("the proxy to carry", lambda: carries(open_net) == ["proxy"], 20)
+        allow(open_net)
+        if last > 1:
+            fairlead.until("the direct way again", lambda: carries(open_net) == ["direct"], 20)
+    run = job.wait(timeout=90)
+    assert trees.differences(source, target) == []
+    assert run["files_failed"] == 0
+
+
+@pytest.mark.long
+def test_a_direct_way_comes_and_goes(open_net):
+    """Every ten seconds, for a minute: no error, no pause beyond what is needed to notice, and equal files."""
+    start_agents(open_net, rate_limit_download=2048)
+    source, target = folder(open_net, 120)
+    job = begin(open_net, source, target)
+    for _ in range(3):
+        forbid(open_net, "")
+        before = trees.on_disk(target)
+        time.sleep(10)
+        assert trees.on_disk(target) - before > 8 << 20, "20 MB were due"
+        allow(open_net)
+        before = trees.on_disk(target)
+        time.sleep(10)
+        assert trees.on_disk(target) - before > 12 << 20
+    run = job.wait(timeout=120)
+    assert trees.differences(source, target) == []
+    assert run["files_failed"] == 0
