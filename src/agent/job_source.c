@@ -95,6 +95,10 @@ enum tunnel_close jobs_incoming(struct jobs *jobs, struct endpoint_incoming *in)
                   LF_STR("reason", text ? text : "out of memory"));
         return TUNNEL_CLOSE_LOCAL;
     }
+    if (send_only(fresh, flow->assign.only.bytes, flow->assign.only.size)) {
+        send_close(fresh, TUNNEL_CLOSE_LOCAL, NULL);
+        return TUNNEL_CLOSE_LOCAL;
+    }
     add_send(flow, fresh);
     memcpy(in->token, flow->assign.token, sizeof(in->token));
     in->ops = &send_tunnel_ops;

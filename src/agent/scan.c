@@ -35,6 +35,8 @@ struct level {
 
 struct scan {
     const struct scan_root *root;
+    const char *only; /* see scan_new() */
+    size_t only_len;
     struct entries *entries;
     struct level *top;
     unsigned depth;
@@ -125,13 +127,16 @@ int scan_open_file(const struct scan_root *root, const char *path, size_t len)
     return open_beneath(root->fd, text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 }
 
-struct scan *scan_new(const struct scan_root *root, struct entries *entries)
+struct scan *scan_new(const struct scan_root *root, const char *only, size_t only_len,
+                      struct entries *entries)
 {
     struct scan *scan = calloc(1, sizeof(*scan));
 
     if (!scan)
         return NULL;
     scan->root = root;
+    scan->only = only;
+    scan->only_len = only_len;
     scan->entries = entries;
     return scan;
 }
@@ -432,6 +437,27 @@ static bool fatal(int err)
     return err == -FL_EFULL || err == -ENOMEM;
 }
 
+/* is_wanted - is the path in scan->path one of those that the list is limited to, in one of them,
+ * or on the way to one? */
+static bool is_wanted(const struct scan *scan, size_t path_len)
+{
+    const char *one = scan->only, *end = scan->only + scan->only_len;
+
+    if (!scan->only_len)
+        return true;
+    for (size_t len; one < end; one += len + 1) {
+        len = strnlen(one, (size_t)(end - one));
+        size_t least = len < path_len ? len : path_len;
+
+        if (memcmp(one, scan->path, least) != 0)
+            continue;
+        if (len == path_len || (len < path_len && scan->path[len] == '/') ||
+            (len > path_len && one[path_len] == '/'))
+            return true;
+    }
+    return false;
+}
+
 /* turn - one name, or the end of a folder. Returns 0, or a fatal code. */
 static int turn(struct scan *scan)
 {
@@ -452,6 +478,8 @@ static int turn(struct scan *scan)
     if (at > 0)
         scan->path[at++] = '/';
     memcpy(scan->path + at, name, len);
+    if (!is_wanted(scan, at + len))
+        return 0;
     rc = level->fd < 0 ? level->fd : visit(scan, level->fd, name, at + len);
     if (rc < 0 && !fatal(rc))
         list_error(scan, at + len, rc, NULL, NULL);

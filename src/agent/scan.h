@@ -33,8 +33,11 @@ void scan_root_close(struct scan_root *root);
  * a negative errno. */
 int scan_open_file(const struct scan_root *root, const char *path, size_t len);
 
-/* scan_new - @root and @entries must outlive it. NULL without memory. */
-struct scan *scan_new(const struct scan_root *root, struct entries *entries);
+/* scan_new - @root, @entries and @only must outlive it. @only: @only_len bytes of paths, each ended
+ * by NUL, to which the list is limited: they, what is in them, and the folders that lead there;
+ * NULL: all. NULL without memory. */
+struct scan *scan_new(const struct scan_root *root, const char *only, size_t only_len,
+                      struct entries *entries);
 void scan_free(struct scan *scan);
 
 /* scan_step - go on until @out (SCAN_OUT bytes) is nearly full or all is listed. Appends to the

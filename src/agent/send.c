@@ -99,6 +99,8 @@ struct send {
     char text[160];
     char *path; /* owned */
     struct scan_root root;
+    char *only; /* owned; what the list is limited to; NULL: all */
+    size_t only_len;
     struct entries *entries; /* owned */
     uint32_t listed;         /* entries that the loop knows of: wants may name these */
     bool told;               /* the target tells which entries there are, by FILES */
@@ -150,6 +152,7 @@ static void send_release(struct send *send)
     free(send->hash_queue);
     free(send->range);
     free(send->path);
+    free(send->only);
     free(send);
 }
 
@@ -180,6 +183,15 @@ int send_new(uv_loop_t *loop, const char *path, struct index *index, const struc
     }
     *ret_send = send;
     return 0;
+}
+
+int send_only(struct send *send, const void *names, size_t len)
+{
+    send->only = len ? malloc(len) : NULL;
+    send->only_len = send->only ? len : 0;
+    if (send->only)
+        memcpy(send->only, names, len);
+    return len && !send->only ? -ENOMEM : 0;
 }
 
 /* finish - no tunnel any more; tells the owner when @tell. */
@@ -363,7 +375,8 @@ static void scan_run(uv_work_t *work)
 
     if (!send->scan) {
         rc = scan_root_open(send->path, &send->root);
-        send->scan = rc == 0 ? scan_new(&send->root, send->entries) : NULL;
+        send->scan =
+            rc == 0 ? scan_new(&send->root, send->only, send->only_len, send->entries) : NULL;
         if (!send->scan) {
             send->scan_len = scan_failure(rc < 0 ? rc : -ENOMEM, send->scan_out);
             send->scan_end = true;

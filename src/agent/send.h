@@ -39,6 +39,10 @@ struct send_ops {
 int send_new(uv_loop_t *loop, const char *path, struct index *index, const struct send_ops *ops,
              void *ctx, struct send **ret_send);
 
+/* send_only - before its tunnel opens: offer these alone, see scan_new(); copied. Returns 0 or
+ * -ENOMEM. */
+int send_only(struct send *send, const void *names, size_t len);
+
 /* The tunnel's callbacks; their ctx is the struct send. */
 extern const struct tunnel_ops send_tunnel_ops;
 

@@ -46,6 +46,7 @@ int cmd_job_create_consolidation(struct cli *cli);
 int cmd_job_list(struct cli *cli);
 int cmd_job_show(struct cli *cli);
 int cmd_job_start(struct cli *cli);
+int cmd_run_retry(struct cli *cli);
 int cmd_job_pause(struct cli *cli);
 int cmd_job_resume(struct cli *cli);
 int cmd_job_stop(struct cli *cli);

@@ -1,10 +1,14 @@
 /* cmd_job.c - fairlead job …, but for `job wait`. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/job.h"
@@ -238,6 +242,31 @@ static int act(struct cli *cli, const char *method, const char *action, const ch
                      log_escape(shown, sizeof(shown), cli->args.operand, strlen(cli->args.operand)),
                      done);
     json_decref(answer);
+    return status;
+}
+
+int cmd_run_retry(struct cli *cli)
+{
+    json_t *files = cli_list(&cli->args, "file", false);
+    json_t *body = json_array_size(files) ? json_pack("{s:O}", "files", files) : json_object();
+    _cleanup_free_ char *part = http_part(cli->args.operand);
+    _cleanup_free_ char *path = NULL;
+    json_t *job = NULL;
+    int status = part && asprintf(&path, "/runs/%s/retry", part) >= 0
+                     ? cli_call(cli, "POST", path, body, &job)
+                     : cli_fail(CLI_FAILED, "%s", error_text(-ENOMEM));
+
+    json_decref(files);
+    json_decref(body);
+    if (status)
+        return status;
+    _cleanup_free_ char *name = output_safe(json_text(job, "name"));
+    if (cli->json)
+        status = output_json(job);
+    else
+        (void)printf("job %s: run %" PRIu64 " started\n", name ? name : "",
+                     json_count(json_object_get(job, "run"), "number"));
+    json_decref(job);
     return status;
 }
 

@@ -75,6 +75,11 @@ static const struct option_def forward_options[] = {
     {NULL},
 };
 
+static const struct option_def retry_options[] = {
+    {"file", "NAME", OPTION_REPEAT, "only this one, as the run's errors show it (all of them)"},
+    {NULL},
+};
+
 static const struct option_def wait_options[] = {
     {"timeout", "SECONDS", 0, "give up after this time, with exit status 3"},
     {NULL},
@@ -182,6 +187,13 @@ const struct command commands[] = {
     {"job show", "ID", NULL, cmd_job_show, "Show one job, its latest run and what was not done",
      NULL},
     {"job start", "ID", NULL, cmd_job_start, "Start a new run", NULL},
+    {"run retry", "RUN", retry_options, cmd_run_retry,
+     "Start a new run of what another one has not done",
+     "RUN is the id of a run, as `fairlead --json job show` tells it, or its first digits. Only "
+     "the\n"
+     "files with errors are listed and moved, not the rest of the folder.\n\n"
+     "Example:\n"
+     "  fairlead run retry 4f0c2a --file photos/a.jpg\n"},
     {"job pause", "ID", NULL, cmd_job_pause, "Pause the run", NULL},
     {"job resume", "ID", NULL, cmd_job_resume, "Go on with a paused run", NULL},
     {"job stop", "ID", NULL, cmd_job_stop, "End the run; what has arrived stays", NULL},

@@ -77,6 +77,12 @@ static const struct api_field job_fields[] = {
     {0},
 };
 
+static const struct api_field retry_fields[] = {
+    {"files", API_STRINGS, false, 1, 256,
+     "names of its errors, as they are shown there; left out: all"},
+    {0},
+};
+
 static void get_health(struct api_call *call)
 {
     if (store_version(call->api->store) < 0)
@@ -284,6 +290,8 @@ const struct api_route api_routes[] = {
      "flows under way, the fastest first; of one \"agent\", at most \"limit\" (100)", "FlowList"},
     {"GET", "/api/v1/runs/{run}", SCOPE_VIEWER, api_show_run, NULL, "one run with its flows",
      "Run"},
+    {"POST", "/api/v1/runs/{run}/retry", SCOPE_OPERATOR, api_retry_run, retry_fields,
+     "a new run of the job, of what this one has not done alone", "Job"},
     {"GET", "/api/v1/runs/{run}/errors", SCOPE_VIEWER, api_list_errors, NULL,
      "what was not done, and why", "ErrorList"},
     {"GET", "/api/v1/events", SCOPE_VIEWER, api_list_events, NULL,

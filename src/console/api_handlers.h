@@ -41,6 +41,7 @@ void api_list_flows(struct api_call *call);
 void api_show_run(struct api_call *call);
 void api_list_tunnels(struct api_call *call);
 void api_list_errors(struct api_call *call);
+void api_retry_run(struct api_call *call);
 void api_list_events(struct api_call *call);
 
 void api_login(struct api_call *call);

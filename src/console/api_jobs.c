@@ -9,6 +9,7 @@
 #include "base/config.h"
 #include "base/error.h"
 #include "console/api_handlers.h"
+#include "console/retry.h"
 #include "console/view.h"
 
 #define FLOWS_DEFAULT 100
@@ -464,6 +465,105 @@ void api_list_errors(struct api_call *call)
         return;
     }
     api_answer(call, MHD_HTTP_OK, json_pack("{s:o}", "items", view.items));
+}
+
+/* ---- again, what was not done ---- */
+
+/* Names as /errors shows them. */
+struct retry_names {
+    const json_t *names; /* NULL: all */
+    bool *found;         /* by index */
+};
+
+static bool is_named(void *ctx, const struct store_flow_error *error)
+{
+    struct retry_names *names = ctx;
+    json_t *shown =
+        names->names ? view_text(error->name ? error->name : "", error->name_len) : NULL;
+    bool any = !names->names;
+    json_t *name;
+    size_t i;
+
+    json_array_foreach(names->names, i, name) if (json_equal(name, shown))
+    {
+        names->found[i] = any = true;
+    }
+    json_decref(shown);
+    return any;
+}
+
+struct retry_call {
+    struct api_call *call;
+    struct retry_names names;
+    struct store_flow *flows;
+    size_t count, found;
+    int rc;
+};
+
+static void plan_retry(void *ctx, const struct runs_run *run)
+{
+    struct retry_call *retry = ctx;
+
+    retry->rc = retry_plan(retry->call->api->store, run, is_named, &retry->names, &retry->flows,
+                           &retry->count, &retry->found);
+}
+
+/* all_named - is each name that was asked for one of an error? Else the problem is there. */
+static bool all_named(struct api_call *call, const struct retry_call *retry)
+{
+    json_t *name;
+    size_t i;
+
+    json_array_foreach(retry->names.names, i, name) if (!retry->names.found[i])
+    {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, "files",
+                    "\"%.200s\" is not among what this run has not done", json_string_value(name));
+        return false;
+    }
+    if (retry->count == 0)
+        api_problem(call, MHD_HTTP_CONFLICT, NULL, "nothing of this run was left undone");
+    return retry->count > 0;
+}
+
+static void start_retry(struct api_call *call, struct runs_job *job, struct retry_call *retry)
+{
+    const char *why = NULL;
+    int rc = runs_start_with(call->api->runs, job, retry->flows, retry->count, &why);
+
+    if (why)
+        api_problem(call, MHD_HTTP_CONFLICT, NULL, "job %s: %s", job->row.name, why);
+    else if (rc)
+        api_store_problem(call, rc);
+    else
+        answer_job(call, MHD_HTTP_CREATED, job);
+}
+
+void api_retry_run(struct api_call *call)
+{
+    struct retry_call retry = {.call = call, .names.names = json_object_get(call->body, "files")};
+    char id[FL_ID_TEXT], error[RUNS_MESSAGE_MAX];
+    struct store_run row;
+
+    if (!named_run(call, &row))
+        return;
+    struct runs_job *job = runs_find_job(call->api->runs, id_text(&row.job, id), error);
+    if (!job) {
+        api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "%s", error);
+        return;
+    }
+    retry.names.found = calloc(json_array_size(retry.names.names) + 1, sizeof(bool));
+    runs_flush(call->api->runs);
+    int rc = retry.names.found ? runs_with(call->api->runs, &row, plan_retry, &retry) : -ENOMEM;
+    if (!rc)
+        rc = retry.rc;
+    if (rc)
+        api_store_problem(call, rc);
+    else if (all_named(call, &retry))
+        start_retry(call, job, &retry);
+    for (size_t i = 0; i < retry.count; i++)
+        store_flow_done(&retry.flows[i]);
+    free(retry.flows);
+    free(retry.names.found);
 }
 
 /* ---- events ---- */

@@ -18,6 +18,11 @@ static void fill_side(struct fleet *fleet, const struct store_flow *row, bool so
     assign->side = source ? fl_FlowSide_SIDE_SOURCE : fl_FlowSide_SIDE_TARGET;
     assign->path.size = (pb_size_t)strnlen(path, sizeof(assign->path.bytes));
     memcpy(assign->path.bytes, path, assign->path.size);
+    if (source && row->only_len <= sizeof(assign->only.bytes)) {
+        assign->only.size = (pb_size_t)row->only_len;
+        if (row->only_len)
+            memcpy(assign->only.bytes, row->only, row->only_len);
+    }
     if (!source) {
         assign->subfolder.size = (pb_size_t)strlen(row->subfolder);
         memcpy(assign->subfolder.bytes, row->subfolder, assign->subfolder.size);

@@ -58,7 +58,10 @@ static int copy_flow(const struct store_flow *from, struct store_flow *to)
     *to = *from;
     to->source_path = strdup(from->source_path);
     to->target_path = strdup(from->target_path);
-    return to->source_path && to->target_path ? 0 : -ENOMEM;
+    to->only = from->only_len ? malloc(from->only_len) : NULL;
+    if (to->only)
+        memcpy(to->only, from->only, from->only_len);
+    return to->source_path && to->target_path && (to->only || !from->only_len) ? 0 : -ENOMEM;
 }
 
 static void load_flow(void *ctx, const struct store_flow *row)
@@ -738,20 +741,17 @@ static void fail_impossible(struct runs *runs, struct runs_run *run)
     }
 }
 
-static int start(struct runs *runs, struct runs_job *job)
+/* start_with - a new run of @flows. */
+static int start_with(struct runs *runs, struct runs_job *job, struct store_flow *flows,
+                      size_t count)
 {
     struct store_run row = {.job = job->row.id, .state = RUN_WAITING, .started = clock_wall()};
-    struct store_flow *flows = NULL;
     struct runs_run *run = NULL;
-    size_t count = 0;
 
     id_random(&row.id);
-    int rc = jobs_plan(&job->row, &row.id, fleet_agent_name, runs->fleet, &flows, &count);
-    if (!rc)
-        rc = store_run_add(runs->store, &row, flows, count);
     for (size_t i = 0; i < count; i++)
-        store_flow_done(&flows[i]);
-    free(flows);
+        flows[i].run = row.id;
+    int rc = store_run_add(runs->store, &row, flows, count);
     if (!rc)
         rc = load_run(runs->store, &row, &run);
     if (rc)
@@ -766,6 +766,28 @@ static int start(struct runs *runs, struct runs_job *job)
         tell_both(runs, &run->flows[i]);
     (void)update(runs, run);
     return 0;
+}
+
+static int start(struct runs *runs, struct runs_job *job)
+{
+    static const struct fl_id none;
+    struct store_flow *flows = NULL;
+    size_t count = 0;
+    int rc = jobs_plan(&job->row, &none, fleet_agent_name, runs->fleet, &flows, &count);
+
+    if (!rc)
+        rc = start_with(runs, job, flows, count);
+    for (size_t i = 0; i < count; i++)
+        store_flow_done(&flows[i]);
+    free(flows);
+    return rc;
+}
+
+int runs_start_with(struct runs *runs, struct runs_job *job, struct store_flow *flows, size_t count,
+                    const char **ret_why)
+{
+    *ret_why = jobs_may(VERB_START, job->has_run, job->latest.state);
+    return *ret_why ? -EBUSY : start_with(runs, job, flows, count);
 }
 
 /* order_flows - each flow that is not over goes on under @run's new action. */

@@ -67,6 +67,10 @@ bool runs_job_is_active(const struct runs_job *job);
 /* runs_order - start, pause, resume or stop. -EBUSY with *ret_why when that makes no sense now. */
 int runs_order(struct runs *runs, struct runs_job *job, enum jobs_verb verb, const char **ret_why);
 
+/* runs_start_with - a new run of the @count @flows, whose run is set here. Else as VERB_START. */
+int runs_start_with(struct runs *runs, struct runs_job *job, struct store_flow *flows, size_t count,
+                    const char **ret_why);
+
 /* runs_with - call @each with a run and all its flows, from memory when active, else from the
  * store. */
 int runs_with(struct runs *runs, const struct store_run *row,

@@ -103,6 +103,8 @@ static const char *const migrations[] = {
     " state INTEGER NOT NULL, version INTEGER NOT NULL, good_version INTEGER NOT NULL,"
     " confirm_within INTEGER NOT NULL, good TEXT NOT NULL, tried TEXT NOT NULL, error TEXT NOT "
     "NULL) WITHOUT ROWID;",
+    /* 8: flows that move some files only */
+    "ALTER TABLE flows ADD COLUMN only BLOB NOT NULL DEFAULT x'';",
 };
 
 struct store {

@@ -20,6 +20,7 @@
 #define STORE_ITEM_MAX  128
 #define STORE_NAME_MAX  64
 #define STORE_TEXT_MAX  192
+#define STORE_ONLY_MAX  4096 /* bytes of names that a flow is limited to */
 #define STORE_PATCH_MAX 4096 /* bytes of JSON, as a proxy takes them */
 
 struct store;
@@ -135,6 +136,8 @@ struct store_flow {
     char *source_path;           /* owned */
     char *target_path;           /* owned */
     char subfolder[STORE_NAME_MAX];
+    char *only;      /* owned: paths below the source's, each ended by NUL, that alone are moved */
+    size_t only_len; /* 0: all */
     uint8_t token[32];
     uint64_t generation;
     int state; /* enum _fl_FlowState */

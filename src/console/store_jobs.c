@@ -164,10 +164,10 @@ static int flow_add(struct store *store, const struct store_flow *flow, int64_t 
 
     if (len == 0)
         return -FL_EKEY;
-    return STORE_WRITE(store, S_FLOW_ADD, "ddiddtttbiit", &flow->id, &flow->run, position,
+    return STORE_WRITE(store, S_FLOW_ADD, "ddiddtttbiitb", &flow->id, &flow->run, position,
                        &flow->source, &flow->target, flow->source_path, flow->target_path,
                        flow->subfolder, token, len, (int64_t)flow->generation, (int64_t)flow->state,
-                       flow->text);
+                       flow->text, flow->only, flow->only_len);
 }
 
 static int run_number(struct store *store, struct store_run *r)
@@ -281,7 +281,9 @@ void store_flow_done(struct store_flow *flow)
 {
     free(flow->source_path);
     free(flow->target_path);
-    flow->source_path = flow->target_path = NULL;
+    free(flow->only);
+    flow->source_path = flow->target_path = flow->only = NULL;
+    flow->only_len = 0;
 }
 
 int store_flow_set(struct store *store, const struct store_flow *flow)
@@ -305,6 +307,13 @@ static void counters_row(sqlite3_stmt *stmt, int i, struct store_counters *c)
     c->list_complete = sqlite3_column_int(stmt, i + (int)ARRAY_SIZE(field)) != 0;
 }
 
+static void *copy_of(const void *data, size_t len)
+{
+    void *copy = data ? malloc(len) : NULL;
+
+    return copy ? memcpy(copy, data, len) : NULL;
+}
+
 static int flow_row(struct store *store, sqlite3_stmt *stmt, struct store_flow *flow)
 {
     uint8_t token[STORE_SEALED_MAX];
@@ -326,6 +335,9 @@ static int flow_row(struct store *store, sqlite3_stmt *stmt, struct store_flow *
     counters_row(stmt, 10, &flow->counters);
     COLUMN_COPY(flow->via, stmt, 19);
     COLUMN_COPY(flow->text, stmt, 20);
+    flow->only_len = (size_t)sqlite3_column_bytes(stmt, 21);
+    if (flow->only_len && !(flow->only = copy_of(sqlite3_column_blob(stmt, 21), flow->only_len)))
+        return -ENOMEM;
     return flow->source_path && flow->target_path ? 0 : -ENOMEM;
 }
 

@@ -71,8 +71,8 @@ const char *const store_statements[S_COUNT] = {
                    "subfolder, token,"
                    " generation, state, files_total, files_done, files_failed, files_same, "
                    "bytes_total, bytes_done,"
-                   " bytes_moved, micros, list_complete, via, text)"
-                   " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', ?)",
+                   " bytes_moved, micros, list_complete, via, text, only)"
+                   " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', ?, ?)",
     [S_FLOW_SET] = "UPDATE flows SET generation = ?, state = ?, files_total = ?, files_done = ?, "
                    "files_failed = ?,"
                    " files_same = ?, bytes_total = ?, bytes_done = ?, bytes_moved = ?, micros = ?, "
@@ -82,7 +82,7 @@ const char *const store_statements[S_COUNT] = {
                 "generation, state,"
                 " files_total, files_done, files_failed, files_same, bytes_total, bytes_done, "
                 "bytes_moved, micros,"
-                " list_complete, via, text FROM flows WHERE run = ? ORDER BY position",
+                " list_complete, via, text, only FROM flows WHERE run = ? ORDER BY position",
     [S_FLOW_ERROR_ADD] =
         "INSERT INTO flow_errors(run, flow, source, number, name, code, text)"
         " VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT(flow, source, number) DO NOTHING",

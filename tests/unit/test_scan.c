@@ -7,6 +7,8 @@
 struct listing {
     char base[64];
     struct scan_root root;
+    const char *only;
+    size_t only_len;
     struct entries *entries;
     unsigned frames, errors;
     fl_ListEnd end;
@@ -47,7 +49,7 @@ static void run(struct listing *l, const char *path)
 
     l->entries = entries_new();
     assert_int_equal(scan_root_open(path, &l->root), 0);
-    scan = scan_new(&l->root, l->entries);
+    scan = scan_new(&l->root, l->only, l->only_len, l->entries);
     while (!end) {
         size_t len = scan_step(scan, out, &end);
 
@@ -90,6 +92,38 @@ static void order(void **state)
     }
     assert_int_equal(l.end.files, 5);
     assert_int_equal(l.end.bytes, 15);
+    assert_int_equal(l.errors, 0);
+    end(&l);
+}
+
+/* Limited to some: they, what is in them, and the way there; a name that only begins alike is not.
+ */
+static void only_some(void **state)
+{
+    static const char names[] = "a/x\0b\0c/gone";
+    static const char *const expected[] = {"a", "a/x", "a/x/deep", "b", "c"};
+    struct listing l;
+
+    begin(&l);
+    l.only = names;
+    l.only_len = sizeof(names);
+    assert_int_equal(mkdir(rig_path(l.base, "a"), 0755), 0);
+    assert_int_equal(mkdir(rig_path(l.base, "a/x"), 0755), 0);
+    assert_int_equal(mkdir(rig_path(l.base, "c"), 0755), 0);
+    rig_file(l.base, "a/x/deep", 3, 1);
+    rig_file(l.base, "a/xy", 3, 1);
+    rig_file(l.base, "a/y", 3, 1);
+    rig_file(l.base, "b", 3, 1);
+    rig_file(l.base, "bb", 3, 1);
+    rig_file(l.base, "c/other", 3, 1);
+    run(&l, l.base);
+    assert_int_equal(l.entries->count, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        const struct entry *entry = entries_at(l.entries, i);
+
+        assert_int_equal(entry->path_len, strlen(expected[i]));
+        assert_memory_equal(entry->path, expected[i], entry->path_len);
+    }
     assert_int_equal(l.errors, 0);
     end(&l);
 }
@@ -187,8 +221,9 @@ static void limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order),    cmocka_unit_test(deep),    cmocka_unit_test(many),
-        cmocka_unit_test(one_file), cmocka_unit_test(special), cmocka_unit_test(limits),
+        cmocka_unit_test(order),  cmocka_unit_test(only_some), cmocka_unit_test(deep),
+        cmocka_unit_test(many),   cmocka_unit_test(one_file),  cmocka_unit_test(special),
+        cmocka_unit_test(limits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -194,3 +194,39 @@ def test_many_jobs_at_once(world):
     for source, folder, job in jobs:
         job.wait(timeout=90)
         assert trees.differences(world.path(source), folder) == []
+
+
+def test_retry_of_single_files(world):
+    """What a run has not done is done by another one, these files alone: nothing beside them is looked at."""
+    console = pair(world)
+    source, target = world.path("source"), world.path("target")
+    for name in ("in/deep/x", "in/y", "z", "other"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    for name in ("in/deep/x", "in/y", "z"):
+        (target / name).mkdir(parents=True)  # in the way
+        (target / name / "mine").write_text("mine")
+    job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
+    run = job.wait(("partial",))
+    assert {error["name"] for error in job.errors()} == {"in/deep/x", "in/y", "z"}
+    for name in ("in/deep/x", "in/y", "z"):
+        shutil.rmtree(target / name)
+    (target / "other").unlink()
+    for body, status in (({"files": ["other"]}, 400), ({"files": []}, 400), ({"file": "z"}, 400)):
+        with pytest.raises(fairlead.Rest) as caught:
+            console.rest("POST", f"/runs/{run['id']}/retry", body)
+        assert caught.value.status == status
+    assert console.cli("run", "retry", run["id"][:8], "--file", "in/deep/x").stdout == "job j: run 2 started\n"
+    second = job.wait()
+    assert (target / "in/deep/x").read_text() == "in/deep/x"
+    assert not any((target / name).exists() for name in ("in/y", "z", "other"))
+    assert (second["files_total"], second["files_done"]) == (1, 1)
+    console.rest("POST", f"/runs/{run['id']}/retry")
+    assert job.wait()["files_total"] == 3
+    assert (target / "z").read_text() == "z" and (target / "in/y").read_text() == "in/y" and not (target / "other").exists()
+    with pytest.raises(fairlead.Rest) as caught:
+        console.rest("POST", f"/runs/{second['id']}/retry")
+    assert caught.value.status == 409
+    console.rest("POST", f"/jobs/{job.id}/start")
+    job.wait()
+    assert trees.differences(source, target) == []

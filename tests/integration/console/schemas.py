@@ -72,6 +72,9 @@ STEPS = {
      state INTEGER NOT NULL, version INTEGER NOT NULL, good_version INTEGER NOT NULL,
      confirm_within INTEGER NOT NULL, good TEXT NOT NULL, tried TEXT NOT NULL, error TEXT NOT NULL) WITHOUT ROWID;
     """,
+    8: """
+    ALTER TABLE flows ADD COLUMN only BLOB NOT NULL DEFAULT x'';
+    """,
 }
 
 # What each version could hold, and its successors keep. Ids are 16 bytes; the token's hash is that of "an old token".
@@ -115,6 +118,9 @@ ROWS = {
     """,
     7: """
     INSERT INTO agent_settings VALUES(x'{a}', 2, 3, 3, 0, '{{"rate_limit_upload":512}}', '', '');
+    """,
+    8: """
+    UPDATE flows SET only = CAST('a.jpg' || char(0) AS BLOB);
     """,
 }
 
