@@ -296,7 +296,27 @@ def loopback(bench, fairlead):
     tell(bench, "Loopback, agent to agent through a relay", rows)
 
 
-ROWS = {"lossy": lossy, "fast": fast, "small": small, "loopback": loopback}
+def streams(bench, _):
+    """Nine streams of one QUIC connection, alone and beside one whose peer hardly takes anything."""
+    import netlab  # pylint: disable=import-outside-toplevel
+    rates = {0: [], 1: []}
+    with netlab.Lab("bench") as lab:
+        for name in ("a", "b"):
+            lab.host(name)
+        lab.line("a", f"{A}/30", "b", f"{A[:-1]}2/30", bench.BUILD / "bench/bench_link", rate=200, delay=10, queue=500)
+        for _ in range(bench.RUNS):
+            for slow, results in rates.items():
+                seconds = subprocess.run([bench.BUILD / "bench/bench_streams", "9", str(slow), "10", A, lab.ns("a"), lab.ns("b")],
+                                         check=True, text=True, stdout=subprocess.PIPE).stdout
+                results.append(9 * 10 * 8 / float(seconds))
+                print(f"  nine streams beside {slow} slow: {results[-1]:.1f} Mbit/s", file=sys.stderr, flush=True)
+    alone, beside = (statistics.median(results) for results in rates.values())
+    bench.table(f"Nine streams on one QUIC connection over 200 Mbit/s, 20 ms; medians of {bench.RUNS} alternating runs",
+                ["what", "Mbit/s", "beside", "Mbit/s", "ours / it"],
+                [["beside a slow stream", f"{beside:.1f}", "alone", f"{alone:.1f}", bench.verdict(beside / alone, 0.9, False)]])
+
+
+ROWS = {"lossy": lossy, "fast": fast, "small": small, "loopback": loopback, "streams": streams}
 
 
 def run(bench):
@@ -306,7 +326,7 @@ def run(bench):
     import fairlead  # pylint: disable=import-outside-toplevel
     import netlab  # pylint: disable=import-outside-toplevel
 
-    names = ("fairlead-proxy", "fairlead-agent", "fairlead-console", "fairlead", "bench/bench_link")
+    names = ("fairlead-proxy", "fairlead-agent", "fairlead-console", "fairlead", "bench/bench_link", "bench/bench_streams")
     subprocess.run(["ninja", "-C", bench.BUILD, *names], check=True, stdout=subprocess.DEVNULL)
     path = os.environ["PATH"] + ":/usr/sbin"
     absent = [package for program, package in (("strelaysrv", "syncthing-relaysrv"), ("syncthing", "syncthing"), ("rsync", "rsync"),
