@@ -24,8 +24,9 @@ def open_net(lab, world):
 
 
 def start_agents(world, **keys):
+    """One way to each, the address that the console tells: on the same bridge they would find each other's IPv6 as well."""
     for name in ("a", "b"):
-        world.agent(name, via=["dmz"], netns=world.lab.ns(name), port=PORT, **keys)
+        world.agent(name, via=["dmz"], netns=world.lab.ns(name), port=PORT, lan_discovery=False, **keys)
 
 
 def forbid(world, what):
