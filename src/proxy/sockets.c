@@ -108,21 +108,43 @@ static long variable(const char *name, long max)
     return errno || *end || value < 0 || value > max ? -1 : value;
 }
 
+static const char too_many[] =
+    "\"listen\" must have as many addresses as there are TCP sockets, and as UDP sockets if any";
+
 static int wrong(char *message, size_t cap, const char *text)
 {
     (void)snprintf(message, cap, "socket activation: %s", text);
     return -FL_ECONFIG;
 }
 
+/* The next TCP socket goes with the next address, and so does the next UDP one. */
 static int take_activated(struct sockets *sockets, const struct config_strings *listen, int fd,
                           char *message, size_t cap)
 {
+    bool udp = sockets_are_bound(fd);
+    unsigned before = 0;
     char name[SOCKETS_NAME];
-    if (!sockets_are_listening(fd) || option(fd, SO_TYPE) != SOCK_STREAM)
-        return wrong(message, cap, "a descriptor is no listening stream socket");
+
+    if (!udp && (!sockets_are_listening(fd) || option(fd, SO_TYPE) != SOCK_STREAM))
+        return wrong(message, cap,
+                     "a descriptor is neither a listening stream socket nor a bound UDP socket");
+    for (unsigned i = 0; i < sockets->count; i++)
+        before += sockets_are_bound(sockets->items[i].fd) == udp;
+    if (before >= listen->count)
+        return wrong(message, cap, too_many);
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-    (void)sockets_name(SOCKETS_LISTEN, listen->item[fd - FIRST_FD], name);
+    (void)sockets_name(udp ? SOCKETS_UDP : SOCKETS_LISTEN, listen->item[before], name);
     return sockets_add(sockets, name, fd);
+}
+
+/* As many as there are addresses, of TCP; of UDP as many or none. */
+static bool is_complete(const struct sockets *sockets, const struct config_strings *listen)
+{
+    size_t udp = 0;
+
+    for (unsigned i = 0; i < sockets->count; i++)
+        udp += sockets_are_bound(sockets->items[i].fd);
+    return sockets->count - udp == listen->count && (udp == 0 || udp == listen->count);
 }
 
 int sockets_activated(struct sockets *sockets, const struct config_strings *listen, char *message,
@@ -136,9 +158,13 @@ int sockets_activated(struct sockets *sockets, const struct config_strings *list
     (void)unsetenv("LISTEN_FDNAMES");
     if (pid != getpid() || count == 0)
         return 0;
-    if (count < 0 || (size_t)count != listen->count)
-        return wrong(message, cap, "\"listen\" must have as many addresses as there are sockets");
+    if (count < 0 || (size_t)count > 2 * listen->count)
+        return wrong(message, cap, too_many);
     for (int i = 0; rc == 0 && i < (int)count; i++)
         rc = take_activated(sockets, listen, FIRST_FD + i, message, cap);
+    if (rc == 0 && !is_complete(sockets, listen))
+        rc = wrong(message, cap, too_many);
+    if (rc)
+        sockets_forget(sockets);
     return rc;
 }

@@ -49,8 +49,9 @@ bool sockets_are_listening(int fd);
 bool sockets_are_bound(int fd);
 
 /* sockets_activated - those that systemd has opened for us (sd_listen_fds(3): LISTEN_PID,
- * LISTEN_FDS), in the order of @listen: one for each address there, or none at all. The variables
- * are removed. Returns 0, or -FL_ECONFIG with @message. */
+ * LISTEN_FDS), in the order of @listen: one of TCP for each address there, or none at all; and then
+ * one of UDP for each, or none. The variables are removed. Returns 0, or -FL_ECONFIG with @message.
+ */
 int sockets_activated(struct sockets *sockets, const struct config_strings *listen, char *message,
                       size_t cap);
 

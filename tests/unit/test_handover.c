@@ -278,6 +278,59 @@ static void activation_is_checked(void **state)
     }
 }
 
+static void bound(int type, int at)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, type, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+    if (type == SOCK_STREAM)
+        assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(dup2(fd, at), at);
+    if (fd != at)
+        (void)close(fd);
+}
+
+/* Both kinds go by their own order; one of them too few, or too many, is refused. */
+static void activation_brings_udp(void **state)
+{
+    struct sockets sockets = {0};
+    char *items[] = {(char *)(uintptr_t) "a:1", (char *)(uintptr_t) "b:2"};
+    struct config_strings listen_on = {.item = items, .count = 2};
+    char message[200];
+    int saved[4];
+
+    for (int i = 0; i < 4; i++)
+        saved[i] = fcntl(3 + i, F_DUPFD_CLOEXEC, 20);
+    bound(SOCK_DGRAM, 3);
+    bound(SOCK_STREAM, 4);
+    bound(SOCK_STREAM, 5);
+    bound(SOCK_DGRAM, 6);
+    activate(NULL, "4");
+    assert_int_equal(sockets_activated(&sockets, &listen_on, message, sizeof(message)), 0);
+    assert_int_equal(sockets_take(&sockets, "udp a:1"), 3);
+    assert_int_equal(sockets_take(&sockets, "udp b:2"), 6);
+    assert_int_equal(sockets_take(&sockets, "listen a:1"), 4);
+    assert_int_equal(sockets_take(&sockets, "listen b:2"), 5);
+    sockets_forget(&sockets);
+    activate(NULL, "3"); /* one of UDP for two addresses */
+    assert_int_equal(sockets_activated(&sockets, &listen_on, message, sizeof(message)),
+                     -FL_ECONFIG);
+    assert_int_equal(sockets.count, 0);
+    bound(SOCK_STREAM, 3);
+    activate(NULL, "3"); /* three of TCP */
+    assert_int_equal(sockets_activated(&sockets, &listen_on, message, sizeof(message)),
+                     -FL_ECONFIG);
+    assert_int_equal(sockets.count, 0);
+    for (int i = 0; i < 4; i++) {
+        (void)close(3 + i);
+        if (saved[i] >= 0) {
+            (void)dup2(saved[i], 3 + i);
+            (void)close(saved[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +341,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_socket_is_ours_alone, make_path, drop_path),
         cmocka_unit_test(sockets_come_in_order),
         cmocka_unit_test(activation_is_checked),
+        cmocka_unit_test(activation_brings_udp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 
 import fairlead
 import pytest
@@ -142,9 +143,45 @@ def test_socket_activation(rig):
     rig.register("carol")
 
 
+ACTIVATE = """
+import os, socket, sys
+port = int(sys.argv[1])
+kinds = socket.SOCK_STREAM, socket.SOCK_DGRAM
+ours = [socket.socket(socket.AF_INET, kind) for kind in kinds]
+for one in ours:
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind(("127.0.0.1", port))
+ours[0].listen()
+high = [os.dup2(one.fileno(), 50 + i) for i, one in enumerate(ours)]
+for i, fd in enumerate(high):
+    os.dup2(fd, 3 + i, inheritable=True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2")
+os.closerange(5, 60)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_activation_brings_udp(rig):
+    """systemd's UDP socket is the one that answers QUIC, and there is no other."""
+    rig.port = free_port()
+    rig.config["listen"] = f"127.0.0.1:{rig.port}"
+    rig.write()
+    argv = [sys.executable, "-c", ACTIVATE, str(rig.port), fairlead.program("fairlead-proxy"), "--config", rig.path]
+    rig.proxy = fairlead.Program(rig.world, "activated", argv).start()
+    rig.proxy.wait_log('"listening"')
+    rig.register("alice")
+    assert "no UDP" not in rig.proxy.log()
+    sockets = subprocess.run(["ss", "-Hlun", f"sport = :{rig.port}"], capture_output=True, text=True, check=True).stdout
+    assert len(sockets.splitlines()) == 1, sockets
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.settimeout(10 * fairlead.SLOW)
+        stranger.sendto(bytes([0xC0, 0x1A, 0x2A, 0x3A, 0x4A, 8, *range(8), 0]).ljust(1200, b"\0"), ("127.0.0.1", rig.port))
+        assert stranger.recv(2000)[1:5] == bytes(4), "Version Negotiation"
+
+
 def test_activation_must_fit(rig):
     ports = free_port(), free_port()
     activated(rig, *ports)
     with socket.create_connection(("127.0.0.1", ports[0])):
         assert rig.proxy.process.wait(20 * fairlead.SLOW) == 1
-    assert "as many addresses as there are sockets" in rig.proxy.log()
+    assert "as many addresses as there are TCP sockets" in rig.proxy.log()
