@@ -1,10 +1,43 @@
 """Agents find each other on a LAN by multicast, and at fixed addresses that agent.json names."""
 
+import json
+import sys
+
 import fairlead
 import pytest
 import trees
 
 PORT = 3839
+
+# A stranger on the LAN: datagrams of all sorts for some seconds, most of them well-formed ones that ask, from many ports of
+# himself; and he counts what others of each address announce meanwhile.
+STRANGER = """
+import collections, json, os, socket, struct, time
+GROUP = ("239.192.70.76", 3840)
+own = "10.77.0.99"
+ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+ear.bind(("", GROUP[1]))
+ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP[0]) + socket.inet_aton(own))
+ear.setblocking(False)
+mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
+heard, sent, start = collections.Counter(), 0, time.monotonic()
+while time.monotonic() - start < 4:
+    for port in range(1, 40):
+        good = b"FLLN" + struct.pack(">BBH", 1, 1, port) + os.urandom(48)
+        for datagram in (good, good[:-1], good + b"x", b"", os.urandom(56), os.urandom(1400)):
+            mouth.sendto(datagram, GROUP)
+            sent += 1
+    while True:
+        try:
+            data, (host, _) = ear.recvfrom(2000)
+        except BlockingIOError:
+            break
+        heard[host] += host != own
+    time.sleep(0.01)
+print(json.dumps([sent, time.monotonic() - start, heard]))
+"""
 
 
 def job(world, name, source, target):
@@ -60,3 +93,36 @@ def test_known_hosts(apart):
     for name in ("other", "a"):
         world.lab.opened(name, "tcp", PORT)
     until_direct(world, "a", "b")
+
+
+def test_stranger_on_the_lan(apart):
+    """Whatever somebody sends to the group, agents find each other, and say no more than one datagram in two seconds."""
+    world = apart(a={}, b={})
+    world.lab.host("stranger")
+    world.lab.switch("desk", {"a": "10.77.0.1/24", "b": "10.77.0.2/24", "stranger": "10.77.0.99/24"})
+    until_direct(world, "a", "b")
+    sent, seconds, heard = json.loads(world.lab.run("stranger", [sys.executable, "-c", STRANGER]))
+    assert sent > 1000
+    for host in ("10.77.0.1", "10.77.0.2"):
+        assert 1 <= heard[host] <= seconds / 2 + 2, heard
+    assert job(world, "after", "a", "b").startswith("direct")
+
+
+@pytest.mark.long
+def test_moves_to_the_lan(apart):
+    """A transfer that runs over the proxy when both machines come to one LAN goes on there, and the proxy has nothing more to do."""
+    world = apart(a={}, b={"rate_limit_download": 2048})
+    source, target = world.path("source"), world.path("target")
+    source.mkdir()
+    trees.random_file(source / "file", 160 << 20)
+    run = world.hq.job("distribution", "one", [f"a:{source}"], [f"b:{target}"])
+    fairlead.until("the first bytes", lambda: trees.on_disk(target) >= 1 << 20, 60)
+    world.lab.switch("desk", {"a": "10.77.0.1/24", "b": "10.77.0.2/24"})
+
+    def carries():
+        return sorted(way["via"].split()[0] for way in world.hq.items("/tunnels") if way["state"] == "carries")
+    fairlead.until("the LAN alone to carry", lambda: carries() == ["direct"], 60)
+    world.hq.rest("PATCH", "/agents/b/settings", {"rate_limit_download": 0})
+    run.wait()
+    assert trees.differences(source, target) == []
+    assert world.hq.wait_proxy("dmz")["report"]["bytes"] < 150 << 20, "of 160 MB the rest went by"
