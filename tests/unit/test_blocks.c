@@ -89,23 +89,22 @@ static void file_hashes(void **state)
 
 static void window_bytes(void **state)
 {
+    const uint32_t block = 131072, all = WANT_BYTES / block;
     struct want want;
     uint64_t size = UINT64_C(100) << 20;
-    uint32_t n;
 
     assert_int_equal(want_init(&want), 0);
-    n = want_fit(&want, size, 0, 800);
-    assert_int_equal(n, 64); /* 8 MiB of 128 KiB */
-    want_push(&want, NULL, size, 0, n);
-    assert_int_equal(want_fit(&want, size, 64, 736), 0);
+    assert_int_equal(want_fit(&want, size, 0, 800), all);
+    want_push(&want, NULL, size, 0, all);
+    assert_int_equal(want_fit(&want, size, all, 800 - all), 0);
     assert_false(want_low(&want));
-    for (unsigned i = 0; i < 16; i++) {
-        want_bytes(&want, 131072);
+    for (unsigned i = 0; i < all / 4; i++) {
+        want_bytes(&want, block);
         want_block(&want);
     }
     assert_true(want_low(&want));
-    assert_int_equal(want_fit(&want, size, 64, 736), 16);
-    assert_int_equal(want_front(&want)->first, 16);
+    assert_int_equal(want_fit(&want, size, all, 800 - all), all / 4);
+    assert_int_equal(want_front(&want)->first, all / 4);
     want_pop(&want);
     assert_null(want_front(&want));
     assert_int_equal(want.bytes, 0);
