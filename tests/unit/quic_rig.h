@@ -289,11 +289,12 @@ static inline struct quic_endpoint *rig_endpoint(struct rig *rig, struct identit
     return endpoint;
 }
 
-static inline void rig_init(struct rig *rig, bool boxed)
+/* @serves: who listens; rig->proxy is its identity, whatever it is. */
+static inline void rig_init_as(struct rig *rig, bool boxed, enum party_role serves)
 {
     memset(rig, 0, sizeof(*rig));
     certs_init(&rig->certs);
-    rig->proxy = certs_identity(&rig->certs, PARTY_PROXY, 3600);
+    rig->proxy = certs_identity(&rig->certs, serves, 3600);
     rig->agent = certs_identity(&rig->certs, PARTY_AGENT, 3600);
     assert_int_equal(uv_loop_init(&rig->loop), 0);
     rig->server = rig_endpoint(rig, rig->proxy, 0);
@@ -305,6 +306,11 @@ static inline void rig_init(struct rig *rig, bool boxed)
         box_init(&rig->box, &rig->loop, rig->server_port);
         rig->port = rig->box.port;
     }
+}
+
+static inline void rig_init(struct rig *rig, bool boxed)
+{
+    rig_init_as(rig, boxed, PARTY_PROXY);
 }
 
 static inline struct end *rig_dial(struct rig *rig)

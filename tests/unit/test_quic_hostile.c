@@ -230,15 +230,15 @@ static uint64_t connections(const struct quic_endpoint *endpoint)
     return stats.connections;
 }
 
-/* An agent gone bad, against a proxy that others use. */
-static void hostile_clients_lose_their_connection_only(void **state)
+/* An agent gone bad, against a proxy or an agent that others use. One of @each attacks is tried. */
+static void hostile_clients(enum party_role serves, size_t each)
 {
     struct rig rig;
     struct end *end, *other;
 
-    rig_init(&rig, false);
+    rig_init_as(&rig, false, serves);
     end = rig_open(&rig, &other);
-    for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
+    for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i += each) {
         struct hostile h;
         if (!attacks[i].by_client)
             continue;
@@ -261,6 +261,17 @@ static void hostile_clients_lose_their_connection_only(void **state)
         transfer(&rig, end, other);
     }
     rig_done(&rig);
+}
+
+static void hostile_clients_lose_their_connection_only(void **state)
+{
+    hostile_clients(PARTY_PROXY, 1);
+}
+
+/* Direct legs: the same code with another identity, so some are enough. */
+static void also_when_an_agent_answers(void **state)
+{
+    hostile_clients(PARTY_AGENT, 4);
 }
 
 /* A proxy gone bad, against an agent. */
@@ -385,6 +396,7 @@ int main(void)
 #if QUIC_CONN_GUARD_CLIENT
         cmocka_unit_test(strangers_end_in_the_handshake),
         cmocka_unit_test(hostile_clients_lose_their_connection_only),
+        cmocka_unit_test(also_when_an_agent_answers),
         cmocka_unit_test(hostile_servers_lose_their_connection_only),
 #endif
     };
