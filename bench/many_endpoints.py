@@ -127,6 +127,11 @@ def medians(runs):
     return [statistics.median(values) for values in zip(*runs)]
 
 
+def ranges(runs, digits):
+    """Least and most of each figure of several runs, as text."""
+    return [f"{min(values):.{places}f}-{max(values):.{places}f}" for values, places in zip(zip(*runs), digits)]
+
+
 def run(bench):
     """@bench: the module of bench/run, whose helpers these are."""
     subprocess.run(["ninja", "-C", bench.BUILD, "bench/bench_endpoints", "fairlead-proxy"], check=True, stdout=subprocess.DEVNULL)
@@ -152,21 +157,25 @@ def run(bench):
     session_kb, session_ms = zip(*(medians(sessions[name]) for name in names))
     alone, behind = medians(delays)
 
-    def beside(what, values, digits, absolute=None, relative=None):
+    spread = [ranges(each[name], (1, 2)) + ranges(sessions[name], (1, 2)) for name in names]
+    waits = ranges([[after - before] for before, after in delays], (2,))[0]
+
+    def beside(row, what, values, digits, absolute=None, relative=None):
         own = bench.verdict(values[0], absolute, True) if absolute else f"{values[0]:.{digits}f}"
         if len(values) == 1:
-            return [what, own, "-", "-"]
-        return [what, own, f"{values[1]:.{digits}f}", bench.verdict(values[0] / values[1], relative, True)]
+            return [what, own, spread[0][row], "-", "-", "-"]
+        return [what, own, spread[0][row], f"{values[1]:.{digits}f}", spread[1][row],
+                bench.verdict(values[0] / values[1], relative, True)]
 
     bench.table(f"Many endpoints at one relay, loopback, medians of {bench.RUNS} alternating runs: {REGISTERED} endpoints, "
                 f"{IDLE} idle raw sessions (strelaysrv {IDLE_THEIRS}), {SILENT} silent connections",
-                ["what", "fairlead-proxy", "strelaysrv", "ours / theirs"],
-                [beside("KiB per registered endpoint", kb, 1, absolute=GOAL_ENDPOINT_KB),
-                 beside("CPU ms per registration", ms, 2, relative=GOAL_REGISTRATION),
-                 beside("KiB per idle session", session_kb, 1, absolute=GOAL_SESSION_KB),
-                 beside("CPU ms per session", session_ms, 2),
-                 ["ms more for a session behind silent ones", bench.verdict(max(0, behind - alone), GOAL_DELAY_MS, True), "-", "-"],
-                 [f"MB of {count} endpoints and {MANY_SESSIONS} idle sessions", bench.verdict(memory, GOAL_MANY_MB, True), "-", "-"],
-                 ["% of a core while they are idle", f"{cpu:.1f}", "-", "-"]])
+                ["what", "fairlead-proxy", "range", "strelaysrv", "range", "ours / theirs"],
+                [beside(0, "KiB per registered endpoint", kb, 1, absolute=GOAL_ENDPOINT_KB),
+                 beside(1, "CPU ms per registration", ms, 2, relative=GOAL_REGISTRATION),
+                 beside(2, "KiB per idle session", session_kb, 1, absolute=GOAL_SESSION_KB),
+                 beside(3, "CPU ms per session", session_ms, 2),
+                 ["ms more for a session behind silent ones", bench.verdict(max(0, behind - alone), GOAL_DELAY_MS, True), waits, "-", "-", "-"],
+                 [f"MB of {count} endpoints and {MANY_SESSIONS} idle sessions", bench.verdict(memory, GOAL_MANY_MB, True), "-", "-", "-", "-"],
+                 ["% of a core while they are idle", f"{cpu:.1f}", "-", "-", "-", "-"]])
     if count < MANY:
         print(f"bench: {count} endpoints in place of {MANY}: no more descriptors may be opened here", file=sys.stderr)
