@@ -15,7 +15,7 @@ help:
 	@echo 'make lint      formatting, layers, documentation'
 	@echo 'make fmt       format the sources'
 	@echo 'make screenshots   pictures of the console'"'"'s pages, of real daemons at work (needs chromium)'
-	@echo 'make fuzz      each fuzz target for a while (default 60)'
+	@echo 'make fuzz      all fuzz targets, ten minutes in all (FUZZ_SECONDS=600)'
 	@echo 'make install   programs, manual pages and units under DESTDIR'
 
 setup:
@@ -44,10 +44,11 @@ lint: setup
 	@$(PYTHON) scripts/test gates
 
 bench: build
+	@./scripts/setup --bench
 	@FAIRLEAD_BUILD=$(BUILD) bench/run
 
 fuzz: setup
-	@scripts/fuzz $${SECONDS_EACH:-60}
+	@scripts/fuzz $${FUZZ_SECONDS:-600}
 
 fmt: setup
 	@git ls-files -z 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]' | xargs -0 clang-format -i
