@@ -23,14 +23,15 @@ export interface Sample {
   time: string; sessions: number; sessions_total: number; bytes: number; refused: number; uptime: number; reasons: Record<string, number>;
 }
 
-export interface ProxySettings {
+/** Of a proxy or an agent. */
+export interface Settings {
   wanted: Json; version: number; state: string; error?: string;
 }
 
 export interface Proxy {
   id: string; name: string; addresses: string[]; listen: string[];
   state: "connected" | "connecting" | "unreachable"; since: string | null; rtt_us: number;
-  error?: string; report?: ProxyReport; settings?: ProxySettings; draining?: boolean;
+  error?: string; report?: ProxyReport; settings?: Settings; draining?: boolean;
 }
 
 export interface Agent {
@@ -38,6 +39,7 @@ export interface Agent {
   state: "online" | "offline" | "pending" | "revoked"; path: string;
   software: string; system: string; addresses: string[];
   first_seen: string | null; last_seen: string | null; expires: string | null;
+  settings?: Settings; // of one that was asked for alone
 }
 
 export interface Counters {

@@ -147,6 +147,38 @@ async function runJob(page) {
   await accessible(page, "run");
 }
 
+/** An agent's own limit, by its page: applied, and shown as what is wanted. */
+async function limitAgent(page) {
+  await nav(page, "Agents");
+  await row(page, "left").getByRole("link", { name: "left" }).click();
+  const settings = page.locator(".card").filter({ hasText: "Sends at most" });
+  await settings.getByLabel("Schedule").fill("someday");
+  await settings.getByRole("button", { name: "Apply" }).click();
+  await settings.getByText("someday").or(settings.getByText("refused", { exact: true })).first().waitFor({ timeout: 30000 });
+  await settings.getByLabel("Schedule").fill("");
+  await settings.getByLabel("Sends at most").fill("2048");
+  await settings.getByRole("button", { name: "Apply" }).click();
+  await settings.getByText("applied", { exact: true }).waitFor({ timeout: 30000 });
+  await accessible(page, "agent");
+}
+
+/** A port is led by the same three steps; where the agents' files allow none, the page says which key would. */
+async function forward(page) {
+  await nav(page, "Jobs");
+  await page.getByRole("link", { name: "New job" }).click();
+  await page.getByRole("radio", { name: "Lead a port" }).check();
+  await page.getByLabel("Listening agent").selectOption("left");
+  await page.getByLabel("Listening port").fill("127.0.0.1:15432");
+  await page.getByLabel("Target agent").selectOption("right");
+  await page.getByLabel("Target host").fill("127.0.0.1:5432");
+  await page.getByLabel("Name").fill("database");
+  await accessible(page, "wizard of a forward");
+  await page.getByRole("button", { name: "Create and start" }).click();
+  await page.getByRole("heading", { name: "database failed" }).waitFor({ timeout: 30000 });
+  await page.getByText("forward.").first().waitFor();
+  await accessible(page, "forward");
+}
+
 async function secondFactor(page) {
   await nav(page, "Settings");
   await page.getByRole("button", { name: "Set up" }).click();
@@ -187,6 +219,8 @@ async function story() {
     await addAgents(page);
     await setRate(page, String(LIMIT_KIB));
     await runJob(page);
+    await limitAgent(page);
+    await forward(page);
     await nav(page, "Overview");
     await page.getByRole("link", { name: "agent left, online" }).waitFor();
     await accessible(page, "overview");

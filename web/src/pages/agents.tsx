@@ -1,11 +1,12 @@
 import { useEffect, useState } from "preact/hooks";
-import { items, may, post } from "../api";
+import { get, items, may, post, put } from "../api";
 import { agents, flows, jobs, proxies, refresh } from "../live";
 import { ago, clock, rate, shortId } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
-import type { ActiveFlow, Agent, Json } from "../types";
+import { AGENT_KEYS, SettingsForm, settingsOf } from "./settings_form";
+import type { ActiveFlow, Agent, Json, Settings } from "../types";
 
 const tagsOf = (text: string) => text.split(",").map((t) => t.trim()).filter(Boolean);
 
@@ -94,6 +95,24 @@ function Actions({ agent }: { agent: Agent }) {
   );
 }
 
+/** What the console wants of it, and how that went; asked for anew whenever something about the agent changes. */
+function SettingsCard({ agent }: { agent: Agent }) {
+  const [settings, setSettings] = useState<Settings | undefined>(undefined);
+  const fetch = () => get<Agent>(`/agents/${agent.id}`).then((a) => setSettings(a.settings), () => undefined);
+  useEffect(() => {
+    void fetch();
+    const timer = window.setInterval(() => document.hidden || fetch(), 5000);
+    return () => window.clearInterval(timer);
+  }, [agent.id, agent.state]);
+  if (!settings) return null;
+  return (
+    <Card title="Settings" action={<State is={settings.state === "none" ? "as in its file" : settings.state} />}>
+      <SettingsForm keys={AGENT_KEYS} wanted={settingsOf(settings.wanted)} disabled={!may("administer")} error={settings.error}
+        save={async (wanted) => { await put(`/agents/${agent.id}/settings`, wanted); toast(agent.state === "online" ? "sent to the agent" : "kept until it comes"); await fetch(); }} />
+    </Card>
+  );
+}
+
 export function AgentPage({ id }: { id: string }) {
   const agent = agents.value.find((a) => a.id === id);
   if (!agent) return <Empty title="There is no such agent"><a href={href("agents")}>All agents</a></Empty>;
@@ -126,6 +145,7 @@ export function AgentPage({ id }: { id: string }) {
           )}
         </Card>
       </div>
+      {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} />}
     </>
   );
 }

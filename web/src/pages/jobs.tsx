@@ -3,7 +3,7 @@ import { get, items, may, post, remove } from "../api";
 import { jobs, refresh } from "../live";
 import { bytes, clock, count, duration, rate } from "../format";
 import { go, href } from "../router";
-import { Act, Card, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
+import { Act, Card, Check, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
 import type { Connections, Flow, Job, Run, RunError } from "../types";
 
 const ERRORS_PAGE = 200;
@@ -80,8 +80,21 @@ function Flows({ flows }: { flows: Flow[] }) {
   );
 }
 
+/** Moves what was chosen, or all, in a run of its own. */
+function Retry({ run, chosen, done }: { run: Run; chosen: string[]; done: () => void }) {
+  const retry = async () => {
+    const job = await post<Job>(`/runs/${run.id}/retry`, chosen.length ? { files: chosen } : {});
+    done();
+    refresh("jobs", "status");
+    go("jobs", job.id);
+  };
+  return <Act act={retry}>{chosen.length ? `Retry these ${count(chosen.length)}` : "Retry all of them"}</Act>;
+}
+
 function Errors({ run }: { run: Run }) {
   const [rows, setRows] = useState<RunError[]>([]);
+  const [chosen, setChosen] = useState<string[]>([]);
+  const choose = (name: string) => (on: boolean) => setChosen(on ? [...chosen, name] : chosen.filter((c) => c !== name));
   useEffect(() => {
     items<RunError>(`/runs/${run.id}/errors?limit=${ERRORS_PAGE}`).then(setRows, () => setRows([]));
   }, [run.id, run.files_failed]);
@@ -89,12 +102,13 @@ function Errors({ run }: { run: Run }) {
   return (
     <>
       <Table caption="What was not done" rows={rows} id={(e) => String(e.n)} columns={[
-        { head: "File", cell: (e) => e.name, wide: true },
+        { head: "File", cell: (e) => (run.ended && e.name && may("operate") ? <Check value={chosen.includes(e.name)} set={choose(e.name)} label={e.name} /> : e.name), wide: true },
         { head: "Reason", cell: (e) => e.text, wide: true },
         { head: "From", cell: (e) => e.source },
         { head: "To", cell: (e) => e.target },
       ]} />
       {run.files_failed > rows.length && <p class="hint">The first {rows.length} of {count(run.files_failed)}; all of them: <code>fairlead job show {run.job.slice(0, 8)}</code></p>}
+      {run.ended && may("operate") && <p><Retry run={run} chosen={chosen} done={() => setChosen([])} /></p>}
     </>
   );
 }

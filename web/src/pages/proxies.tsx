@@ -5,7 +5,7 @@ import { ago, bytes, count, duration, rate, rtt, shortId } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
-import { SettingsForm, settingsOf } from "./settings_form";
+import { PROXY_KEYS, SettingsForm, settingsOf } from "./settings_form";
 import { Lines } from "../ui/chart";
 import type { Json, Proxy, Sample } from "../types";
 
@@ -155,7 +155,7 @@ export function ProxyPage({ id }: { id: string }) {
       {r && <History id={id} reasons={r.reasons} />}
       <Card title="Settings" action={proxy.settings && <State is={proxy.settings.state === "none" ? "as in its file" : proxy.settings.state} />}>
         {proxy.settings ? (
-          <SettingsForm wanted={settingsOf(proxy.settings.wanted)} disabled={!may("administer")} error={proxy.settings.error}
+          <SettingsForm keys={PROXY_KEYS} wanted={settingsOf(proxy.settings.wanted)} disabled={!may("administer")} error={proxy.settings.error}
             save={async (wanted) => { await put(`/proxies/${proxy.id}/settings`, wanted); toast("sent to the proxy"); refresh("proxies"); }} />
         ) : <p class="calm">This console cannot change them.</p>}
       </Card>

@@ -48,16 +48,24 @@ function Browser({ agent, from, choose, close }: { agent: string; from: string; 
   );
 }
 
-function EndRow({ end, set, drop, label, error }: { end: End; set: (end: End) => void; drop?: () => void; label: string; error?: string }) {
+/** What stands beside an agent: a folder, or an end of a forwarded port. */
+type What = "folder" | "listens" | "leads";
+const WHAT: Record<What, { label: string; placeholder: string; hint: string }> = {
+  folder: { label: "folder", placeholder: "/data/projects", hint: "A folder, or one file." },
+  listens: { label: "port", placeholder: "127.0.0.1:5432", hint: "ADDRESS:PORT at which it accepts connections." },
+  leads: { label: "host", placeholder: "db.internal:5432", hint: "HOST:PORT that it connects to. The agent's own file must allow it (forward)." },
+};
+
+function EndRow({ end, set, drop, label, error, what }: { end: End; set: (end: End) => void; drop?: () => void; label: string; error?: string; what: What }) {
   const [browsing, setBrowsing] = useState(false);
   const agent = agents.value.find((a) => a.name === end.agent);
   return (
     <div class="end-row">
       <Choice label={`${label} agent`} value={end.agent} set={(name) => set({ ...end, agent: name })} of={[["", "choose…"], ...usable().map((a): [string, string] => [a.name, a.name])]}
         hint={agent && <State is={agent.state} />} />
-      <Text label={`${label} folder`} value={end.path} set={(path) => set({ ...end, path })} placeholder="/data/projects" error={error} hint="A folder, or one file." />
+      <Text label={`${label} ${WHAT[what].label}`} value={end.path} set={(path) => set({ ...end, path })} placeholder={WHAT[what].placeholder} error={error} hint={WHAT[what].hint} />
       <div class="end-actions">
-        <button type="button" disabled={agent?.state !== "online"} onClick={() => setBrowsing(true)}>Browse…</button>
+        {what === "folder" && <button type="button" disabled={agent?.state !== "online"} onClick={() => setBrowsing(true)}>Browse…</button>}
         {drop && <button type="button" class="plain" aria-label={`Remove ${label}`} onClick={drop}>✕</button>}
       </div>
       {browsing && <Browser agent={end.agent} from={end.path} close={() => setBrowsing(false)} choose={(path) => { set({ ...end, path }); setBrowsing(false); }} />}
@@ -65,11 +73,11 @@ function EndRow({ end, set, drop, label, error }: { end: End; set: (end: End) =>
   );
 }
 
-function Ends({ ends, set, many, label, error }: { ends: End[]; set: (ends: End[]) => void; many: boolean; label: string; error?: string }) {
+function Ends({ ends, set, many, label, error, what }: { ends: End[]; set: (ends: End[]) => void; many: boolean; label: string; error?: string; what: What }) {
   return (
     <>
       {ends.map((end, i) => (
-        <EndRow key={i} end={end} label={ends.length > 1 ? `${label} ${i + 1}` : label} error={i === 0 ? error : undefined} set={(e) => set(ends.map((old, j) => (j === i ? e : old)))}
+        <EndRow key={i} end={end} what={what} label={ends.length > 1 ? `${label} ${i + 1}` : label} error={i === 0 ? error : undefined} set={(e) => set(ends.map((old, j) => (j === i ? e : old)))}
           drop={ends.length > 1 ? () => set(ends.filter((_, j) => j !== i)) : undefined} />
       ))}
       {many && <button type="button" onClick={() => set([...ends, { agent: "", path: ends[ends.length - 1].path }])}>One more</button>}
@@ -77,9 +85,15 @@ function Ends({ ends, set, many, label, error }: { ends: End[]; set: (ends: End[
   );
 }
 
-/** One to many, or, turned round, many to one. */
-function Picture({ collect }: { collect: boolean }) {
-  return (
+/** One to many, or, turned round, many to one; or one to one. */
+function Picture({ kind }: { kind: string }) {
+  const collect = kind === "consolidation";
+  return kind === "forward" ? (
+    <svg viewBox="0 0 62 36" aria-hidden="true">
+      <rect x="2" y="12" width="14" height="12" rx="3" /><rect x="46" y="12" width="14" height="12" rx="3" />
+      <path d="M16 15H46M16 21H46M41 11L46 15L41 19M21 17L16 21L21 25" />
+    </svg>
+  ) : (
     <svg viewBox="0 0 62 36" aria-hidden="true">
       <g transform={collect ? "translate(62 0) scale(-1 1)" : undefined}>
         <rect x="2" y="12" width="14" height="12" rx="3" /><rect x="46" y="1" width="14" height="9" rx="3" /><rect x="46" y="13.5" width="14" height="9" rx="3" /><rect x="46" y="26" width="14" height="9" rx="3" />
@@ -92,6 +106,7 @@ function Picture({ collect }: { collect: boolean }) {
 const KINDS: [string, string, string][] = [
   ["distribution", "Distribute", "One folder to one or many agents"],
   ["consolidation", "Collect", "Folders of many agents to one, each in a subfolder of its own"],
+  ["forward", "Lead a port", "A TCP port at one agent to a host behind another: ssh, databases, anything"],
 ];
 
 export function Wizard() {
@@ -101,15 +116,16 @@ export function Wizard() {
   const [to, setTo] = useState<End[]>([{ agent: "", path: "" }]);
   const [hold, setHold] = useState(false);
   const collect = kind === "consolidation";
+  const forward = kind === "forward";
   const choose = (k: string) => {
     setKind(k);
-    if (k === "consolidation") setTo(to.slice(0, 1));
-    else setFrom(from.slice(0, 1));
+    if (k !== "distribution") setTo(to.slice(0, 1));
+    if (k !== "consolidation") setFrom(from.slice(0, 1));
   };
   const texts = (ends: End[]) => ends.map((e) => `${e.agent}:${e.path}`);
   const submit = async () => {
     const missing = [...from, ...to].find((e) => !e.agent || !e.path);
-    if (missing) throw new Error("choose an agent and a folder on both sides");
+    if (missing) throw new Error(forward ? "choose an agent, with ADDRESS:PORT, on both sides" : "choose an agent and a folder on both sides");
     const job = await post<Job>("/jobs", { kind, name: name || `${from[0].agent} to ${to[0].agent}`, from: texts(from), to: texts(to), hold });
     refresh("jobs", "status");
     go("jobs", job.id);
@@ -124,14 +140,14 @@ export function Wizard() {
               <div class="kinds" role="radiogroup" aria-label="Kind of job">
                 {KINDS.map(([key, title, text]) => (
                   <label key={key} class={kind === key ? "chosen" : ""}>
-                    <Picture collect={key === "consolidation"} />
+                    <Picture kind={key} />
                     <input type="radio" name="kind" checked={kind === key} onChange={() => choose(key)} /> <strong>{title}</strong><span class="hint">{text}</span>
                   </label>
                 ))}
               </div>
             </Card>
-            <Card title="2 · From where"><Ends ends={from} set={setFrom} many={collect} label="Source" error={error("from")} /></Card>
-            <Card title="3 · To where"><Ends ends={to} set={setTo} many={!collect} label="Target" error={error("to")} /></Card>
+            <Card title={forward ? "2 · Which port" : "2 · From where"}><Ends ends={from} set={setFrom} many={collect} label={forward ? "Listening" : "Source"} what={forward ? "listens" : "folder"} error={error("from")} /></Card>
+            <Card title="3 · To where"><Ends ends={to} set={setTo} many={kind === "distribution"} label="Target" what={forward ? "leads" : "folder"} error={error("to")} /></Card>
             <Card>
               <Text label="Name" value={name} set={setName} error={error("name")} placeholder={from[0].agent && to[0].agent ? `${from[0].agent} to ${to[0].agent}` : ""} hint="For people; unique." />
               <Check value={hold} set={setHold} label="Do not start it yet" />
