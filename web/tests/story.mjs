@@ -1,7 +1,7 @@
 // The whole story in a real browser, against real daemons: story.mjs ORDER (JSON: url, password, out, address, source, target, build)
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { firstLogin, login, open } from "./browser.mjs";
 
 const order = JSON.parse(process.argv[2]);
@@ -162,6 +162,26 @@ async function limitAgent(page) {
   await accessible(page, "agent");
 }
 
+/** A file that cannot be put in place, since a folder with something in it stands there; it alone is tried again. */
+async function retry(page) {
+  mkdirSync(`${order.target}-2/file-0/kept`, { recursive: true });
+  await nav(page, "Jobs");
+  await page.getByRole("link", { name: "New job" }).click();
+  await page.getByLabel("Source agent").selectOption("left");
+  await page.getByLabel("Source folder").fill(order.source);
+  await page.getByLabel("Target agent").selectOption("right");
+  await page.getByLabel("Target folder").fill(`${order.target}-2`);
+  await page.getByLabel("Name").fill("again");
+  await page.getByRole("button", { name: "Create and start" }).click();
+  await page.getByRole("heading", { name: "again partial" }).waitFor({ timeout: 90000 });
+  await accessible(page, "what was not done");
+  await page.getByRole("checkbox", { name: "file-0" }).check();
+  rmSync(`${order.target}-2/file-0`, { recursive: true });
+  await page.getByRole("button", { name: "Retry these 1" }).click();
+  await page.getByRole("heading", { name: "again done" }).waitFor({ timeout: 60000 });
+  await page.getByText("1 / 1").first().waitFor();
+}
+
 /** A port is led by the same three steps; where the agents' files allow none, the page says which key would. */
 async function forward(page) {
   await nav(page, "Jobs");
@@ -220,6 +240,7 @@ async function story() {
     await setRate(page, String(LIMIT_KIB));
     await runJob(page);
     await limitAgent(page);
+    await retry(page);
     await forward(page);
     await nav(page, "Overview");
     await page.getByRole("link", { name: "agent left, online" }).waitFor();
