@@ -57,6 +57,12 @@ export interface Flow extends Counters {
   state: string; path: string; text: string; speed: number; connections?: Connections;
 }
 
+/** One way of a flow under way: a direct one or a proxy's, and what was tried in vain, with the reason. */
+export interface Tunnel {
+  flow: string; source: Party; target: Party; via: string; state: string; relayed: boolean; raw: boolean;
+  since: string | null; rate: number; bytes: number; rtt_us: number; text: string;
+}
+
 /** A flow under way, as /flows tells it. */
 export interface ActiveFlow extends Flow { job: string; job_name: string }
 

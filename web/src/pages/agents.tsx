@@ -1,12 +1,12 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, items, may, post, put } from "../api";
-import { agents, flows, jobs, proxies, refresh } from "../live";
-import { ago, clock, rate, shortId } from "../format";
+import { agents, flows, jobs, loaded, proxies, refresh } from "../live";
+import { ago, bytes, clock, rate, rtt, shortId } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
 import { AGENT_KEYS, SettingsForm, settingsOf } from "./settings_form";
-import type { ActiveFlow, Agent, Json, Settings } from "../types";
+import type { ActiveFlow, Agent, Json, Settings, Tunnel } from "../types";
 
 const tagsOf = (text: string) => text.split(",").map((t) => t.trim()).filter(Boolean);
 
@@ -113,13 +113,30 @@ function SettingsCard({ agent }: { agent: Agent }) {
   );
 }
 
+/** Which ways carry, and what was tried in vain. */
+function Ways({ id, ways }: { id: string; ways: Tunnel[] }) {
+  return (
+    <Table caption="Ways" rows={ways} id={(w) => `${w.flow} ${w.via}`} columns={[
+      { head: "With", cell: (w) => (w.source.id === id ? `to ${w.target.name}` : `from ${w.source.name}`) },
+      { head: "Way", cell: (w) => <>{w.via}{w.raw && <span class="tag" title="The proxy passes it within the kernel">raw</span>}</> },
+      { head: "State", cell: (w) => <><State is={w.state} />{w.text && <div class="hint">{w.text}</div>}</>, wide: true },
+      { head: "Since", cell: (w) => clock(w.since) },
+      { head: "Round trip", cell: (w) => (w.rtt_us ? rtt(w.rtt_us) : "–"), right: true },
+      { head: "Speed", cell: (w) => (w.state === "failed" ? "–" : rate(w.rate)), right: true },
+      { head: "So far", cell: (w) => (w.state === "failed" ? "–" : bytes(w.bytes)), right: true },
+    ]} />
+  );
+}
+
 export function AgentPage({ id }: { id: string }) {
   const agent = agents.value.find((a) => a.id === id);
-  if (!agent) return <Empty title="There is no such agent"><a href={href("agents")}>All agents</a></Empty>;
   const [under, setUnder] = useState<ActiveFlow[]>([]);
+  const [ways, setWays] = useState<Tunnel[]>([]);
   useEffect(() => {
     items<ActiveFlow>(`/flows?agent=${id}`).then(setUnder, () => undefined);
+    items<Tunnel>("/tunnels").then((all) => setWays(all.filter((w) => w.source.id === id || w.target.id === id)), () => undefined);
   }, [id, flows.value, jobs.value]);
+  if (!agent) return loaded.value ? <Empty title="There is no such agent"><a href={href("agents")}>All agents</a></Empty> : <p class="calm">Loading…</p>;
   return (
     <>
       <PageHead title={<>{agent.name} <State is={agent.state} /></>} sub={<>{agent.system || "unknown system"} · id {shortId(agent.id)} <Tags of={agent.tags} /></>}>
@@ -145,6 +162,7 @@ export function AgentPage({ id }: { id: string }) {
           )}
         </Card>
       </div>
+      {ways.length > 0 && <Card title="Ways"><Ways id={id} ways={ways} /></Card>}
       {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} />}
     </>
   );

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, items, may, post, remove } from "../api";
-import { jobs, refresh } from "../live";
+import { jobs, loaded, refresh } from "../live";
 import { bytes, clock, count, duration, rate } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
@@ -189,7 +189,7 @@ export function JobPage({ id, runId }: { id: string; runId?: string }) {
     setOld(null);
     if (wanted) get<Run>(`/runs/${wanted}`).then(setOld, () => undefined);
   }, [wanted]);
-  if (!job) return <Empty title="There is no such job"><a href={href("jobs")}>All jobs</a></Empty>;
+  if (!job) return loaded.value ? <Empty title="There is no such job"><a href={href("jobs")}>All jobs</a></Empty> : <p class="calm">Loading…</p>;
   const run = wanted ? old : latest?.run && latest.run.id === job.run?.id ? latest.run : job.run;
   return (
     <>

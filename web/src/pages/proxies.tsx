@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { items, may, post, put, remove } from "../api";
-import { proxies, refresh } from "../live";
+import { loaded, proxies, refresh } from "../live";
 import { ago, bytes, count, duration, rate, rtt, shortId } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
@@ -134,7 +134,7 @@ function Actions({ proxy }: { proxy: Proxy }) {
 
 export function ProxyPage({ id }: { id: string }) {
   const proxy = proxies.value.find((p) => p.id === id);
-  if (!proxy) return <Empty title="There is no such proxy"><a href={href("proxies")}>All proxies</a></Empty>;
+  if (!proxy) return loaded.value ? <Empty title="There is no such proxy"><a href={href("proxies")}>All proxies</a></Empty> : <p class="calm">Loading…</p>;
   const r = proxy.report;
   return (
     <>

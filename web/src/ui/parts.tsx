@@ -57,19 +57,23 @@ export function Figure({ label, value, hint }: { label: string; value: Component
 
 export interface Column<T> { head: string; cell: (row: T) => ComponentChildren; right?: boolean; wide?: boolean }
 
-/** A table that becomes a list of cards on a narrow screen. */
+const PAGE = 100;
+
+/** A table that becomes a list of cards on a narrow screen. Long ones are shown a page at a time. */
 export function Table<T>({ rows, columns, id, caption }: { rows: T[]; columns: Column<T>[]; id: (row: T) => string; caption: string }) {
+  const [most, setMost] = useState(PAGE);
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label={caption}>
       <table>
         <caption class="hidden">{caption}</caption>
         <thead><tr>{columns.map((c) => <th scope="col" class={c.right ? "right" : ""} key={c.head}>{c.head}</th>)}</tr></thead>
         <tbody>
-          {rows.map((row) => (
+          {rows.slice(0, most).map((row) => (
             <tr key={id(row)}>{columns.map((c) => <td class={`${c.right ? "right" : ""} ${c.wide ? "wide" : ""}`} data-head={c.head} key={c.head}>{c.cell(row)}</td>)}</tr>
           ))}
         </tbody>
       </table>
+      {rows.length > most && <p><button type="button" onClick={() => setMost(most + PAGE)}>{Math.min(PAGE, rows.length - most)} more of {rows.length}</button></p>}
     </div>
   );
 }
