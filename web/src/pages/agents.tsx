@@ -118,7 +118,7 @@ function Ways({ id, ways }: { id: string; ways: Tunnel[] }) {
   return (
     <Table caption="Ways" rows={ways} id={(w) => `${w.flow} ${w.via}`} columns={[
       { head: "With", cell: (w) => (w.source.id === id ? `to ${w.target.name}` : `from ${w.source.name}`) },
-      { head: "Way", cell: (w) => <>{w.via}{w.raw && <span class="tag" title="The proxy passes it within the kernel">raw</span>}</> },
+      { head: "Way", cell: (w) => <>{w.via} {w.raw && <span class="tag" title="The proxy passes it within the kernel">raw</span>}</> },
       { head: "State", cell: (w) => <><State is={w.state} />{w.text && <div class="hint">{w.text}</div>}</>, wide: true },
       { head: "Since", cell: (w) => clock(w.since) },
       { head: "Round trip", cell: (w) => (w.rtt_us ? rtt(w.rtt_us) : "–"), right: true },

@@ -7,7 +7,7 @@ import { toast } from "./toast";
 
 const TONES: Record<string, string> = {
   online: "good", connected: "good", done: "good", applied: "good", running: "busy", moving: "busy", waiting: "wait", connecting: "wait",
-  pending: "wait", paused: "wait", held: "wait", draining: "wait", partial: "warn", offline: "off", stopped: "off",
+  carries: "good", suspect: "warn", pending: "wait", paused: "wait", held: "wait", draining: "wait", partial: "warn", offline: "off", stopped: "off",
   "given up": "bad", failed: "bad", unreachable: "bad", revoked: "bad", refused: "bad", "rolled back": "bad", error: "bad", warning: "warn", warn: "warn", info: "off",
 };
 
