@@ -47,8 +47,9 @@ struct flow {
     uint64_t next_try;    /* when to dial again */
     uint64_t next_way;    /* when to dial for a further tunnel */
     unsigned way_attempt; /* such dials that failed in a row */
-    struct dial
-        *direct_dial;        /* target: relayed, and looking for a direct way beside; in progress */
+    bool reachable;       /* target: addresses of the peer are known */
+    /* Target: relayed, and looking for a direct way beside. */
+    struct dial *direct_dial;
     uint64_t next_direct;    /* when to look again */
     unsigned direct_attempt; /* how often in vain, or for a short time */
     struct held held[ENDPOINT_PROXIES_MAX];

@@ -127,7 +127,7 @@ static enum further further(struct flow *flow)
         return FURTHER_NONE;
     if (good == 0)
         return FURTHER_URGENT;
-    if (count + may_be_direct(flow) == JOBS_WAYS_MAX)
+    if (count + flow->reachable == JOBS_WAYS_MAX)
         return FURTHER_NONE; /* the last is kept for a direct one, which may come up */
     return flow->jobs->now - flow->opened >= FURTHER_AFTER ? FURTHER_SPARE : FURTHER_NONE;
 }
@@ -278,7 +278,7 @@ static void dial(struct flow *flow, enum further how)
     if (request.direct)
         peer_ways_fill(flow->jobs->options.ways, flow->assign.peer_addresses,
                        flow->assign.peer_addresses_count, &request);
-    request.direct = request.address_count > 0;
+    request.direct = flow->reachable = request.address_count > 0;
     memcpy(request.token, flow->assign.token, sizeof(request.token));
     fill_avoid(flow, &request);
     if (how == FURTHER_SPARE) {
@@ -360,6 +360,7 @@ static void dial_direct(struct flow *flow)
 
     peer_ways_fill(flow->jobs->options.ways, flow->assign.peer_addresses,
                    flow->assign.peer_addresses_count, &request);
+    flow->reachable = request.address_count > 0;
     memcpy(request.token, flow->assign.token, sizeof(request.token));
     if (request.address_count == 0 || endpoint_dial(flow->jobs->options.endpoint, &request,
                                                     &direct_ops, flow, &flow->direct_dial)) {
