@@ -9,7 +9,8 @@
 #define ASK_AFTER     (350 * CLOCK_MS)
 #define SUSPECT_LEAST CLOCK_SEC
 #define SUSPECT_MOST  (5 * CLOCK_SEC)
-#define DEAD_AFTER    (4 * CLOCK_SEC) /* from suspicion on */
+#define TRIP_LEAST    (250 * CLOCK_MS) /* of which four make SUSPECT_LEAST */
+#define DEAD_AFTER    (4 * CLOCK_SEC)  /* from suspicion on */
 #define WINDOW_LEAST  (UINT64_C(512) << 10)
 #define WINDOW_FIRST  (UINT64_C(2) << 20)
 #define WINDOW_MOST   (UINT64_C(8) << 20) /* beside other ways */
@@ -40,10 +41,24 @@ static void measure(struct pace *pace, uint64_t now, bool busy)
     pace->marked = pace->bytes;
 }
 
-/* silence_max - a few round trips, and what a thin line needs for a few records. */
-static uint64_t silence_max(const struct pace *pace, uint64_t rtt)
+/* believe - a ping that was out while the line was cut comes back late, and says nothing of the
+ * line: a round trip that has grown is believed by and by. */
+static void believe(struct pace *pace, uint64_t rtt)
 {
-    uint64_t limit = most(SUSPECT_LEAST, 4 * rtt);
+    uint64_t limit = most(TRIP_LEAST, 2 * pace->trip);
+
+    if (rtt == 0 || rtt == pace->sample)
+        return;
+    if (!pace->rtt || rtt < pace->rtt)
+        pace->rtt = rtt;
+    pace->trip = pace->sample && rtt > limit ? limit : rtt;
+    pace->sample = rtt;
+}
+
+/* silence_max - a few round trips, and what a thin line needs for a few records. */
+static uint64_t silence_max(const struct pace *pace)
+{
+    uint64_t limit = most(SUSPECT_LEAST, 4 * pace->trip);
 
     if (pace->rate > 0)
         limit = most(limit, 4 * (RECORD * CLOCK_SEC / pace->rate));
@@ -53,11 +68,10 @@ static uint64_t silence_max(const struct pace *pace, uint64_t rtt)
 enum pace_verdict pace_tick(struct pace *pace, uint64_t now, uint64_t last_rx, uint64_t rtt,
                             bool busy)
 {
-    uint64_t limit = silence_max(pace, rtt);
-    uint64_t silent;
+    uint64_t limit, silent;
 
-    if (rtt && (!pace->rtt || rtt < pace->rtt))
-        pace->rtt = rtt;
+    believe(pace, rtt);
+    limit = silence_max(pace);
     measure(pace, now, busy);
     if (!busy)
         pace->since = now;

@@ -10,6 +10,8 @@ struct pace {
     uint64_t bytes;     /* of blocks that came over it */
     uint64_t rate;      /* bytes a second while it was busy, smoothed; 0: not known */
     uint64_t rtt;       /* the least seen, without queues; 0: not known */
+    uint64_t sample;    /* the last one, with queues */
+    uint64_t trip;      /* what is believed of that */
     uint64_t since;     /* silence counts from here: when it got something to do */
     uint64_t marked_at; /* @rate is measured from here */
     uint64_t marked;    /* @bytes then */

@@ -40,11 +40,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         data += 4 + len;
         size -= 4 + len;
     }
-    must(discover_find(&table, key, &stranger, now, found, DISCOVER_FOUND) == 0);
+    /* Real ones may be among them: libFuzzer looks over memcmp()'s shoulder. */
+    must(discover_find(&table, key, &stranger, now, found, DISCOVER_FOUND) <= DISCOVER_FOUND);
     must(discover_make(key, &peer, 9, false, nonce, own) == 0);
     must(discover_parse(own, sizeof(own), &said) == 0);
     discover_keep(&table, &said, &from, ++now);
-    must(discover_find(&table, key, &peer, now, found, DISCOVER_FOUND) == 1);
+    must(discover_find(&table, key, &peer, now, found, DISCOVER_FOUND) >= 1);
     must(strcmp(found[0], "1.2.3.4:9") == 0);
     return 0;
 }

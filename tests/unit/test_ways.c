@@ -383,6 +383,23 @@ static void pace_of_silence(void **state)
                      PACE_SUSPECT);
 }
 
+/* A ping that was out while the line was cut must not make the next cut last longer. */
+static void pace_of_late_answers(void **state)
+{
+    struct pace pace = {0};
+    uint64_t now = 100 * CLOCK_SEC;
+
+    (void)pace_tick(&pace, now, now, 1 * CLOCK_MS, true);
+    now += 3 * CLOCK_SEC;
+    assert_int_equal(pace_tick(&pace, now, now, 3 * CLOCK_SEC, true), PACE_GOOD);
+    assert_int_equal(pace_tick(&pace, now + 1100 * CLOCK_MS, now, 3 * CLOCK_SEC, true),
+                     PACE_SUSPECT);
+    /* A line that has become so long is believed after some more. */
+    for (unsigned i = 0; i < 4; i++)
+        (void)pace_tick(&pace, now, now, 3 * CLOCK_SEC + i + 1, true);
+    assert_int_equal(pace_tick(&pace, now + 3 * CLOCK_SEC, now, 3 * CLOCK_SEC + 4, true), PACE_ASK);
+}
+
 static void pace_of_bytes(void **state)
 {
     struct pace pace = {0};
@@ -419,12 +436,19 @@ static void pace_of_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pace_of_silence),        cmocka_unit_test(pace_of_bytes),
-        cmocka_unit_test(rates_add_up),           cmocka_unit_test(a_slow_one_does_not_hold_back),
-        cmocka_unit_test(the_first_falls_silent), cmocka_unit_test(the_other_falls_silent),
-        cmocka_unit_test(rescued_by_a_late_one),  cmocka_unit_test(the_list_outlives_its_tunnel),
-        cmocka_unit_test(pieces_of_both),         cmocka_unit_test(hashes_of_a_dead_one),
-        cmocka_unit_test(a_file_changes),         cmocka_unit_test(all_die_sometime),
+        cmocka_unit_test(pace_of_silence),
+        cmocka_unit_test(pace_of_late_answers),
+        cmocka_unit_test(pace_of_bytes),
+        cmocka_unit_test(rates_add_up),
+        cmocka_unit_test(a_slow_one_does_not_hold_back),
+        cmocka_unit_test(the_first_falls_silent),
+        cmocka_unit_test(the_other_falls_silent),
+        cmocka_unit_test(rescued_by_a_late_one),
+        cmocka_unit_test(the_list_outlives_its_tunnel),
+        cmocka_unit_test(pieces_of_both),
+        cmocka_unit_test(hashes_of_a_dead_one),
+        cmocka_unit_test(a_file_changes),
+        cmocka_unit_test(all_die_sometime),
         cmocka_unit_test(random_deaths),
     };
 
