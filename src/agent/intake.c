@@ -287,15 +287,18 @@ void intake_retire(struct intake *in, const struct tunnel *tunnel)
         way->retired = true;
 }
 
+static bool owes(const struct intake *in, const struct way *way)
+{
+    return way->want.count > 0 || way->asked.count > 0 || (way->lists && !in->count.list_complete);
+}
+
 /* One that is retired and owes nothing, or NULL. */
 static struct way *find_spare(struct intake *in)
 {
     for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
         struct way *way = &in->way[i];
-        bool owes =
-            way->want.count > 0 || way->asked.count > 0 || (way->lists && !in->count.list_complete);
 
-        if (way->tunnel && way->retired && !owes)
+        if (way->tunnel && way->retired && !owes(in, way))
             return way;
     }
     return NULL;
@@ -325,8 +328,6 @@ static void watch(struct intake *in)
     for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
         struct way *way = &in->way[i];
         struct tunnel_info info;
-        bool busy =
-            way->want.count > 0 || way->asked.count > 0 || (way->lists && !in->count.list_complete);
         bool before = way->pace.suspect;
         enum pace_verdict verdict;
 
@@ -335,7 +336,8 @@ static void watch(struct intake *in)
         tunnel_info(way->tunnel, &info);
         if (info.last_rx < in->awake)
             info.last_rx = in->awake;
-        verdict = pace_tick(&way->pace, in->now, info.last_rx, info.rtt, busy && !in->paused);
+        verdict =
+            pace_tick(&way->pace, in->now, info.last_rx, info.rtt, owes(in, way) && !in->paused);
         if (verdict != PACE_GOOD)
             tunnel_probe(way->tunnel);
         if (verdict == PACE_DEAD)

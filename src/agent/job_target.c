@@ -260,14 +260,26 @@ int job_make_receive(struct flow *flow, const char **ret_why)
     return error;
 }
 
+/* What every dial of @flow asks for; the addresses of its peer, if there are any, make it direct.
+ */
+static void fill_request(struct flow *flow, struct dial_request *request)
+{
+    const struct jobs_options *options = &flow->jobs->options;
+
+    *request = (struct dial_request){.peer = flow->peer,
+                                     .purpose = fl_Purpose_PURPOSE_TRANSFER,
+                                     .flow = flow->id,
+                                     .failed = way_failed};
+    if (options->direct)
+        peer_ways_fill(options->ways, flow->assign.peer_addresses,
+                       flow->assign.peer_addresses_count, request);
+    request->direct = flow->reachable = request->address_count > 0;
+    memcpy(request->token, flow->assign.token, sizeof(request->token));
+}
+
 static void dial(struct flow *flow, enum further how)
 {
-    struct dial_request request = {.peer = flow->peer,
-                                   .direct = flow->jobs->options.direct,
-                                   .relayed = true,
-                                   .purpose = fl_Purpose_PURPOSE_TRANSFER,
-                                   .flow = flow->id,
-                                   .failed = way_failed};
+    struct dial_request request;
     const char *why = "out of memory";
     int error = job_make_receive(flow, &why);
 
@@ -275,11 +287,8 @@ static void dial(struct flow *flow, enum further how)
         job_set_state(flow, fl_FlowState_FLOW_FAILED, why);
         return;
     }
-    if (request.direct)
-        peer_ways_fill(flow->jobs->options.ways, flow->assign.peer_addresses,
-                       flow->assign.peer_addresses_count, &request);
-    request.direct = flow->reachable = request.address_count > 0;
-    memcpy(request.token, flow->assign.token, sizeof(request.token));
+    fill_request(flow, &request);
+    request.relayed = true;
     fill_avoid(flow, &request);
     if (how == FURTHER_SPARE) {
         request.direct = false;
@@ -290,6 +299,7 @@ static void dial(struct flow *flow, enum further how)
         dial_cancel(take_ptr(flow->direct_dial)); /* this one asks the same addresses */
     }
     error = endpoint_dial(flow->jobs->options.endpoint, &request, &dial_ops, flow, &flow->dial);
+    explicit_bzero(request.token, sizeof(request.token));
     if (error && how != FURTHER_NONE) {
         flow->dial = NULL;
         flow->next_way = flow->jobs->now + CLOCK_SEC;
@@ -352,18 +362,11 @@ static const struct tunnel_ops direct_ops = {direct_opened, dial_message, dial_w
 
 static void dial_direct(struct flow *flow)
 {
-    struct dial_request request = {.peer = flow->peer,
-                                   .direct = true,
-                                   .purpose = fl_Purpose_PURPOSE_TRANSFER,
-                                   .flow = flow->id,
-                                   .failed = way_failed};
+    struct dial_request request;
 
-    peer_ways_fill(flow->jobs->options.ways, flow->assign.peer_addresses,
-                   flow->assign.peer_addresses_count, &request);
-    flow->reachable = request.address_count > 0;
-    memcpy(request.token, flow->assign.token, sizeof(request.token));
-    if (request.address_count == 0 || endpoint_dial(flow->jobs->options.endpoint, &request,
-                                                    &direct_ops, flow, &flow->direct_dial)) {
+    fill_request(flow, &request);
+    if (!request.direct || endpoint_dial(flow->jobs->options.endpoint, &request, &direct_ops, flow,
+                                         &flow->direct_dial)) {
         flow->direct_dial = NULL;
         look_later(flow);
     }

@@ -106,6 +106,67 @@ static void the_other_falls_silent(void **state)
     one_falls_silent(false);
 }
 
+/* A tunnel that is retired brings what it was asked for, is asked for nothing more, and is closed;
+ * that is no loss. */
+static void a_retired_one_goes(void **state)
+{
+    struct rig rig;
+    struct pair *a, *b;
+    struct intake_way ways[2];
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 60 * MIB, 1);
+    rig_receive(&rig);
+    a = further(&rig);
+    b = further(&rig);
+    a->rate = b->rate = 16 * MIB;
+    while (a->source.sent < 4 * MIB || b->source.sent < MIB)
+        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+    receive_retire(rig.receive, &a->target);
+    while (receive_ways(rig.receive, ways, 2) == 2)
+        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+    assert_ptr_equal(ways[0].tunnel, &b->target);
+    assert_false(ways[0].retired);
+    assert_true(receive_progress(rig.receive)->bytes_moved < 40 * MIB); /* long before the end */
+    rig_wait(&rig);
+    assert_int_equal(rig.lost, 0);
+    assert_int_equal(rig.tunnels, 2);
+    assert_true(rig.progress.bytes_moved <= 61 * MIB); /* nothing came twice */
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
+/* The one that was to be better falls silent at once: the retired one is used again. */
+static void a_retired_one_comes_back(void **state)
+{
+    struct rig rig;
+    struct pair *a, *b;
+    struct intake_way ways[2];
+    uint64_t begin = clock_now();
+
+    rig_begin(&rig);
+    rig_file(rig.from, "big", 40 * MIB, 1);
+    rig_receive(&rig);
+    a = further(&rig);
+    a->rate = 4 * MIB; /* what it owes takes longer than the other one needs to fall silent */
+    while (a->source.sent < MIB)
+        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+    b = further(&rig);
+    b->freeze = MIB;
+    receive_retire(rig.receive, &a->target);
+    do
+        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+    while (receive_ways(rig.receive, ways, 2) == 2 && !ways[1].suspect);
+    a->rate = 0;
+    rig_wait(&rig);
+    assert_true(clock_now() - begin < 25 * CLOCK_SEC);
+    assert_int_equal(rig.lost, 0);
+    rig_drain(&rig);
+    equal(&rig);
+    rig_done(&rig);
+}
+
 /* Alone and silent: nothing can be done but to wait for another, which then takes over all. */
 static void rescued_by_a_late_one(void **state)
 {
@@ -439,6 +500,8 @@ int main(void)
         cmocka_unit_test(pace_of_silence),
         cmocka_unit_test(pace_of_late_answers),
         cmocka_unit_test(pace_of_bytes),
+        cmocka_unit_test(a_retired_one_goes),
+        cmocka_unit_test(a_retired_one_comes_back),
         cmocka_unit_test(rates_add_up),
         cmocka_unit_test(a_slow_one_does_not_hold_back),
         cmocka_unit_test(the_first_falls_silent),
