@@ -57,6 +57,13 @@ struct leg_handed {
  * anything on the leg, leg_close() included. */
 typedef void leg_handler(void *ctx, struct leg *leg, unsigned events);
 
+/* leg_unowned - the handler of a leg that was accepted, until somebody sets his own; no event that
+ * matters comes before that. */
+static inline void leg_unowned(void *ctx, struct leg *leg, unsigned events)
+{
+    (void)ctx, (void)leg, (void)events;
+}
+
 /* One table per kind. The leg_x() functions below document each; nobody else calls through it. */
 struct leg_ops {
     const char *kind; /* "tcp", "udp", "mem" */

@@ -135,11 +135,6 @@ static bool may(const struct race *race, enum lane lane, const struct way *way)
 
 static void on_lane(void *ctx, struct leg *leg, unsigned events);
 
-/* Until somebody has the leg, nothing of it matters. */
-static void on_unowned_leg(void *ctx, struct leg *leg, unsigned events)
-{
-}
-
 static void on_stream(void *ctx, struct quic_stream *stream)
 {
     struct leg_racer *racer = ctx;
@@ -147,7 +142,7 @@ static void on_stream(void *ctx, struct quic_stream *stream)
 
     if (racer->closed || !racer->answer)
         quic_stream_close(stream, false);
-    else if (leg_quic_accept(stream, on_unowned_leg, NULL, &leg) == 0)
+    else if (leg_quic_accept(stream, leg_unowned, NULL, &leg) == 0)
         racer->answer(racer->answer_ctx, leg);
 }
 

@@ -15,11 +15,6 @@
 #define HOST_MAX 256
 #define TRIES    4 /* another worker may be quicker to take the place that was made */
 
-/* Until conn_new() sets the conn's own handler; no event comes before that. */
-static void no_conn_yet(void *ctx, struct leg *leg, unsigned events)
-{
-}
-
 static void turn_away(struct worker *worker, int fd, enum close_reason reason)
 {
     counters_add(&worker->counters, COUNTER_ACCEPTED, 1);
@@ -131,7 +126,7 @@ static void on_accept(void *ctx, int fd, const char *peer)
         return;
     }
     struct web *web = credentials_web(&worker->proxy->credentials);
-    int rc = leg_tcp_accept(admit->loop, fd, LEG_TCP_WRAPPED, web, no_conn_yet, NULL, &leg);
+    int rc = leg_tcp_accept(admit->loop, fd, LEG_TCP_WRAPPED, web, leg_unowned, NULL, &leg);
     web_unref(web); /* the leg has its own reference */
     if (rc == 0)
         rc = conn_new(worker, leg, &place);

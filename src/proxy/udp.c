@@ -21,10 +21,6 @@ struct udp {
     struct identity *identity;      /* that it shows; a reference */
 };
 
-static void no_conn_yet(void *ctx, struct leg *leg, unsigned events)
-{
-}
-
 static void on_stream(void *ctx, struct quic_stream *stream)
 {
     struct udp *udp = ctx;
@@ -43,7 +39,7 @@ static void on_stream(void *ctx, struct quic_stream *stream)
         quic_stream_close(stream, false);
         return;
     }
-    int rc = leg_quic_accept(stream, no_conn_yet, NULL, &leg);
+    int rc = leg_quic_accept(stream, leg_unowned, NULL, &leg);
     if (rc == 0)
         rc = conn_new(worker, leg, &place);
     else

@@ -182,18 +182,13 @@ struct endpoint *endpoint_uv_core(struct endpoint_uv *uv)
     return uv->core;
 }
 
-/* Until the tunnel has the leg, nothing of it matters. */
-static void on_unowned_leg(void *ctx, struct leg *leg, unsigned events)
-{
-}
-
 static void on_accept(void *ctx, int fd, const char *peer)
 {
     struct endpoint_uv *uv = ctx;
     struct leg *leg;
     if (!uv->core)
         (void)close(fd);
-    else if (leg_tcp_accept(uv->loop, fd, LEG_TCP_PLAIN, NULL, on_unowned_leg, NULL, &leg) == 0)
+    else if (leg_tcp_accept(uv->loop, fd, LEG_TCP_PLAIN, NULL, leg_unowned, NULL, &leg) == 0)
         endpoint_answer(uv->core, leg);
 }
 
