@@ -128,6 +128,10 @@ void api_answer(struct api_call *call, unsigned status, json_t *json);
  * NULL. */
 __attribute__((format(printf, 4, 5))) void api_problem(struct api_call *call, unsigned status,
                                                        const char *field, const char *format, ...);
+/* api_named_proxy, api_named_agent - whom the path's first argument means; NULL: nobody, and the
+ * call has been answered so. */
+struct fleet_proxy *api_named_proxy(struct api_call *call);
+struct fleet_agent *api_named_agent(struct api_call *call);
 /* api_finish - put what @call has into its reply, and free it. Only where api.c does not: for an
  * answer that comes later. */
 void api_finish(struct api_call *call);

@@ -132,7 +132,7 @@ void api_list_proxies(struct api_call *call)
     api_list(call, items);
 }
 
-static struct fleet_proxy *named_proxy(struct api_call *call)
+struct fleet_proxy *api_named_proxy(struct api_call *call)
 {
     char error[FLEET_ERROR_MAX];
     struct fleet_proxy *proxy = fleet_find_proxy(call->api->fleet, call->args[0], error);
@@ -144,7 +144,7 @@ static struct fleet_proxy *named_proxy(struct api_call *call)
 
 void api_show_proxy(struct api_call *call)
 {
-    struct fleet_proxy *proxy = named_proxy(call);
+    struct fleet_proxy *proxy = api_named_proxy(call);
 
     if (proxy)
         api_answer(call, MHD_HTTP_OK, view_proxy(call->api->fleet, proxy));
@@ -152,7 +152,7 @@ void api_show_proxy(struct api_call *call)
 
 void api_list_history(struct api_call *call)
 {
-    const struct fleet_proxy *proxy = named_proxy(call);
+    const struct fleet_proxy *proxy = api_named_proxy(call);
 
     if (proxy)
         api_list(call, view_history(proxy));
@@ -160,7 +160,7 @@ void api_list_history(struct api_call *call)
 
 void api_change_proxy(struct api_call *call)
 {
-    struct fleet_proxy *proxy = named_proxy(call);
+    struct fleet_proxy *proxy = api_named_proxy(call);
 
     if (!proxy)
         return;
@@ -174,7 +174,7 @@ void api_change_proxy(struct api_call *call)
 
 void api_remove_proxy(struct api_call *call)
 {
-    struct fleet_proxy *proxy = named_proxy(call);
+    struct fleet_proxy *proxy = api_named_proxy(call);
 
     if (!proxy)
         return;
@@ -479,7 +479,7 @@ void api_list_agents(struct api_call *call)
     api_keep(call, kept);
 }
 
-static struct fleet_agent *named_agent(struct api_call *call)
+struct fleet_agent *api_named_agent(struct api_call *call)
 {
     char error[FLEET_ERROR_MAX];
     struct fleet_agent *agent = fleet_find_agent(call->api->fleet, call->args[0], error);
@@ -491,7 +491,7 @@ static struct fleet_agent *named_agent(struct api_call *call)
 
 void api_show_agent(struct api_call *call)
 {
-    struct fleet_agent *agent = named_agent(call);
+    struct fleet_agent *agent = api_named_agent(call);
 
     if (agent)
         api_answer(call, MHD_HTTP_OK, view_agent_whole(agent));
@@ -501,7 +501,7 @@ static void act(struct api_call *call,
                 int (*action)(struct fleet *fleet, struct fleet_agent *agent),
                 const char *not_possible)
 {
-    struct fleet_agent *agent = named_agent(call);
+    struct fleet_agent *agent = api_named_agent(call);
 
     if (!agent)
         return;

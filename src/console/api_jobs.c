@@ -238,6 +238,18 @@ void api_add_job(struct api_call *call)
     store_job_done(&row);
 }
 
+/* answer_order - how an order for @job ended: @rc, and @why it was not possible, or NULL. */
+static void answer_order(struct api_call *call, unsigned status, struct runs_job *job, int rc,
+                         const char *why)
+{
+    if (why)
+        api_problem(call, MHD_HTTP_CONFLICT, NULL, "job %s: %s", job->row.name, why);
+    else if (rc)
+        api_store_problem(call, rc);
+    else
+        answer_job(call, status, job);
+}
+
 static void order(struct api_call *call, enum jobs_verb verb)
 {
     struct runs_job *job = named_job(call);
@@ -246,12 +258,7 @@ static void order(struct api_call *call, enum jobs_verb verb)
     if (!job)
         return;
     int rc = runs_order(call->api->runs, job, verb, &why);
-    if (why)
-        api_problem(call, MHD_HTTP_CONFLICT, NULL, "job %s: %s", job->row.name, why);
-    else if (rc)
-        api_store_problem(call, rc);
-    else
-        answer_job(call, MHD_HTTP_OK, job);
+    answer_order(call, MHD_HTTP_OK, job, rc, why);
 }
 
 void api_start_job(struct api_call *call)
@@ -530,12 +537,7 @@ static void start_retry(struct api_call *call, struct runs_job *job, struct retr
     const char *why = NULL;
     int rc = runs_start_with(call->api->runs, job, retry->flows, retry->count, &why);
 
-    if (why)
-        api_problem(call, MHD_HTTP_CONFLICT, NULL, "job %s: %s", job->row.name, why);
-    else if (rc)
-        api_store_problem(call, rc);
-    else
-        answer_job(call, MHD_HTTP_CREATED, job);
+    answer_order(call, MHD_HTTP_CREATED, job, rc, why);
 }
 
 void api_retry_run(struct api_call *call)

@@ -91,21 +91,11 @@ static void change(struct api_call *call, struct fleet_proxy *proxy, const char 
         api_answer(call, MHD_HTTP_ACCEPTED, view_settings(proxy));
 }
 
-static struct fleet_proxy *named_proxy(struct api_call *call)
-{
-    char error[FLEET_ERROR_MAX];
-    struct fleet_proxy *proxy = fleet_find_proxy(call->api->fleet, call->args[0], error);
-
-    if (!proxy)
-        api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "%s", error);
-    return proxy;
-}
-
 /* ---- handlers ---- */
 
 void api_show_settings(struct api_call *call)
 {
-    const struct fleet_proxy *proxy = named_proxy(call);
+    const struct fleet_proxy *proxy = api_named_proxy(call);
 
     if (proxy)
         api_answer(call, MHD_HTTP_OK, view_settings(proxy));
@@ -113,7 +103,7 @@ void api_show_settings(struct api_call *call)
 
 void api_put_settings(struct api_call *call)
 {
-    struct fleet_proxy *proxy = named_proxy(call);
+    struct fleet_proxy *proxy = api_named_proxy(call);
 
     if (proxy)
         change(call, proxy, "{}", call->body);
@@ -121,7 +111,7 @@ void api_put_settings(struct api_call *call)
 
 void api_patch_settings(struct api_call *call)
 {
-    struct fleet_proxy *proxy = named_proxy(call);
+    struct fleet_proxy *proxy = api_named_proxy(call);
 
     if (proxy)
         change(call, proxy, wanted_base(&proxy->wanted), call->body);
@@ -131,7 +121,7 @@ void api_drain_proxy(struct api_call *call)
 {
     static const char *const names[][2] = {
         {"within", "within_seconds"}, {"hard_stop", "hard_stop_seconds"}, {"away", "away_seconds"}};
-    struct fleet_proxy *proxy = named_proxy(call);
+    struct fleet_proxy *proxy = api_named_proxy(call);
     json_t *drain = json_pack("{s:b}", "on", 1);
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -147,7 +137,7 @@ void api_drain_proxy(struct api_call *call)
 
 void api_resume_proxy(struct api_call *call)
 {
-    struct fleet_proxy *proxy = named_proxy(call);
+    struct fleet_proxy *proxy = api_named_proxy(call);
 
     if (!proxy)
         return;
@@ -166,16 +156,6 @@ void api_resume_proxy(struct api_call *call)
 }
 
 /* ---- agents ---- */
-
-static struct fleet_agent *named_agent(struct api_call *call)
-{
-    char error[FLEET_ERROR_MAX];
-    struct fleet_agent *agent = fleet_find_agent(call->api->fleet, call->args[0], error);
-
-    if (!agent)
-        api_problem(call, MHD_HTTP_NOT_FOUND, NULL, "%s", error);
-    return agent;
-}
 
 /* prefers_known - an agent cannot tell a misspelt name from that of a proxy still to come. */
 static bool prefers_known(struct api_call *call)
@@ -219,7 +199,7 @@ static void change_agent(struct api_call *call, struct fleet_agent *agent, const
 
 void api_show_agent_settings(struct api_call *call)
 {
-    const struct fleet_agent *agent = named_agent(call);
+    const struct fleet_agent *agent = api_named_agent(call);
 
     if (agent)
         api_answer(call, MHD_HTTP_OK, view_agent_settings(agent));
@@ -227,7 +207,7 @@ void api_show_agent_settings(struct api_call *call)
 
 void api_put_agent_settings(struct api_call *call)
 {
-    struct fleet_agent *agent = named_agent(call);
+    struct fleet_agent *agent = api_named_agent(call);
 
     if (agent)
         change_agent(call, agent, "{}");
@@ -235,7 +215,7 @@ void api_put_agent_settings(struct api_call *call)
 
 void api_patch_agent_settings(struct api_call *call)
 {
-    struct fleet_agent *agent = named_agent(call);
+    struct fleet_agent *agent = api_named_agent(call);
 
     if (agent)
         change_agent(call, agent, agent->wanted ? wanted_base(agent->wanted) : "{}");
