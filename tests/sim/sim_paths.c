@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "agent/pace.h"
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "net.h"
 
@@ -536,24 +537,13 @@ static void act_wait(struct fleet *fleet)
 }
 
 static const struct {
-    unsigned weight;
+    unsigned weight; /* first: see world_choose() */
     void (*act)(struct fleet *fleet);
 } acts[] = {{10, act_flow}, {8, act_kill}, {12, act_dark}, {3, act_break}, {4, act_wait}};
 
 static void act(struct fleet *fleet)
 {
-    uint64_t total = 0, pick;
-
-    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
-        total += acts[i].weight;
-    pick = world_draw(&fleet->net.world, total);
-    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
-        if (pick < acts[i].weight) {
-            acts[i].act(fleet);
-            return;
-        }
-        pick -= acts[i].weight;
-    }
+    acts[world_choose(&fleet->net.world, acts, ARRAY_SIZE(acts), sizeof(acts[0]))].act(fleet);
 }
 
 /* ---- one schedule ---- */

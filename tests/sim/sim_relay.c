@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "intruder.h"
 #include "peer.h"
 
@@ -133,7 +134,7 @@ static void act_intrude(struct relay *relay)
 }
 
 static const struct {
-    unsigned weight;
+    unsigned weight; /* first: see world_choose() */
     void (*act)(struct relay *relay);
 } acts[] = {
     {30, act_connect}, {4, act_newcomer}, {4, act_kill_control}, {4, act_kill_stream},
@@ -143,18 +144,7 @@ static const struct {
 
 static void act(struct relay *relay)
 {
-    uint64_t total = 0, pick;
-
-    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
-        total += acts[i].weight;
-    pick = world_draw(&relay->world, total);
-    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
-        if (pick < acts[i].weight) {
-            acts[i].act(relay);
-            return;
-        }
-        pick -= acts[i].weight;
-    }
+    acts[world_choose(&relay->world, acts, ARRAY_SIZE(acts), sizeof(acts[0]))].act(relay);
 }
 
 /* ---- one schedule ---- */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "net.h"
 
@@ -520,7 +521,7 @@ static void act_deny(struct fleet *fleet)
 }
 
 static const struct {
-    unsigned weight;
+    unsigned weight; /* first: see world_choose() */
     void (*act)(struct fleet *fleet);
 } acts[] = {
     {30, act_job},  {12, act_kill_leg}, {2, act_restart_proxy},
@@ -529,18 +530,7 @@ static const struct {
 
 static void act(struct fleet *fleet)
 {
-    uint64_t total = 0, pick;
-
-    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
-        total += acts[i].weight;
-    pick = world_draw(&fleet->net.world, total);
-    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
-        if (pick < acts[i].weight) {
-            acts[i].act(fleet);
-            return;
-        }
-        pick -= acts[i].weight;
-    }
+    acts[world_choose(&fleet->net.world, acts, ARRAY_SIZE(acts), sizeof(acts[0]))].act(fleet);
 }
 
 /* ---- one schedule ---- */

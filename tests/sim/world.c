@@ -144,6 +144,27 @@ uint64_t world_between(struct world *world, uint64_t least, uint64_t most)
     return least + world_draw(world, most - least + 1);
 }
 
+static unsigned weight_of(const void *table, size_t at)
+{
+    unsigned weight;
+
+    memcpy(&weight, (const char *)table + at, sizeof(weight));
+    return weight;
+}
+
+size_t world_choose(struct world *world, const void *table, size_t count, size_t size)
+{
+    uint64_t total = 0, pick;
+    size_t at = 0;
+
+    for (size_t i = 0; i < count; i++)
+        total += weight_of(table, i * size);
+    pick = world_draw(world, total);
+    while (pick >= weight_of(table, at * size))
+        pick -= weight_of(table, at++ * size);
+    return at;
+}
+
 /* ---- the proxy ---- */
 
 static uint64_t env_now(void *ctx)

@@ -87,6 +87,10 @@ uint64_t world_draw(struct world *world, uint64_t n);
 bool world_chance(struct world *world, unsigned percent);
 uint64_t world_between(struct world *world, uint64_t least, uint64_t most);
 
+/* world_choose - an index below @count, by weight: @table has elements of @size bytes, and each
+ * begins with its weight, an unsigned. */
+size_t world_choose(struct world *world, const void *table, size_t count, size_t size);
+
 /* world_dial - our end of a new leg to the proxy at @site, from the address @from. With it down it
  * fails after a while. */
 struct leg *world_dial(struct site *site, const char *from, bool wrong_exporter);
