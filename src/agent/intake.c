@@ -172,13 +172,13 @@ static unsigned count_ways(const struct intake *in)
     return count;
 }
 
-/* set_windows - alone, a way may have all; beside others it has a short queue. */
-static void set_windows(struct intake *in)
+void intake_set_windows(struct intake *in)
 {
+    uint64_t alone = in->backlog < WANT_BYTES ? WANT_BYTES - in->backlog : 0;
     unsigned count = count_ways(in);
 
     for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++)
-        in->way[i].want.window = count > 1 ? pace_window(&in->way[i].pace) : WANT_BYTES;
+        in->way[i].want.window = count > 1 ? pace_window(&in->way[i].pace) : alone;
 }
 
 static struct way *way_open(struct intake *in, struct tunnel *tunnel)
@@ -196,7 +196,7 @@ static struct way *way_open(struct intake *in, struct tunnel *tunnel)
         incoming->told &= (uint8_t) ~(1u << (way - in->way));
     if (in->paused)
         tunnel_pause(tunnel, true);
-    set_windows(in);
+    intake_set_windows(in);
     tunnel_probe(tunnel); /* how far is it, while nothing is queued on it */
     return way;
 }
@@ -248,7 +248,7 @@ bool intake_lost(struct intake *in, const struct tunnel *tunnel)
     intake_disown_blocks(in, way);
     intake_disown_hashes(in, way);
     way_close(in, way);
-    set_windows(in);
+    intake_set_windows(in);
     intake_pump(in);
     return true;
 }
@@ -348,7 +348,7 @@ static void watch(struct intake *in)
             in->ops->changed(in->ctx);
         }
     }
-    set_windows(in);
+    intake_set_windows(in);
     if (!doubt)
         return;
     intake_rescue(in);

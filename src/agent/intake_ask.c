@@ -275,6 +275,7 @@ void intake_want_all(struct intake *in)
 {
     unsigned done = 0;
 
+    intake_set_windows(in);
     for (;;) {
         struct way *next = NULL;
 

@@ -206,6 +206,10 @@ void intake_commit_more(struct intake *in);
 /* intake_ask_more - for hashes of files of which something is here. */
 void intake_ask_more(struct intake *in);
 
+/* intake_set_windows - beside others a way has a short queue. Alone it may have all; what has come
+ * and waits for the disk counts too, since it would have to come again if this process died. */
+void intake_set_windows(struct intake *in);
+
 /* intake_want_all - the fastest way asks first. */
 void intake_want_all(struct intake *in);
 

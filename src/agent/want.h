@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 /* The largest window: some 150 ms at 800 Mbit/s, and, with a block that has come in part, less than
- * the 16 MiB that may have to be sent again when a way dies. */
+ * the 16 MiB that may have to be sent again when a way dies, or, with what waits for the disk
+ * (intake_set_windows()), when this process does. */
 #define WANT_BYTES  (UINT64_C(15) << 20)
 #define WANT_RANGES 4096
 

@@ -1,7 +1,7 @@
 /* One flow over several tunnels: who carries what, and what happens when one dies or is slow. */
 #include "transfer_rig.h"
 
-#include "agent/pace.h"
+#include "agent/intake_core.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -461,6 +461,29 @@ static void pace_of_late_answers(void **state)
     assert_int_equal(pace_tick(&pace, now + 3 * CLOCK_SEC, now, 3 * CLOCK_SEC + 4, true), PACE_ASK);
 }
 
+/* What a lone way may have asked for and what waits for the disk are together what would have to
+ * come again if this process died. */
+static void what_waits_counts(void **state)
+{
+    struct intake *in = calloc(1, sizeof(*in));
+    char tunnels[2];
+
+    assert_non_null(in);
+    in->way[0].tunnel = (struct tunnel *)(void *)&tunnels[0];
+    intake_set_windows(in);
+    assert_int_equal(in->way[0].want.window, WANT_BYTES);
+    in->backlog = 6 * MIB;
+    intake_set_windows(in);
+    assert_int_equal(in->way[0].want.window + in->backlog, WANT_BYTES);
+    in->backlog = WANT_BYTES + 1;
+    intake_set_windows(in);
+    assert_int_equal(in->way[0].want.window, 0);
+    in->way[1].tunnel = (struct tunnel *)(void *)&tunnels[1];
+    intake_set_windows(in);
+    assert_int_equal(in->way[0].want.window, 2 * MIB); /* the first guess beside others */
+    free(in);
+}
+
 static void pace_of_bytes(void **state)
 {
     struct pace pace = {0};
@@ -502,6 +525,7 @@ int main(void)
         cmocka_unit_test(pace_of_bytes),
         cmocka_unit_test(a_retired_one_goes),
         cmocka_unit_test(a_retired_one_comes_back),
+        cmocka_unit_test(what_waits_counts),
         cmocka_unit_test(rates_add_up),
         cmocka_unit_test(a_slow_one_does_not_hold_back),
         cmocka_unit_test(the_first_falls_silent),
