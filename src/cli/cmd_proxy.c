@@ -120,6 +120,21 @@ int cmd_proxy_list(struct cli *cli)
                      "No proxies yet: fairlead proxy add --help");
 }
 
+/* print_cpu - what it used, if it says so: in all, and of a core since the report before. */
+static void print_cpu(const json_t *report)
+{
+    const json_t *percent = json_object_get(report, "cpu_percent");
+    char now[32] = "", line[96];
+
+    if (!json_object_get(report, "cpu_us"))
+        return;
+    if (percent)
+        (void)snprintf(now, sizeof(now), ", %.1f %% of a core now", json_number_value(percent));
+    (void)snprintf(line, sizeof(line), "%.1f s in all%s",
+                   (double)json_count(report, "cpu_us") / CLOCK_SEC, now);
+    cli_pair("cpu", line);
+}
+
 static void print_report(const json_t *report)
 {
     static const char *const counts[][2] = {{"endpoints", "endpoints"},
@@ -135,6 +150,7 @@ static void print_report(const json_t *report)
         (void)printf("%-14s%" PRIu64 "\n", counts[i][0], json_count(report, counts[i][1]));
     cli_pair("bytes", output_size(text, json_count(report, "bytes")));
     cli_pair("memory", output_size(text, json_count(report, "memory")));
+    print_cpu(report);
     cli_pair("up for", output_span(text, json_count(report, "uptime")));
     json_object_foreach(json_object_get(report, "reasons"), name, count)
     {
@@ -144,6 +160,34 @@ static void print_report(const json_t *report)
                        json_integer_value(count));
         cli_pair("ended by", line);
     }
+}
+
+/* print_allowed - one line for each of @list, or the word for an empty one; nothing is known
+ * without a list. */
+static void print_allowed(const char *head, const json_t *list, const char *empty)
+{
+    char shown[192];
+    json_t *item;
+    size_t i;
+
+    json_array_foreach((json_t *)list, i, item)
+    {
+        const char *text = json_is_object(item) ? json_text(item, "name") : json_string_value(item);
+
+        cli_pair(head,
+                 log_escape(shown, sizeof(shown), text ? text : "?", strlen(text ? text : "?")));
+    }
+    if (list && json_array_size(list) == 0)
+        cli_pair(head, empty);
+}
+
+/* print_rules - how often agents choose it, and who may come. */
+static void print_rules(const json_t *proxy)
+{
+    if (json_object_get(proxy, "weight"))
+        (void)printf("%-14s%" PRIu64 "\n", "weight", json_count(proxy, "weight"));
+    print_allowed("agents", json_object_get(proxy, "agents"), "all");
+    print_allowed("syncthing", json_object_get(proxy, "syncthing_allow"), "no device");
 }
 
 int cmd_proxy_show(struct cli *cli)
@@ -166,6 +210,8 @@ int cmd_proxy_show(struct cli *cli)
         if (json_count(proxy, "rtt_us"))
             (void)printf("%-14s%.2f ms\n", "round trip",
                          (double)json_count(proxy, "rtt_us") / 1000);
+        cli_pair("version", json_text(json_object_get(proxy, "report"), "software"));
+        print_rules(proxy);
         if (json_is_object(json_object_get(proxy, "report")))
             print_report(json_object_get(proxy, "report"));
         cli_settings(json_object_get(proxy, "settings"));

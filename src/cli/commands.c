@@ -125,9 +125,12 @@ const struct command commands[] = {
      "back; 3 not confirmed in time.\n\n"
      "weight=N (1 to 1000, 100 where nothing is said) is the console's own key: of proxies about "
      "as\n"
-     "near, agents choose one of twice the weight twice as often.\n\n"
-     "Example:\n"
-     "  fairlead proxy set gate limits.rate_proxy=10240 raw=never\n",
+     "near, agents choose one of twice the weight twice as often. agents=NAME, or a list of "
+     "names,\n"
+     "lets these agents alone use the proxy; the others lose their connections through it.\n\n"
+     "Examples:\n"
+     "  fairlead proxy set gate limits.rate_proxy=10240 raw=never\n"
+     "  fairlead proxy set gate 'agents=[\"studio\",\"cinema\"]'\n",
      "KEY=VALUE"},
     {"proxy drain", "NAME", proxy_drain_options, cmd_proxy_drain,
      "Send a proxy's agents elsewhere before maintenance",

@@ -91,6 +91,34 @@ static void change(struct api_call *call, struct fleet_proxy *proxy, const char 
         api_answer(call, MHD_HTTP_ACCEPTED, view_settings(proxy));
 }
 
+/* named_agents - people name agents, proxies know ids: the list "agents" of @patch in ids. One name
+ * is as good as a list. False after a problem. */
+static bool named_agents(struct api_call *call, json_t *patch)
+{
+    json_t *list = json_object_get(patch, "agents"), *name;
+    char error[FLEET_ERROR_MAX];
+    size_t i;
+
+    if (json_is_string(list))
+        (void)json_object_set_new(patch, "agents", json_pack("[O]", list));
+    list = json_object_get(patch, "agents");
+    json_array_foreach(list, i, name)
+    {
+        const char *text = json_string_value(name);
+        const struct fleet_agent *agent =
+            text ? fleet_find_agent(call->api->fleet, text, error) : NULL;
+
+        if (agent) {
+            (void)json_array_set_new(list, i, view_id(&agent->row.id));
+            continue;
+        }
+        api_problem(call, MHD_HTTP_BAD_REQUEST, "agents", "%s",
+                    text ? error : "expected the names or ids of agents");
+        return false;
+    }
+    return true;
+}
+
 /* ---- handlers ---- */
 
 void api_show_settings(struct api_call *call)
@@ -105,7 +133,7 @@ void api_put_settings(struct api_call *call)
 {
     struct fleet_proxy *proxy = api_named_proxy(call);
 
-    if (proxy)
+    if (proxy && named_agents(call, call->body))
         change(call, proxy, "{}", call->body);
 }
 
@@ -113,7 +141,7 @@ void api_patch_settings(struct api_call *call)
 {
     struct fleet_proxy *proxy = api_named_proxy(call);
 
-    if (proxy)
+    if (proxy && named_agents(call, call->body))
         change(call, proxy, wanted_base(&proxy->wanted), call->body);
 }
 

@@ -36,7 +36,7 @@ struct fleet_agent {
 /* What a proxy had counted at a moment. */
 struct fleet_sample {
     int64_t time; /* wall clock */
-    uint64_t sessions, sessions_total, bytes, refused, uptime;
+    uint64_t sessions, sessions_total, bytes, refused, uptime, memory, cpu;
     fl_ReasonCount reasons[48];
     size_t count; /* of @reasons */
 };
@@ -47,6 +47,13 @@ struct fleet_history {
     size_t first, count;
 };
 
+/* How busy a proxy's processors are: what it used between two reports far enough apart. */
+struct fleet_load {
+    uint64_t cpu, at; /* microseconds used, at that moment of our clock; at 0: not yet */
+    bool known;
+    double percent; /* of one core */
+};
+
 struct fleet_proxy {
     struct store_proxy row;
     enum endpoint_proxy_state state;
@@ -55,7 +62,8 @@ struct fleet_proxy {
     char text[160]; /* for people */
     int64_t since;  /* of the state */
     bool reported;
-    fl_Report report;              /* the last one */
+    fl_Report report; /* the last one */
+    struct fleet_load load;
     struct fleet_history *history; /* owned; NULL before the first report */
     struct wanted wanted;
     uint32_t weight; /* how often agents choose it; see fl_ProxyInfo */

@@ -10,6 +10,8 @@
 #include "console/fleet_core.h"
 #include "console/proxy_settings.h"
 
+#define LOAD_LEAST (2 * CLOCK_SEC) /* over less than this a load is an accident */
+
 struct fleet_proxy *fleet_proxies(struct fleet *fleet)
 {
     return fleet->proxies;
@@ -274,9 +276,29 @@ static void keep(struct fleet_proxy *proxy, const fl_Report *report)
                                     .sessions_total = report->sessions_total,
                                     .bytes = report->bytes,
                                     .refused = report->refused,
-                                    .uptime = report->uptime};
+                                    .uptime = report->uptime,
+                                    .memory = report->memory,
+                                    .cpu = report->cpu};
     for (size_t i = 0; i < report->reasons_count && i < ARRAY_SIZE(sample->reasons); i++)
         sample->reasons[sample->count++] = report->reasons[i];
+}
+
+/* measure - nothing where it was started again in between, or does not say (an older proxy). A
+ * renewed leg begins with a report at once, which is too short after the one before. */
+static void measure(struct fleet_load *load, uint64_t cpu, uint64_t now)
+{
+    uint64_t passed = clock_since(now, load->at);
+
+    if (cpu < load->cpu || cpu == 0)
+        *load = (struct fleet_load){0};
+    else if (load->at && passed < LOAD_LEAST)
+        return;
+    if (load->at) {
+        load->percent = 100.0 * (double)(cpu - load->cpu) / (double)passed;
+        load->known = true;
+    }
+    load->cpu = cpu;
+    load->at = now;
 }
 
 void fleet_on_report(void *ctx, const struct fl_id *id, const fl_Report *report)
@@ -287,5 +309,6 @@ void fleet_on_report(void *ctx, const struct fl_id *id, const fl_Report *report)
         return;
     proxy->report = *report;
     proxy->reported = true;
+    measure(&proxy->load, report->cpu, clock_now());
     keep(proxy, report);
 }

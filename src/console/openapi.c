@@ -47,15 +47,16 @@ static const struct {
     {"Status", "version:text uptime:integer console_id:id fingerprint:text agents:AgentCount "
                "proxies:ProxyCount jobs:Total runs:Active"},
     {"ProxyReport", "endpoints:integer sessions:integer sessions_total:integer bytes:integer "
-                    "refused:integer accepted:integer memory:integer uptime:integer reasons:any"},
+                    "refused:integer accepted:integer memory:integer uptime:integer reasons:any "
+                    "cpu_us?:integer cpu_percent?:number software?:text"},
     {"Proxy", "id:id name:text addresses:[text] listen:[text] state:text since:time rtt_us:integer "
               "error?:text report?:ProxyReport settings:ProxySettings draining:boolean "
-              "weight:integer"},
+              "weight:integer agents?:[Party] syncthing_allow?:[text]"},
     {"ProxySettings",
      "wanted:any version:integer state:text error:text draining:boolean tried?:any "
      "effective?:any"},
     {"Sample", "time:time sessions:integer sessions_total:integer bytes:integer refused:integer "
-               "uptime:integer reasons:any"},
+               "uptime:integer memory:integer cpu_us:integer reasons:any"},
     {"SampleList", "items:[Sample] total:integer"},
     {"ProxyList", "items:[Proxy] total:integer"},
     {"NewProxy", "proxy:Proxy config:any"},

@@ -75,6 +75,12 @@ static json_t *number(uint64_t n)
     return json_integer((json_int_t)n);
 }
 
+/* view_party - an agent, or what was one. */
+static json_t *view_party(struct fleet *fleet, const struct fl_id *id)
+{
+    return json_pack("{s:o, s:o}", "id", view_id(id), "name", text_of(fleet_agent_name(fleet, id)));
+}
+
 /* ---- proxies ---- */
 
 static const char *proxy_state(const struct fleet_proxy *proxy)
@@ -108,24 +114,34 @@ json_t *view_history(const struct fleet_proxy *proxy)
 
         (void)json_array_append_new(
             items,
-            json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time", view_time(s->time), "sessions",
-                      number(s->sessions), "sessions_total", number(s->sessions_total), "bytes",
-                      number(s->bytes), "refused", number(s->refused), "uptime", number(s->uptime),
+            json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "time", view_time(s->time),
+                      "sessions", number(s->sessions), "sessions_total", number(s->sessions_total),
+                      "bytes", number(s->bytes), "refused", number(s->refused), "uptime",
+                      number(s->uptime), "memory", number(s->memory), "cpu_us", number(s->cpu),
                       "reasons", view_reasons(s->reasons, s->count)));
     }
     return items;
 }
 
-static json_t *view_report(const fl_Report *report)
+/* view_report - an older proxy tells neither its processor time nor its version. */
+static json_t *view_report(const fl_Report *report, const struct fleet_load *load)
 {
     json_t *reasons = view_reasons(report->reasons, report->reasons_count);
+    json_t *json =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "endpoints",
+                  number(report->endpoints), "sessions", number(report->sessions), "sessions_total",
+                  number(report->sessions_total), "bytes", number(report->bytes), "refused",
+                  number(report->refused), "accepted", number(report->accepted), "memory",
+                  number(report->memory), "uptime", number(report->uptime), "reasons", reasons);
 
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "endpoints",
-                     number(report->endpoints), "sessions", number(report->sessions),
-                     "sessions_total", number(report->sessions_total), "bytes",
-                     number(report->bytes), "refused", number(report->refused), "accepted",
-                     number(report->accepted), "memory", number(report->memory), "uptime",
-                     number(report->uptime), "reasons", reasons);
+    if (report->cpu)
+        (void)json_object_set_new(json, "cpu_us", number(report->cpu));
+    if (load->known)
+        (void)json_object_set_new(json, "cpu_percent",
+                                  json_real((double)(uint64_t)(load->percent * 10 + 0.5) / 10));
+    if (report->software[0])
+        (void)json_object_set_new(json, "software", text_of(report->software));
+    return json;
 }
 
 /* parsed - @text as JSON; null when it is none. */
@@ -166,6 +182,29 @@ json_t *view_agent_settings(const struct fleet_agent *agent)
     return view_wanted(agent->wanted ? agent->wanted : &none);
 }
 
+/* add_allowed - whom the proxy lets in, as it says itself; with names, since ids tell people
+ * little.
+ */
+static void add_allowed(struct fleet *fleet, json_t *json, const json_t *effective)
+{
+    const json_t *ids = json_object_get(effective, "agents");
+    json_t *devices = json_object_get(json_object_get(effective, "syncthing"), "allow");
+    json_t *agents = json_array(), *item;
+    struct fl_id id;
+    size_t i;
+
+    json_array_foreach(ids, i, item)
+    {
+        if (json_is_string(item) && id_parse(json_string_value(item), &id) == 0)
+            (void)json_array_append_new(agents, view_party(fleet, &id));
+    }
+    if (ids)
+        (void)json_object_set(json, "agents", agents);
+    if (devices)
+        (void)json_object_set(json, "syncthing_allow", devices);
+    json_decref(agents);
+}
+
 json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy)
 {
     json_t *json =
@@ -178,10 +217,11 @@ json_t *view_proxy(struct fleet *fleet, const struct fleet_proxy *proxy)
         (void)json_object_set_new(json, "error",
                                   text_of(proxy->text[0] ? proxy->text : error_text(proxy->error)));
     if (proxy->reported)
-        (void)json_object_set_new(json, "report", view_report(&proxy->report));
+        (void)json_object_set_new(json, "report", view_report(&proxy->report, &proxy->load));
     (void)json_object_set_new(json, "settings", view_settings(proxy));
     (void)json_object_set_new(json, "draining", json_boolean(proxy_settings_draining(proxy)));
     (void)json_object_set_new(json, "weight", number(proxy->weight));
+    add_allowed(fleet, json, json_object_get(json_object_get(json, "settings"), "effective"));
     return json;
 }
 
@@ -264,11 +304,6 @@ static void set_counters(json_t *json, const struct store_counters *c)
     for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
         (void)json_object_set_new(json, counts[i].name, number(counts[i].value));
     (void)json_object_set_new(json, "list_complete", json_boolean(c->list_complete));
-}
-
-static json_t *view_party(struct fleet *fleet, const struct fl_id *id)
-{
-    return json_pack("{s:o, s:o}", "id", view_id(id), "name", text_of(fleet_agent_name(fleet, id)));
 }
 
 /* flow_text - what the agent said, or whom the flow waits for. */

@@ -334,6 +334,8 @@ static void take_hello(struct conn *conn, const struct frame *frame)
     become_known(conn);
     enum close_reason reason = CLOSE_MOVED;
     if (!atomic_load(&worker->proxy->moved))
+        reason = proxy_refuses(worker->proxy, &conn->party);
+    if (reason == CLOSE_DONE)
         reason = account_open_leg(worker->proxy->accounts, &conn->party, &conn->account);
     if (reason == CLOSE_DONE && conn->place.narrow && conn->party.role != PARTY_CONSOLE)
         reason = CLOSE_FULL;
@@ -590,10 +592,9 @@ void conn_arrive(struct conn *conn, struct worker *worker)
     list_move(conn, &worker->known);
     int rc = leg_attach(conn->leg, worker->env.loop);
     leg_set_handler(conn->leg, conn_event, conn);
-    if (rc)
-        conn_close(conn, CLOSE_LOCAL);
-    else if (trust_is_denied(worker->proxy->trust, &conn->party.id))
-        conn_close(conn, CLOSE_DENIED);
+    enum close_reason reason = rc ? CLOSE_LOCAL : proxy_refuses(worker->proxy, &conn->party);
+    if (reason != CLOSE_DONE)
+        conn_close(conn, reason);
     else
         session_arrived(conn->session, conn->side);
 }

@@ -10,7 +10,7 @@ static const char *const counter_names[COUNTER_COUNT] = {
 static const enum close_reason refusals[] = {
     CLOSE_HANDSHAKE,   CLOSE_FRAME,     CLOSE_PHASE,    CLOSE_VERSION, CLOSE_CERTIFICATE,
     CLOSE_AUTHORITY,   CLOSE_EXPIRED,   CLOSE_ROLE,     CLOSE_DENIED,  CLOSE_PROOF,
-    CLOSE_KEY_UNKNOWN, CLOSE_KEY_OWNER, CLOSE_FLAPPING, CLOSE_FULL,
+    CLOSE_KEY_UNKNOWN, CLOSE_KEY_OWNER, CLOSE_FLAPPING, CLOSE_FULL,    CLOSE_NOT_LISTED,
 };
 
 void counters_end(struct counters *counters, enum close_reason reason)

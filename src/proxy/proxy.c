@@ -38,6 +38,7 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
         goto fail_door;
     pthread_mutex_init(&proxy->settings_lock, NULL);
     drain_init(&proxy->drain);
+    allow_init(&proxy->allow);
     credentials_init(&proxy->credentials, identity);
     proxy->trust = trust_ref(identity_trust(identity));
     return 0;
@@ -55,6 +56,7 @@ void proxy_done(struct proxy *proxy)
 {
     reconfig_free(proxy->reconfig);
     drain_done(&proxy->drain);
+    allow_done(&proxy->allow);
     door_free(proxy->door);
     pair_free(proxy->pair);
     accounts_free(proxy->accounts);
@@ -81,14 +83,34 @@ void proxy_add_worker(struct proxy *proxy, struct worker *worker)
     proxy->workers[proxy->count++] = worker;
 }
 
+/* Each worker looks whether those who are there still may be. */
+static void recheck(struct proxy *proxy)
+{
+    for (unsigned i = 0; i < proxy->count; i++)
+        worker_post_recheck(proxy->workers[i]);
+}
+
 int proxy_deny(struct proxy *proxy, const struct fl_id *ids, size_t count)
 {
     int rc = trust_deny(proxy->trust, ids, count);
-    if (rc)
-        return rc;
-    for (unsigned i = 0; i < proxy->count; i++)
-        worker_post_recheck(proxy->workers[i]);
-    return 0;
+    if (rc == 0)
+        recheck(proxy);
+    return rc;
+}
+
+int proxy_allow(struct proxy *proxy, const struct fl_id *ids, size_t count)
+{
+    int rc = allow_set(&proxy->allow, ids, count);
+    if (rc == 0)
+        recheck(proxy);
+    return rc;
+}
+
+enum close_reason proxy_refuses(struct proxy *proxy, const struct party *party)
+{
+    if (trust_is_denied(proxy->trust, &party->id))
+        return CLOSE_DENIED;
+    return allow_has(&proxy->allow, party) ? CLOSE_DONE : CLOSE_NOT_LISTED;
 }
 
 void proxy_total(const struct proxy *proxy, struct counters_total *ret_total)

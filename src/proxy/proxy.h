@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "identity/identity.h"
+#include "proxy/allow.h"
 #include "proxy/counters.h"
 #include "proxy/credentials.h"
 #include "proxy/door.h"
@@ -36,6 +37,7 @@ struct proxy {
     struct reconfig *reconfig; /* owned; NULL: settings cannot be changed */
     struct drain drain;
     struct accounts *accounts;
+    struct allow allow;        /* agents that may come */
     struct rate_bucket bucket; /* of all sessions together */
     struct worker *workers[PROXY_WORKERS_MAX];
     unsigned count;    /* of workers */
@@ -68,6 +70,13 @@ void proxy_add_worker(struct proxy *proxy, struct worker *worker);
 /* proxy_deny - the console's new list: it replaces the old one, and what is denied loses its legs.
  * Any worker's thread. */
 int proxy_deny(struct proxy *proxy, const struct fl_id *ids, size_t count);
+
+/* proxy_allow - from now on these agents alone may use the proxy; none: all. Who may not any more
+ * loses its legs. Any thread. Returns 0 or -ENOMEM, and then nothing has changed. */
+int proxy_allow(struct proxy *proxy, const struct fl_id *ids, size_t count);
+
+/* proxy_refuses - why @party, whose identity is proved, must not be here; CLOSE_DONE: it may. */
+enum close_reason proxy_refuses(struct proxy *proxy, const struct party *party);
 
 /* proxy_total - counters of all workers. */
 void proxy_total(const struct proxy *proxy, struct counters_total *ret_total);

@@ -1,16 +1,21 @@
 #include "proxy/proxy_config.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "proxy/syncthing/st_device.h"
 
 #define LISTEN_MAX  16
 #define ALLOW_MAX   100000
+#define AGENTS_MAX  100000
 #define COUNT_MAX   1000000
 #define SECONDS_MAX (7 * 24 * 3600)
 #define MIB         (UINT64_C(1) << 20)
@@ -111,6 +116,8 @@ const struct config_key proxy_config_keys[] = {
      .help = "key and certificate that the outer TLS shows, PEM or the path of a PEM file"},
     {"raw", CONFIG_ENUM, AT(raw), CONFIG_LIVE, .choices = raw_choices,
      .help = "may sessions leave the outer TLS (allowed)"},
+    {"agents", CONFIG_STRINGS, AT(agents), CONFIG_LIVE, 0, AGENTS_MAX,
+     .help = "ids of the agents that may use it (all)"},
     {"udp", CONFIG_ENUM, AT(udp), .choices = udp_choices,
      .help = "accept QUIC as well, on the UDP ports of the same numbers (on)"},
     {"sandbox", CONFIG_ENUM, AT(sandbox), .choices = sandbox_choices,
@@ -203,6 +210,20 @@ static int check_devices(const struct proxy_config *config, char *what, size_t c
     return 0;
 }
 
+static int check_agents(const struct proxy_config *config, char *what, size_t cap)
+{
+    struct fl_id id;
+
+    for (size_t i = 0; i < config->agents.count; i++) {
+        if (id_parse(config->agents.item[i], &id) == 0)
+            continue;
+        (void)snprintf(what, cap, "expected ids of agents, of 32 hexadecimal digits, got \"%.80s\"",
+                       config->agents.item[i]);
+        return -FL_ECONFIG;
+    }
+    return 0;
+}
+
 /* What the table of keys cannot check. Returns the key whose value is wrong, or NULL. */
 static const char *wrong_key(const struct proxy_config *config, char *what, size_t cap)
 {
@@ -213,6 +234,7 @@ static const char *wrong_key(const struct proxy_config *config, char *what, size
         {"limits.schedule", check_schedule},
         {"drain.alternates", check_alternates},
         {"syncthing.allow", check_devices},
+        {"agents", check_agents},
     };
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
         if (checks[i].check(config, what, cap))
@@ -292,6 +314,19 @@ void proxy_config_settings(const struct proxy_config *config, struct proxy_setti
     (void)read_schedule(&config->limits.schedule, &ret_settings->schedule, what, sizeof(what));
 }
 
+/* Which agents may come, in the core's form. */
+static int apply_agents(struct proxy *proxy, const struct config_strings *agents)
+{
+    _cleanup_free_ struct fl_id *ids = calloc(agents->count + 1, sizeof(*ids));
+    size_t count = 0;
+
+    if (!ids)
+        return -ENOMEM;
+    for (size_t i = 0; i < agents->count; i++)
+        count += id_parse(agents->item[i], &ids[count]) == 0;
+    return proxy_allow(proxy, ids, count);
+}
+
 void proxy_config_apply(void *ctx, const struct proxy_config *live, uint64_t version, uint64_t now)
 {
     struct proxy *proxy = ctx;
@@ -303,6 +338,9 @@ void proxy_config_apply(void *ctx, const struct proxy_config *live, uint64_t ver
     proxy_apply(proxy, &settings);
     proxy_config_drain(live, &order);
     drain_set(&proxy->drain, &order, now);
+    int rc = apply_agents(proxy, &live->agents);
+    if (rc)
+        log_error("the list of allowed agents stays as it was", LF_ERR(rc));
     log_set_level((enum log_level)live->log.level);
 }
 

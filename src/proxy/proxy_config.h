@@ -15,6 +15,7 @@ struct proxy_config {
     char *ca;                     /* PEM: the console's authority */
     char *tls_certificate;        /* PEM: key and certificate chain of the outer TLS */
     int raw;                      /* enum proxy_raw */
+    struct config_strings agents; /* ids of those that may come; none: all */
     int udp;                      /* enum proxy_udp */
     int sandbox;                  /* enum proxy_sandbox */
     char *handover;               /* path of the unix socket for the next process, or NULL */

@@ -1,6 +1,7 @@
 #include "proxy/report.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -8,7 +9,7 @@
 #include "base/log.h"
 #include "proxy/reconfig.h"
 
-#define FIELDS_MAX (COUNTER_COUNT + 2 * CLOSE_REASON_COUNT + 8)
+#define FIELDS_MAX (COUNTER_COUNT + 2 * CLOSE_REASON_COUNT + 9)
 #define FIELD_NAME 40
 
 /* Resident bytes: the second number of statm is in pages (proc(5)). The file was opened at start,
@@ -24,6 +25,18 @@ static uint64_t resident(int statm)
     if (sscanf(text, "%lu %lu", &size, &pages) != 2)
         return 0;
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Of all threads, in user and kernel mode; getrusage(2). Nothing for one that is no process of its
+ * own, as in the simulator, whose runs are all to be alike. */
+static uint64_t processor_time(const struct proxy *proxy)
+{
+    struct rusage used;
+
+    if (proxy->statm < 0 || getrusage(RUSAGE_SELF, &used))
+        return 0;
+    return (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * CLOCK_SEC +
+           (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
 }
 
 uint64_t report_memory(const struct proxy *proxy)
@@ -65,6 +78,8 @@ void report_fill(const struct proxy *proxy, uint64_t now, fl_Report *ret_report)
         .uptime = clock_since(now, proxy->started) / CLOCK_SEC,
         .memory = resident(proxy->statm),
         .accepted = total.value[COUNTER_ACCEPTED],
+        .cpu = processor_time(proxy),
+        .software = "fairlead " FAIRLEAD_VERSION,
     };
     fill_reasons(&total, ret_report);
     fill_config(proxy, ret_report);
@@ -104,6 +119,7 @@ void report_log(const struct proxy *proxy, uint64_t now)
     proxy_total(proxy, &total);
     record_add(&record, "", "uptime", clock_since(now, proxy->started) / CLOCK_SEC);
     record_add(&record, "", "memory", resident(proxy->statm));
+    record_add(&record, "", "cpu_micros", processor_time(proxy));
     record_add(&record, "", "strangers", door_count(proxy->door));
     record_add(&record, "", "endpoints", registry_count(proxy->registry));
     record_add(&record, "", "sessions", pair_live(proxy->pair));

@@ -263,11 +263,11 @@ void worker_add_guest(struct worker *worker, struct worker_guest *guest)
 
 static void recheck(struct worker *worker)
 {
-    struct trust *trust = worker->proxy->trust;
     struct conn *conn;
     DL_FOREACH (worker->known, conn) {
-        if (trust_is_denied(trust, &conn->party.id))
-            conn_close(conn, CLOSE_DENIED);
+        enum close_reason reason = proxy_refuses(worker->proxy, &conn->party);
+        if (reason != CLOSE_DONE)
+            conn_close(conn, reason);
     }
 }
 

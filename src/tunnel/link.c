@@ -417,6 +417,7 @@ static void on_status(struct link *link, const struct frame *frame)
         link->quiet = true; /* by ourselves, as it was meant */
     uint64_t hold = reason == CLOSE_FLAPPING     ? HOLD_FLAPPING
                     : reason == CLOSE_DENIED     ? HOLD_DENIED
+                    : reason == CLOSE_NOT_LISTED ? HOLD_DENIED
                     : reason == CLOSE_DRAINING   ? (link->leave_at ? link->away : HOLD_DRAINING)
                     : reason == CLOSE_SUPERSEDED ? HOLD_SUPERSEDED
                     : reason == CLOSE_MOVED      ? HOLD_MOVED

@@ -37,6 +37,7 @@ CASES = {
     "fairlead-proxy": ("proxy.json", {"listen": "127.0.0.1:0", "identity": PEM, "ca": PEM, "tls_certificate": PEM}, {
         "listen": [*ADDRESSES, ("out of range", []), ("out of range", ["127.0.0.1:1"] * 17)],
         "identity": SECRETS, "ca": [*STRING, ("out of range", "/no/such/file")], "tls_certificate": SECRETS,
+        "agents": [("wrong type", 5), ("wrong type", [5]), ("out of range", ["ab" * 16, "ab" * 15]), ("out of range", "nas-berlin")],
         "raw": WORD, "udp": WORD, "sandbox": WORD, "workers": NUMBER, "metrics": ADDRESS, "handover": STRING, "handover_seconds": NUMBER,
         "limits": GROUP, "limits.endpoints": [*NUMBER, ("out of range", 0)], "limits.sessions": [*NUMBER, ("out of range", 0)],
         "limits.sessions_per_agent": [*NUMBER, ("out of range", 0)], "limits.handshakes": [*NUMBER, ("out of range", 0)],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -90,6 +91,41 @@ def test_weight(world):
     console.kill()
     console.restart().ready()
     assert console.rest("GET", "/proxies/p")["weight"] == 300
+
+
+def test_who_may_use_a_proxy(world):
+    """Agents are named at the console; the proxy turns the others away, who come by another one, and all of it can be read."""
+    console = world.console()
+    for name in ("p", "q"):
+        world.proxy(name)
+    for name in ("a", "b"):
+        world.agent(name, via=["p", "q"])
+    assert console.rest("GET", "/proxies/p")["agents"] == [] and console.rest("GET", "/proxies/p")["syncthing_allow"] == []
+    with pytest.raises(fairlead.Rest) as caught:
+        console.rest("PATCH", "/proxies/p/settings", {"agents": ["a", "bb"]})
+    assert caught.value.status == 400 and caught.value.answer["field"] == "agents" and '"bb"' in caught.value.answer["detail"]
+    assert "applied" in console.cli("proxy", "set", "p", "agents=a", "syncthing.allow=any", timeout=90).stdout
+    shown = console.rest("GET", "/proxies/p")
+    assert [a["name"] for a in shown["agents"]] == ["a"] and shown["agents"][0]["id"] == console.agent("a")["id"]
+    assert shown["settings"]["wanted"]["agents"] == [console.agent("a")["id"]] and shown["syncthing_allow"] == ["any"]
+    fairlead.until("b by the other proxy", lambda: (agent := console.agent("b"))["state"] == "online" and " q " in f" {agent['path']} ")
+    fairlead.until("the refusal", lambda: console.rest("GET", "/proxies/p")["report"]["reasons"].get("not-listed"))
+    text = console.cli("proxy", "show", "p").stdout
+    assert re.search(r"^agents +a$", text, re.M) and re.search(r"^syncthing +any$", text, re.M) and re.search(r"^weight +100$", text, re.M)
+    assert re.search(r"^agents +all$", console.cli("proxy", "show", "q").stdout, re.M)
+    console.cli("proxy", "set", "p", "agents=")
+    assert console.rest("GET", "/proxies/p")["agents"] == []
+
+
+def test_what_a_proxy_uses(world):
+    """Version and processor time, in all and now, by REST and the CLI."""
+    console = world.console()
+    world.proxy("p")
+    report = fairlead.until("a load", lambda: (r := console.rest("GET", "/proxies/p").get("report")) and "cpu_percent" in r and r, 20)
+    assert re.fullmatch(r"fairlead \d+\.\d+\.\d+", report["software"]) and report["cpu_us"] > 0 and 0 <= report["cpu_percent"] < 100 * os.cpu_count()
+    assert console.items("/proxies/p/history")[-1]["cpu_us"] > 0
+    text = console.cli("proxy", "show", "p").stdout
+    assert re.search(r"^cpu +\d+\.\d s in all, \d+\.\d % of a core now$", text, re.M) and re.search(r"^version +fairlead \d", text, re.M)
 
 
 def test_set_by_the_cli(world):

@@ -90,6 +90,31 @@ def test_drain_and_resume(rig):
     rig.offer(alice, bob, "bob")
 
 
+def test_agents_on_a_list(rig):
+    """Who is not on it loses control legs and sessions at once and is told why; the console and newcomers are not meant."""
+    alice, bob, carol = (rig.register(name) for name in ("alice", "bob", "carol"))
+    among, between = rig.session(alice, bob), rig.session(alice, carol, ("alice", "carol"))
+    cons = rig.register("cons")
+    id_of = lambda name: rig.who(name).split()[-1]
+    version, state, _, settings, error = change(rig, cons, 1, agents=[id_of("alice"), id_of("bob")])
+    assert (state, error) == ("waiting", "") and settings["agents"] == [id_of("alice"), id_of("bob")]
+    assert rig.told(carol).startswith("STATUS not-listed")
+    assert rig.party(f"recv {between[1]}").startswith("ABORT not-listed")
+    assert rig.party(f"recv {between[0]}").startswith("ABORT other-side")
+    leg = rig.dial()
+    rig.party(f"hello {leg} carol")
+    assert rig.party(f"recv {leg}").startswith("STATUS not-listed")
+    assert rig.party(f"flow {among[0]} {among[1]} 1000000") == "ok"
+    rig.dial("new")
+    again = rig.register("cons")
+    rig.party(f"confirm {again} 1")
+    assert result(rig, again)[:3] == (version, "applied", 1)
+    rig.counted("end_not_listed", 3)
+    assert change(rig, again, 2, agents=[])[1] == "waiting"
+    rig.register("carol")
+    assert change(rig, again, 3, agents=["carol"])[1] == "refused"
+
+
 def test_hard_stop(rig):
     alice, bob = rig.register("alice"), rig.register("bob")
     a, b = rig.session(alice, bob)
