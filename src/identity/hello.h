@@ -14,6 +14,7 @@
 #define HELLO_EXPORTER_BYTES 32
 #define HELLO_VERSION        1
 #define HELLO_CAP_RAW        1u /* in caps: the sender's leg can go on without its outer TLS */
+#define HELLO_CAP_MEET       2u /* endpoint: it comes to meetings; proxy: it arranges them */
 
 enum hello_side { HELLO_DIALLER = 0, HELLO_ANSWERER = 1 };
 

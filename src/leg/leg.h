@@ -96,6 +96,7 @@ struct leg {
     uint64_t rx_bytes;          /* from the wire, all layers */
     uint64_t tx_bytes;          /* to the wire */
     uint64_t rtt;               /* round trip in microseconds, as it opened; 0: not known */
+    bool udp;                   /* by datagrams: @peer is an address of UDP */
     char peer[LEG_ADDRESS_MAX]; /* address of the other end, for people */
 };
 

@@ -259,6 +259,7 @@ static struct leg_quic *new_leg(leg_handler *handler, void *ctx)
     if (!leg)
         return NULL;
     leg->base.ops = &quic_ops;
+    leg->base.udp = true;
     leg_set_handler(&leg->base, handler, ctx);
     return leg;
 }

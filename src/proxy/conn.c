@@ -285,6 +285,7 @@ static void answer_hello(struct conn *conn)
     ack.time = worker->env.wall(worker->env.ctx);
     ack.caps =
         worker->settings.raw != PROXY_RAW_NEVER && leg_can_raw(conn->leg) ? HELLO_CAP_RAW : 0;
+    ack.caps |= proxy->udp ? HELLO_CAP_MEET : 0;
     ack.ping_interval = CONTROL_PING_SECONDS;
     conn_send_message(conn, FRAME_HELLO_ACK, fl_Hello_fields, &ack);
 }
@@ -389,6 +390,7 @@ static void take_join(struct conn *conn, const struct frame *frame)
         .ref = conn->ref,
         .fixed = leg_can_move(conn->leg) ? NULL : worker,
         .lightest = worker_lightest(worker),
+        .udp = conn->leg->udp,
     };
     enum close_reason reason = pair_join(worker->proxy->pair, &conn->party, &id, join.key, &comer,
                                          worker_now(worker), &place);

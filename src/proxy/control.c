@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "identity/hello.h"
 #include "proxy/reconfig.h"
 #include "proxy/report.h"
 
@@ -120,8 +121,8 @@ void control_register(struct conn *conn, const struct frame *frame)
     struct control *control = control_new(conn, now);
     enum close_reason reason = CLOSE_LOCAL;
     if (control)
-        reason = registry_add(worker->proxy->registry, &conn->party, conn->leg->peer, control->ref,
-                              now, &old);
+        reason = registry_add(worker->proxy->registry, &conn->party, conn->leg->peer, conn->caps,
+                              control->ref, now, &old);
     if (old)
         (void)worker_post_close(old, reason == CLOSE_FLAPPING ? reason : CLOSE_SUPERSEDED);
     conn_ref_unref(old);
@@ -149,7 +150,7 @@ static void reject(struct conn *conn, uint64_t request, enum close_reason reason
 
 /* The callee may be on any worker, so its INVITE goes by mail; if its leg ends meanwhile, the offer
  * ends unused. */
-static void offer(struct conn *conn, uint64_t request, struct conn_ref *callee,
+static void offer(struct conn *conn, const fl_Connect *asked, struct conn_ref *callee,
                   const struct pair_offer *made)
 {
     fl_Invite invite = fl_Invite_init_zero;
@@ -160,15 +161,27 @@ static void offer(struct conn *conn, uint64_t request, struct conn_ref *callee,
     invite.has_from = true;
     party_to_wire(&conn->party, &invite.from);
     invite.expires = PAIR_KEY_SECONDS;
+    invite.meet = asked->meet;
     if (worker_post_frame(callee, FRAME_INVITE, fl_Invite_fields, &invite)) {
-        reject(conn, request, CLOSE_LOCAL);
+        reject(conn, asked->request, CLOSE_LOCAL);
         return;
     }
-    offer.request = request;
+    offer.request = asked->request;
     memcpy(offer.session, made->session.b, FL_ID_BYTES);
     memcpy(offer.key, made->key[0], KEY_BYTES);
     offer.expires = PAIR_KEY_SECONDS;
     conn_send_message(conn, FRAME_OFFER, fl_Offer_fields, &offer);
+}
+
+/* Why the two cannot meet, or CLOSE_DONE. Only agents do. */
+static enum close_reason may_meet(const struct conn *conn, const struct party *callee,
+                                  uint32_t callee_caps)
+{
+    if (conn->party.role != PARTY_AGENT || callee->role != PARTY_AGENT)
+        return CLOSE_REFUSED;
+    if (!conn->worker->proxy->udp)
+        return CLOSE_NO_MEET;
+    return conn->caps & callee_caps & HELLO_CAP_MEET ? CLOSE_DONE : CLOSE_NO_UDP;
 }
 
 void control_connect(struct conn *conn, const struct frame *frame)
@@ -176,6 +189,7 @@ void control_connect(struct conn *conn, const struct frame *frame)
     struct proxy *proxy = conn->worker->proxy;
     struct pair_offer made;
     struct party callee;
+    uint32_t caps = 0;
     fl_Connect message;
 
     if (message_decode(fl_Connect_fields, frame, &message) || !message.has_peer ||
@@ -184,18 +198,22 @@ void control_connect(struct conn *conn, const struct frame *frame)
         return;
     }
     counters_add(&conn->worker->counters, COUNTER_CONNECTS, 1);
+    counters_add(&conn->worker->counters, COUNTER_MEETINGS_ASKED, message.meet);
     enum close_reason reason = pair_allowed(&conn->party, &callee);
     if (reason == CLOSE_DONE && drain_on(&proxy->drain))
         reason = CLOSE_DRAINING;
     if (reason == CLOSE_DONE && atomic_load(&proxy->moved))
         reason = CLOSE_MOVED;
     struct conn_ref *ref = NULL;
-    if (reason == CLOSE_DONE && !(ref = registry_find(proxy->registry, &callee)))
+    if (reason == CLOSE_DONE && !(ref = registry_find(proxy->registry, &callee, &caps)))
         reason = CLOSE_NOT_FOUND;
+    if (reason == CLOSE_DONE && message.meet)
+        reason = may_meet(conn, &callee, caps);
     if (reason == CLOSE_DONE)
-        reason = pair_connect(proxy->pair, &conn->party, &callee, worker_now(conn->worker), &made);
+        reason = pair_connect(proxy->pair, &conn->party, &callee, message.meet,
+                              worker_now(conn->worker), &made);
     if (reason == CLOSE_DONE)
-        offer(conn, message.request, ref, &made);
+        offer(conn, &message, ref, &made);
     else
         reject(conn, message.request, reason);
     conn_ref_unref(ref);

@@ -324,7 +324,9 @@ static void open_datagrams(struct server *server, const char *address)
                  : udp_listen(shell->udp, address, admit_bound(admit, admit->count - 1), &fd);
     if (rc == 0)
         rc = upgrade_give(&server->upgrade, SOCKETS_UDP, address, fd);
-    if (rc)
+    if (rc == 0)
+        server->proxy.udp = true;
+    else
         log_warn("no UDP at this address, endpoints use TCP there; is the port taken, or may we "
                  "not bind it?",
                  LF_STR("address", address), LF_ERR(rc));

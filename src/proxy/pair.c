@@ -111,7 +111,7 @@ static uint32_t max_for(const struct pair *pair, const struct party *caller,
 }
 
 static enum close_reason connect_locked(struct pair *pair, const struct party *caller,
-                                        const struct party *callee, uint64_t now,
+                                        const struct party *callee, bool meet, uint64_t now,
                                         struct pair_offer *ret_offer)
 {
     struct account *account[2];
@@ -130,6 +130,7 @@ static enum close_reason connect_locked(struct pair *pair, const struct party *c
     session->party[1] = *callee;
     session->account[0] = account[0];
     session->account[1] = account[1];
+    session->meet = meet;
     session->expires = now + PAIR_KEY_SECONDS * CLOCK_SEC;
     DL_APPEND(pair->pending, session);
     pair->count++;
@@ -143,11 +144,11 @@ static enum close_reason connect_locked(struct pair *pair, const struct party *c
 }
 
 enum close_reason pair_connect(struct pair *pair, const struct party *caller,
-                               const struct party *callee, uint64_t now,
+                               const struct party *callee, bool meet, uint64_t now,
                                struct pair_offer *ret_offer)
 {
     pthread_mutex_lock(&pair->lock);
-    enum close_reason reason = connect_locked(pair, caller, callee, now, ret_offer);
+    enum close_reason reason = connect_locked(pair, caller, callee, meet, now, ret_offer);
     pthread_mutex_unlock(&pair->lock);
     return reason;
 }
@@ -181,7 +182,7 @@ static void session_join(struct pair *pair, struct session *session, const struc
 
 static enum close_reason join_locked(struct pair *pair, const struct party *party,
                                      const struct fl_id *id, const uint8_t key[static KEY_BYTES],
-                                     uint64_t now, struct pair_place *ret_place)
+                                     bool udp, uint64_t now, struct pair_place *ret_place)
 {
     struct key *found = key_take(&pair->keys, key);
     if (!found)
@@ -191,6 +192,8 @@ static enum close_reason join_locked(struct pair *pair, const struct party *part
         return CLOSE_KEY_UNKNOWN;
     if (!party_equal(&session->party[found->side], party))
         return CLOSE_KEY_OWNER;
+    if (session->meet && !udp)
+        return CLOSE_NO_UDP;
     *ret_place = (struct pair_place){.session = session, .side = found->side};
     return CLOSE_DONE;
 }
@@ -200,7 +203,7 @@ enum close_reason pair_join(struct pair *pair, const struct party *party, const 
                             uint64_t now, struct pair_place *ret_place)
 {
     pthread_mutex_lock(&pair->lock);
-    enum close_reason reason = join_locked(pair, party, id, key, now, ret_place);
+    enum close_reason reason = join_locked(pair, party, id, key, comer->udp, now, ret_place);
     if (reason == CLOSE_DONE)
         session_join(pair, ret_place->session, comer, now, ret_place);
     pthread_mutex_unlock(&pair->lock);

@@ -43,6 +43,7 @@ struct session {
     uint64_t started;            /* both joined */
     uint64_t run;                /* LIVE: when bytes began to flow */
     struct session *prev, *next; /* OFFERED and HALF, oldest first */
+    bool meet;                   /* a meeting: both are told of each other, and that is all */
     bool raw;                    /* LIVE: agreed, JOINED says so */
     unsigned here;               /* set of sides (bits) that have come to @home; its thread only */
     unsigned greeted;            /* LIVE: set of sides (bits) that were told; 3: the pump runs */
@@ -73,9 +74,10 @@ void pair_set_max(struct pair *pair, uint32_t sessions);
 /* pair_allowed - may @caller ask for @callee? CLOSE_DONE or REFUSED. */
 enum close_reason pair_allowed(const struct party *caller, const struct party *callee);
 
-/* pair_connect - a new session between the two. Returns CLOSE_DONE, FULL, VOLUME or LOCAL. */
+/* pair_connect - a new session between the two, or a meeting (@meet). Returns CLOSE_DONE, FULL,
+ * VOLUME or LOCAL. */
 enum close_reason pair_connect(struct pair *pair, const struct party *caller,
-                               const struct party *callee, uint64_t now,
+                               const struct party *callee, bool meet, uint64_t now,
                                struct pair_offer *ret_offer);
 
 /* Who joins. */
@@ -85,6 +87,7 @@ struct pair_comer {
     struct worker *fixed;    /* whose thread its leg cannot leave, or NULL. Of all proxy's legs that
                                 cannot move this is the same worker. */
     struct worker *lightest; /* where a session of two that can move shall live */
+    bool udp;                /* it comes by UDP, as a meeting demands */
 };
 
 /* Where a JOIN led. The first to join waits where it is. With the second the session has a home, to
@@ -97,7 +100,8 @@ struct pair_place {
 };
 
 /* pair_join - @comer, proved to be @party, shows @key for @session. Whatever comes of it, the key
- * is dead. Returns CLOSE_DONE, KEY_UNKNOWN or KEY_OWNER; *ret_place is set only on success. */
+ * is dead. Returns CLOSE_DONE, KEY_UNKNOWN, KEY_OWNER or NO_UDP; *ret_place is set only on success.
+ */
 enum close_reason pair_join(struct pair *pair, const struct party *party,
                             const struct fl_id *session, const uint8_t key[static KEY_BYTES],
                             const struct pair_comer *comer, uint64_t now,

@@ -43,12 +43,13 @@ struct proxy {
     unsigned count;    /* of workers */
     struct door *door; /* connections not yet authenticated */
     uint32_t
-        descriptors;     /* that the process may have, 0: any number; before the first connection */
-    int statm;           /* /proc/self/statm, or -1; opened before the first connection */
-    uint64_t started;    /* on the workers' clock */
-    atomic_bool moved;   /* a new process has taken over: whoever comes or stays is sent there */
-    atomic_uint devices; /* connections of a guest's clients that have to dial the new process */
-    atomic_uint recalls; /* rises when sessions that were to go to one stay after all */
+        descriptors;   /* that the process may have, 0: any number; before the first connection */
+    bool udp;          /* QUIC is answered, so that agents can meet; before the first connection */
+    int statm;         /* /proc/self/statm, or -1; opened before the first connection */
+    uint64_t started;  /* on the workers' clock */
+    atomic_bool moved; /* a new process has taken over: whoever comes or stays is sent there */
+    atomic_uint devices;   /* connections of a guest's clients that have to dial the new process */
+    atomic_uint recalls;   /* rises when sessions that were to go to one stay after all */
     atomic_ullong leaving; /* microseconds within which the control legs go; before @moved */
 };
 

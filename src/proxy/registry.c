@@ -15,6 +15,7 @@ struct registry_entry {
     uint64_t window;            /* when the first of @swaps was */
     uint64_t held_until;        /* nobody registers before; 0: not held */
     unsigned swaps;             /* between different addresses since @window */
+    uint32_t caps;              /* that the leg of @ref offered */
     char host[LEG_ADDRESS_MAX]; /* of the registered leg, without port */
     UT_hash_handle hh;
 };
@@ -106,8 +107,8 @@ static bool swap_is_flapping(struct registry_entry *entry, const char *host, uin
 }
 
 static enum close_reason add_indexed(struct registry *registry, const struct party *party,
-                                     const char *host, struct conn_ref *ref, uint64_t now,
-                                     struct conn_ref **ret_old)
+                                     const char *host, uint32_t caps, struct conn_ref *ref,
+                                     uint64_t now, struct conn_ref **ret_old)
 {
     struct registry_entry *entry = find_or_make(registry, party);
     if (!entry)
@@ -128,13 +129,14 @@ static enum close_reason add_indexed(struct registry *registry, const struct par
         return CLOSE_FULL;
     memcpy(entry->host, host, sizeof(entry->host));
     entry->ref = conn_ref_ref(ref);
+    entry->caps = caps;
     registry->count++;
     return CLOSE_DONE;
 }
 
 enum close_reason registry_add(struct registry *registry, const struct party *party,
-                               const char *address, struct conn_ref *ref, uint64_t now,
-                               struct conn_ref **ret_old)
+                               const char *address, uint32_t caps, struct conn_ref *ref,
+                               uint64_t now, struct conn_ref **ret_old)
 {
     char host[LEG_ADDRESS_MAX] = {0};
     enum close_reason reason = CLOSE_DONE;
@@ -143,7 +145,7 @@ enum close_reason registry_add(struct registry *registry, const struct party *pa
     host_of(address, host);
     pthread_mutex_lock(&registry->lock);
     if (party->role != PARTY_ENROL)
-        reason = add_indexed(registry, party, host, ref, now, ret_old);
+        reason = add_indexed(registry, party, host, caps, ref, now, ret_old);
     else if (registry->count >= registry->max)
         reason = CLOSE_FULL;
     else
@@ -168,11 +170,14 @@ void registry_remove(struct registry *registry, const struct party *party, struc
     pthread_mutex_unlock(&registry->lock);
 }
 
-struct conn_ref *registry_find(struct registry *registry, const struct party *party)
+struct conn_ref *registry_find(struct registry *registry, const struct party *party,
+                               uint32_t *ret_caps)
 {
     pthread_mutex_lock(&registry->lock);
     struct registry_entry *entry = find(registry, party);
     struct conn_ref *ref = entry && entry->ref ? conn_ref_ref(entry->ref) : NULL;
+    if (ref)
+        *ret_caps = entry->caps;
     pthread_mutex_unlock(&registry->lock);
     return ref;
 }

@@ -28,18 +28,20 @@ void registry_free(struct registry *registry); /* drops the references it holds 
 void registry_set_max(struct registry *registry, uint32_t max);
 
 /* registry_add - @ref (a reference is taken) registers as @party from @address ("host:port"). An
- * enrol identity is counted but never found. Returns CLOSE_DONE, or why not: FLAPPING, FULL, LOCAL.
- * *ret_old is the handle that loses its place, with its reference, or NULL: it is to be closed as
- * superseded (flapping, when that is what is returned). */
+ * enrol identity is counted but never found. @caps: HELLO_CAP_… that it offered. Returns
+ * CLOSE_DONE, or why not: FLAPPING, FULL, LOCAL. *ret_old is the handle that loses its place, with
+ * its reference, or NULL: it is to be closed as superseded (flapping, when that is what is
+ * returned). */
 enum close_reason registry_add(struct registry *registry, const struct party *party,
-                               const char *address, struct conn_ref *ref, uint64_t now,
-                               struct conn_ref **ret_old);
+                               const char *address, uint32_t caps, struct conn_ref *ref,
+                               uint64_t now, struct conn_ref **ret_old);
 
 /* registry_remove - @ref is gone; a no-op for the index when another has its place by now. */
 void registry_remove(struct registry *registry, const struct party *party, struct conn_ref *ref);
 
-/* registry_find - a new reference, or NULL. */
-struct conn_ref *registry_find(struct registry *registry, const struct party *party);
+/* registry_find - a new reference and what it offered, or NULL. */
+struct conn_ref *registry_find(struct registry *registry, const struct party *party,
+                               uint32_t *ret_caps);
 
 /* registry_count - control legs registered, enrol identities included. */
 size_t registry_count(struct registry *registry);

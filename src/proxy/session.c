@@ -1,6 +1,7 @@
 #include "proxy/session.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -62,13 +63,27 @@ static void log_end(const struct session *session, enum close_reason reason, uns
              LF_STR("blame", close_blame_name(close_reason_blame(reason))));
 }
 
+/* No byte of the two was relayed, so there is nothing else to tell. */
+static void log_meeting(const struct session *session, enum close_reason reason)
+{
+    char caller[9], callee[9];
+    log_info("meeting ended", LF_ID("session", &session->id),
+             LF_STR("caller", id_short(&session->party[0].id, caller)),
+             LF_STR("callee", id_short(&session->party[1].id, callee)),
+             LF_STR("reason", close_reason_name(reason)));
+}
+
 static void session_end(struct session *session, const struct pump_end *end)
 {
     struct conn *conn[2] = {session->conn[0], session->conn[1]};
     struct worker *worker = session->home;
 
-    log_end(session, end->reason, end->side, worker_now(worker));
-    measure_end(session, worker_now(worker));
+    if (session->meet) {
+        log_meeting(session, end->reason);
+    } else {
+        log_end(session, end->reason, end->side, worker_now(worker));
+        measure_end(session, worker_now(worker));
+    }
     pump_stop(&session->pump);
     wheel_remove(&worker->held, &session->held);
     for (unsigned i = 0; i < 2; i++) {
@@ -86,7 +101,8 @@ void session_fail(struct session *session, enum close_reason reason, unsigned si
     session_end(session, &end);
 }
 
-static void greet(struct session *session, unsigned side)
+/* @tags: of a meeting, by side; else NULL. */
+static void greet(struct session *session, unsigned side, const struct fl_id *tags)
 {
     fl_Joined joined = fl_Joined_init_zero;
     memcpy(joined.session, session->id.b, FL_ID_BYTES);
@@ -94,6 +110,12 @@ static void greet(struct session *session, unsigned side)
     party_to_wire(&session->party[!side], &joined.peer);
     joined.caller = side == 0;
     joined.raw = session->raw;
+    if (tags) {
+        (void)snprintf(joined.peer_address, sizeof(joined.peer_address), "%s",
+                       session->conn[!side]->leg->peer);
+        memcpy(joined.tag_mine, tags[side].b, FL_ID_BYTES);
+        memcpy(joined.tag_theirs, tags[!side].b, FL_ID_BYTES);
+    }
     conn_greet(session->conn[side], &joined);
 }
 
@@ -111,11 +133,40 @@ static bool agree_on_raw(struct session *session)
     return session->raw || policy != PROXY_RAW_REQUIRED;
 }
 
-static void refuse_raw(struct session *session)
+static void refuse(struct session *session, enum close_reason reason)
 {
     struct conn *caller = session->conn[0], *callee = session->conn[1];
-    conn_close(caller, CLOSE_NO_RAW);
-    conn_close(callee, CLOSE_NO_RAW); /* the session goes with it */
+    conn_close(caller, reason);
+    conn_close(callee, reason); /* the session goes with it */
+}
+
+static bool is_v6(const struct session *session, unsigned side)
+{
+    return session->conn[side]->leg->peer[0] == '[';
+}
+
+static void greet_both(struct session *session, const struct fl_id *tags)
+{
+    struct conn *callee = session->conn[1];
+    greet(session, 0, tags);
+    if (!conn_is_closed(callee)) /* else the session is gone */
+        greet(session, 1, tags);
+}
+
+/* Both are told in the same turn, so that they begin at about the same time. */
+static void begin_meeting(struct session *session)
+{
+    struct fl_id tags[2]; /* random numbers of the same length */
+
+    if (is_v6(session, 0) != is_v6(session, 1)) {
+        refuse(session, CLOSE_FAMILY);
+        return;
+    }
+    id_random(&tags[0]);
+    id_random(&tags[1]);
+    counters_add(&session->home->counters, COUNTER_MEETINGS, 1);
+    greet_both(session, tags);
+    explicit_bzero(tags, sizeof(tags));
 }
 
 static void begin(struct session *session)
@@ -128,15 +179,16 @@ static void begin(struct session *session)
             return;
         }
     }
+    if (session->meet) {
+        begin_meeting(session);
+        return;
+    }
     if (!agree_on_raw(session)) {
-        refuse_raw(session);
+        refuse(session, CLOSE_NO_RAW);
         return;
     }
     counters_add(&worker->counters, COUNTER_SESSIONS, 1);
-    struct conn *callee = session->conn[1];
-    greet(session, 0);
-    if (!conn_is_closed(callee)) /* else the session is gone */
-        greet(session, 1);
+    greet_both(session, NULL);
 }
 
 void session_arrived(struct session *session, unsigned side)
@@ -216,7 +268,11 @@ void session_run(struct session *session)
 void session_greeted(struct session *session, unsigned side)
 {
     session->greeted |= 1u << side;
-    if (session->greeted == 3)
+    if (session->greeted != 3)
+        return;
+    if (session->meet)
+        session_fail(session, CLOSE_DONE, PUMP_BOTH);
+    else
         session_run(session);
 }
 

@@ -24,8 +24,9 @@ struct rig {
     struct leg_mem_net *net;
     uint64_t now, next_tick;
     bool woken;
-    int64_t wall;  /* ahead of the real time, seconds */
-    uint32_t caps; /* in HELLO of its ends */
+    int64_t wall;     /* ahead of the real time, seconds */
+    uint32_t caps;    /* in HELLO of its ends */
+    const char *from; /* its ends come by UDP from there; NULL: by TCP from somewhere */
 };
 
 /* The far end of a leg. */
@@ -177,7 +178,8 @@ static inline void end_open(struct end *end, struct rig *rig, unsigned worker,
     assert_int_equal(door_enter(rig->proxy.door, &nowhere, &place), DOOR_IN);
     assert_int_equal(leg_mem_pair(rig->net, options ? options : &usual, &end->leg, &far), 0);
     leg_set_handler(end->leg, end_event, end);
-    (void)snprintf(far->peer, sizeof(far->peer), "192.0.2.1:1000");
+    (void)snprintf(far->peer, sizeof(far->peer), "%s", rig->from ? rig->from : "192.0.2.1:1000");
+    far->udp = rig->from != NULL;
     assert_int_equal(conn_new(&rig->worker[worker], far, &place), 0);
     rig_run(rig, 3 * RIG_DELAY);
 }

@@ -20,6 +20,17 @@ static struct conn_ref *handle(void)
     return ref;
 }
 
+#define CAPS 6u
+
+/* What was offered at the registration comes with it. */
+static struct conn_ref *find(struct registry *registry, const struct party *party)
+{
+    uint32_t caps = 0;
+    struct conn_ref *ref = registry_find(registry, party, &caps);
+    assert_int_equal(caps, ref ? CAPS : 0);
+    return ref;
+}
+
 /* Register a new handle; what it displaced must be @old. */
 static enum close_reason add(struct registry *registry, const struct party *party,
                              const char *address, uint64_t seconds, struct conn_ref *ref,
@@ -27,7 +38,7 @@ static enum close_reason add(struct registry *registry, const struct party *part
 {
     struct conn_ref *displaced = NULL;
     enum close_reason reason =
-        registry_add(registry, party, address, ref, seconds * CLOCK_SEC, &displaced);
+        registry_add(registry, party, address, CAPS, ref, seconds * CLOCK_SEC, &displaced);
     assert_ptr_equal(displaced, old);
     conn_ref_unref(displaced);
     return reason;
@@ -38,15 +49,15 @@ static void finds_who_registered(void **state)
     struct registry *registry;
     struct conn_ref *a = handle();
     assert_int_equal(registry_new(10, &registry), 0);
-    assert_null(registry_find(registry, &alice));
+    assert_null(find(registry, &alice));
     assert_int_equal(add(registry, &alice, "1.2.3.4:5", 1, a, NULL), CLOSE_DONE);
-    struct conn_ref *found = registry_find(registry, &alice);
+    struct conn_ref *found = find(registry, &alice);
     assert_ptr_equal(found, a);
     conn_ref_unref(found);
-    assert_null(registry_find(registry, &bob));
+    assert_null(find(registry, &bob));
     assert_int_equal(registry_count(registry), 1);
     registry_remove(registry, &alice, a);
-    assert_null(registry_find(registry, &alice));
+    assert_null(find(registry, &alice));
     assert_int_equal(registry_count(registry), 0);
     conn_ref_unref(a);
     registry_free(registry);
@@ -61,7 +72,7 @@ static void newest_wins(void **state)
     assert_int_equal(add(registry, &alice, "1.1.1.1:2", 2, new, old), CLOSE_DONE);
     assert_int_equal(registry_count(registry), 1);
     registry_remove(registry, &alice, old); /* comes late: the new one stays */
-    struct conn_ref *found = registry_find(registry, &alice);
+    struct conn_ref *found = find(registry, &alice);
     assert_ptr_equal(found, new);
     conn_ref_unref(found);
     conn_ref_unref(old);
@@ -95,7 +106,7 @@ static void clones_are_held(void **state)
     struct conn_ref *late = handle();
     assert_int_equal(registry_new(10, &registry), 0);
     assert_int_equal(fight(registry, 100, 1, 20), 1 + REGISTRY_SWAPS_MAX);
-    assert_null(registry_find(registry, &alice)); /* both are out */
+    assert_null(find(registry, &alice)); /* both are out */
     assert_int_equal(registry_count(registry), 0);
     assert_int_equal(add(registry, &alice, "1.1.1.1:1", 130, late, NULL), CLOSE_FLAPPING);
     registry_sweep(registry, 130 * CLOCK_SEC); /* must not forget the hold */
@@ -136,7 +147,7 @@ static void newcomers_are_many_and_not_found(void **state)
     assert_int_equal(add(registry, &newcomer, "1.1.1.1:1", 1, a, NULL), CLOSE_DONE);
     assert_int_equal(add(registry, &newcomer, "2.1.1.1:1", 1, b, NULL), CLOSE_DONE);
     assert_int_equal(registry_count(registry), 2);
-    assert_null(registry_find(registry, &newcomer));
+    assert_null(find(registry, &newcomer));
     registry_remove(registry, &newcomer, a);
     assert_int_equal(registry_count(registry), 1);
     conn_ref_unref(a);
