@@ -60,6 +60,8 @@ int cmd_hook_test(struct cli *cli);
 int cmd_hook_remove(struct cli *cli);
 int cmd_mail_set(struct cli *cli);
 int cmd_mail_show(struct cli *cli);
+int cmd_tag_set(struct cli *cli);
+int cmd_tag_show(struct cli *cli);
 int cmd_backup(struct cli *cli);
 int cmd_status(struct cli *cli);
 

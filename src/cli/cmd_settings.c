@@ -1,5 +1,5 @@
-/* cmd_settings.c - fairlead proxy set, drain, resume and fairlead agent set: change what runs, and
- * wait until that holds, is refused or is taken back. */
+/* cmd_settings.c - fairlead proxy set, drain, resume, fairlead agent set and fairlead tag set:
+ * change what runs, and wait until that holds, is refused or is taken back. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,19 +273,159 @@ int cmd_proxy_resume(struct cli *cli)
     return order(cli, &proxies, "POST", "resume", NULL, "not draining any more");
 }
 
+/* read_agent_pairs - the same for agents, where one name to prefer is as good as a list. */
+static int read_agent_pairs(const struct args *args, json_t *patch)
+{
+    int status = read_pairs(&agents, args, patch);
+    json_t *prefer = json_object_get(patch, "prefer");
+
+    if (json_is_string(prefer))
+        (void)json_object_set_new(patch, "prefer", json_pack("[O]", prefer));
+    return status;
+}
+
 int cmd_agent_set(struct cli *cli)
 {
     json_t *patch = json_object();
-    json_t *prefer;
-    int status = read_pairs(&agents, &cli->args, patch);
+    int status = read_agent_pairs(&cli->args, patch);
 
-    /* One name is as good as a list. */
-    prefer = json_object_get(patch, "prefer");
-    if (json_is_string(prefer))
-        (void)json_object_set_new(patch, "prefer", json_pack("[O]", prefer));
     if (status == CLI_OK)
         status = order(cli, &agents, "PATCH", "settings", patch, "applied");
     json_decref(patch);
+    return status;
+}
+
+/* ---- all agents with a tag ---- */
+
+static void tagged_row(const json_t *agent, struct output_table *table)
+{
+    const json_t *settings = json_object_get(agent, "settings");
+    const char *problem = json_text(agent, "problem");
+    char version[24];
+
+    (void)snprintf(version, sizeof(version), "%" PRIu64, json_count(settings, "version"));
+    output_table_row(table,
+                     (const char *const[]){json_text(agent, "name"), json_text(agent, "state"),
+                                           version, json_text(settings, "state"),
+                                           problem[0] ? problem : json_text(settings, "error")});
+}
+
+/* tagged_path - into @ret_path; an exit status. */
+static int tagged_path(const char *tag, char **ret_path)
+{
+    _cleanup_free_ char *part = http_part(tag);
+
+    if (part && asprintf(ret_path, "/agent-settings?tag=%s", part) >= 0)
+        return CLI_OK;
+    *ret_path = NULL;
+    return cli_fail(CLI_FAILED, "%s", error_text(-ENOMEM));
+}
+
+int cmd_tag_show(struct cli *cli)
+{
+    static const char *const heads[] = {"NAME", "STATE", "VERSION", "SETTINGS", "WHY", NULL};
+    _cleanup_free_ char *path = NULL;
+    int status = tagged_path(cli->args.operand, &path);
+
+    return status ? status
+                  : cli_items(cli, path, heads, tagged_row,
+                              "No agent has that tag: fairlead agent list");
+}
+
+/* tagged_version - of @agent's settings when they were ordered, or 0. */
+static uint64_t tagged_version(const json_t *ordered, const char *agent)
+{
+    json_t *item;
+    size_t i;
+
+    json_array_foreach((json_t *)ordered, i, item)
+    {
+        if (!strcmp(json_text(item, "id"), agent))
+            return json_count(json_object_get(item, "settings"), "version");
+    }
+    return 0;
+}
+
+/* tagged_status - of @items, as they are now: what was @ordered holds everywhere, was refused
+ * somewhere, or waits; -1: wait for one that is online. */
+static int tagged_status(const json_t *ordered, const json_t *items)
+{
+    int status = CLI_OK;
+    bool due = false;
+    json_t *item;
+    size_t i;
+
+    json_array_foreach((json_t *)items, i, item)
+    {
+        const json_t *settings = json_object_get(item, "settings");
+        const char *state = json_text(settings, "state");
+        uint64_t version = tagged_version(ordered, json_text(item, "id"));
+        bool waits = !strcmp(state, "waiting") || json_count(settings, "version") < version;
+
+        if (version == 0)
+            continue; /* it got the tag meanwhile */
+        due |= waits && is_here(&agents, item);
+        if (waits)
+            status = status == CLI_OK ? CLI_TIMEOUT : status;
+        else if (strcmp(state, "applied") != 0)
+            status = CLI_FAILED;
+    }
+    return due ? -1 : status;
+}
+
+static bool any_problem(const json_t *items)
+{
+    json_t *item;
+    size_t i;
+
+    json_array_foreach((json_t *)items, i, item)
+    {
+        if (json_object_get(item, "problem"))
+            return true;
+    }
+    return false;
+}
+
+/* await_tagged - until those who are online are through, or time is up; prints how all stand. */
+static int await_tagged(struct cli *cli, const char *path, const json_t *ordered)
+{
+    uint64_t timeout, end;
+    int status = read_timeout(&cli->args, &timeout);
+
+    if (status)
+        return status;
+    for (end = clock_now() + timeout;; nap()) {
+        json_t *now;
+
+        if ((status = cli_call(cli, "GET", path, NULL, &now)))
+            return status;
+        status = tagged_status(ordered, json_object_get(now, "items"));
+        json_decref(now);
+        if (status >= 0 || clock_now() >= end)
+            break;
+    }
+    int shown = cmd_tag_show(cli);
+    return shown ? shown : status < 0 ? CLI_TIMEOUT : status;
+}
+
+int cmd_tag_set(struct cli *cli)
+{
+    _cleanup_free_ char *path = NULL;
+    json_t *patch = json_object(), *answer = NULL;
+    int status = read_agent_pairs(&cli->args, patch);
+
+    if (status == CLI_OK)
+        status = tagged_path(cli->args.operand, &path);
+    if (status == CLI_OK)
+        status = cli_call(cli, "PATCH", path, patch, &answer);
+    json_decref(patch);
+    if (status)
+        return status;
+    const json_t *ordered = json_object_get(answer, "items");
+    status = await_tagged(cli, path, ordered);
+    if (status != CLI_USAGE && any_problem(ordered)) /* it was not ordered there at all */
+        status = cli_fail(CLI_FAILED, "some agents' settings could not be ordered: see --json");
+    json_decref(answer);
     return status;
 }
 

@@ -161,6 +161,17 @@ const struct command commands[] = {
      "  fairlead agent set desk-7 rate_limit_upload=1024 prefer=gate \\\n"
      "      'rate_limit_schedule=[\"mon-fri 18:00-08:00 rate_limit_upload=0\"]'\n",
      "KEY=VALUE"},
+    {"tag set", "TAG", agent_set_options, cmd_tag_set,
+     "Change settings of all agents with a tag while they run",
+     "As `fairlead agent set` does for one; each agent's other settings stay. Prints how it went\n"
+     "at each. Exit status: 0 applied everywhere; 1 refused by one or more; 3 not known yet of "
+     "one\n"
+     "or more, such as when it is offline: it gets them when it comes.\n\n"
+     "Example:\n"
+     "  fairlead tag set branch rate_limit_upload=2048\n",
+     "KEY=VALUE"},
+    {"tag show", "TAG", NULL, cmd_tag_show, "Show the settings' states of all agents with a tag",
+     NULL},
     {"agent approve", "NAME", NULL, cmd_agent_approve, "Let a pending agent in", NULL},
     {"agent revoke", "NAME", NULL, cmd_agent_revoke, "Shut an agent out for good",
      "Its identity is denied at once, at the console, at every proxy and at every agent.\n"},

@@ -228,6 +228,11 @@ const struct api_route api_routes[] = {
     {"PUT", "/api/v1/mail", SCOPE_ADMIN, api_put_mail, mail_fields, "the mail server", "Mail"},
     {"GET", "/api/v1/status", SCOPE_VIEWER, api_status, NULL, "version, identity and counts",
      "Status"},
+    {"GET", "/api/v1/throughput", SCOPE_VIEWER, api_list_throughput, NULL,
+     "bytes a second that all transfers and forwards moved, every 10 s over the latest hour, "
+     "oldest "
+     "first",
+     "ThroughputList"},
     {"GET", "/api/v1/proxies", SCOPE_VIEWER, api_list_proxies, NULL, "all proxies", "ProxyList"},
     {"POST", "/api/v1/proxies", SCOPE_ADMIN, api_add_proxy, proxy_fields,
      "add a proxy and get its proxy.json", "NewProxy"},
@@ -267,6 +272,16 @@ const struct api_route api_routes[] = {
     {"PATCH", "/api/v1/agents/{agent}/settings", SCOPE_ADMIN, api_patch_agent_settings,
      agent_settings_fields, "change what is wanted (RFC 7396: null takes a key away)",
      "AgentSettings"},
+    {"GET", "/api/v1/agents/{agent}/throughput", SCOPE_VIEWER, api_list_agent_throughput, NULL,
+     "bytes a second that its transfers and forwards sent and received, every 10 s over the latest "
+     "hour, oldest first",
+     "AgentThroughputList"},
+    {"GET", "/api/v1/agent-settings", SCOPE_VIEWER, api_list_agent_settings, NULL,
+     "what is wanted of all agents' settings, and how that went", "AgentSettingsList"},
+    {"PATCH", "/api/v1/agent-settings", SCOPE_ADMIN, api_patch_tagged_settings,
+     agent_settings_fields,
+     "change what is wanted of all agents with the tag ?tag= (RFC 7396: null takes a key away)",
+     "AgentSettingsList"},
     {"GET", "/api/v1/agents/{agent}/folders", SCOPE_OPERATOR, api_list_folder, NULL,
      "what is in the folder \"path\" there, after the name \"after\"", "Folder"},
     {"GET", "/api/v1/jobs", SCOPE_VIEWER, api_list_jobs, NULL,

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/error.h"
 #include "console/api_handlers.h"
+#include "console/event.h"
 #include "console/proxy_settings.h"
 #include "console/view.h"
 
@@ -56,8 +58,8 @@ static int64_t confirm_within(struct api_call *call)
     return -1;
 }
 
-/* merged - the JSON text @base changed by @patch, to be freed; NULL after a problem. */
-static char *merged(struct api_call *call, const char *base, const json_t *patch)
+/* merge_texts - the JSON text @base changed by @patch, to be freed; NULL: @error says why not. */
+static char *merge_texts(const char *base, const json_t *patch, char *error, size_t cap)
 {
     json_t *wanted = json_loads(base, 0, NULL);
     bool fits = wanted && merge(wanted, patch, 0);
@@ -65,14 +67,24 @@ static char *merged(struct api_call *call, const char *base, const json_t *patch
 
     json_decref(wanted);
     if (!fits)
-        api_problem(call, MHD_HTTP_BAD_REQUEST, NULL, "settings are not nested that deeply");
+        (void)snprintf(error, cap, "settings are not nested that deeply");
     else if (!text || strlen(text) > STORE_PATCH_MAX)
-        api_problem(call, MHD_HTTP_BAD_REQUEST, NULL,
-                    "settings have at most %d bytes of JSON, these have %zu", STORE_PATCH_MAX,
-                    text ? strlen(text) : 0);
+        (void)snprintf(error, cap, "settings have at most %d bytes of JSON, these have %zu",
+                       STORE_PATCH_MAX, text ? strlen(text) : 0);
     else
         return take_ptr(text);
     return NULL;
+}
+
+/* merged - the same; NULL after a problem. */
+static char *merged(struct api_call *call, const char *base, const json_t *patch)
+{
+    char error[128];
+    char *text = merge_texts(base, patch, error, sizeof(error));
+
+    if (!text)
+        api_problem(call, MHD_HTTP_BAD_REQUEST, NULL, "%s", error);
+    return text;
 }
 
 /* change - order @patch on top of @base, a JSON text. */
@@ -247,4 +259,97 @@ void api_patch_agent_settings(struct api_call *call)
 
     if (agent)
         change_agent(call, agent, agent->wanted ? wanted_base(agent->wanted) : "{}");
+}
+
+/* ---- agents with a tag ---- */
+
+static json_t *view_settings_of(const struct fleet_agent *agent)
+{
+    json_t *json = json_object(), *whole = view_agent_whole(agent);
+    static const char *const shown[] = {"id", "name", "tags", "state", "settings"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(shown); i++)
+        (void)json_object_set(json, shown[i], json_object_get(whole, shown[i]));
+    json_decref(whole);
+    return json;
+}
+
+void api_list_agent_settings(struct api_call *call)
+{
+    struct fleet_agent *agent, *tmp;
+    json_t *items = json_array();
+
+    HASH_ITER (hh, fleet_agents(call->api->fleet), agent, tmp)
+        if (agent->row.state != AGENT_REVOKED)
+            (void)json_array_append_new(items, view_settings_of(agent));
+    api_list(call, items);
+}
+
+static bool has_tag(const struct fleet_agent *agent, const char *tag)
+{
+    for (size_t i = 0; i < agent->row.tags.count; i++)
+        if (!strcmp(agent->row.tags.item[i], tag))
+            return true;
+    return false;
+}
+
+/* patch_one - on top of what is wanted of @agent already. Returns its view; one whose settings
+ * could not be ordered says why in "problem". */
+static json_t *patch_one(struct api_call *call, struct fleet_agent *agent)
+{
+    char problem[128] = "";
+    const char *base = agent->wanted ? wanted_base(agent->wanted) : "{}";
+    _cleanup_free_ char *text = merge_texts(base, call->body, problem, sizeof(problem));
+    int rc = text ? fleet_order_agent_settings(call->api->fleet, agent, text) : 0;
+    json_t *json = view_settings_of(agent);
+
+    if (rc)
+        (void)snprintf(problem, sizeof(problem), "%s", error_text(rc));
+    if (problem[0])
+        (void)json_object_set_new(json, "problem", json_string(problem));
+    return json;
+}
+
+/* patch_tagged - in one transaction, since there may be thousands. What was sent before it fails is
+ * repeated by the next order. */
+static int patch_tagged(struct api_call *call, const char *tag, json_t *items)
+{
+    struct store *store = call->api->store;
+    struct fleet_agent *agent, *tmp;
+    int rc = store_begin(store);
+
+    if (rc)
+        return rc;
+    HASH_ITER (hh, fleet_agents(call->api->fleet), agent, tmp)
+        if (agent->row.state != AGENT_REVOKED && has_tag(agent, tag))
+            (void)json_array_append_new(items, patch_one(call, agent));
+    if (json_array_size(items))
+        event_add(store, EVENT_INFO, "agents.ordered", NULL,
+                  "settings of %zu agents with the tag \"%s\" were ordered", json_array_size(items),
+                  tag);
+    return store_commit(store);
+}
+
+void api_patch_tagged_settings(struct api_call *call)
+{
+    const char *tag = http_query(call->request, "tag");
+    json_t *items;
+
+    if (!tag) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, "tag", "which agents? \"?tag=\" is missing");
+        return;
+    }
+    if (!prefers_known(call))
+        return;
+    items = json_array();
+    int rc = patch_tagged(call, tag, items);
+    if (!rc && json_array_size(items) == 0)
+        api_problem(call, MHD_HTTP_NOT_FOUND, "tag", "no agent has the tag \"%.60s\"", tag);
+    else if (rc)
+        api_store_problem(call, rc);
+    else
+        api_answer(
+            call, MHD_HTTP_ACCEPTED,
+            json_pack("{s:O, s:I}", "items", items, "total", (json_int_t)json_array_size(items)));
+    json_decref(items);
 }

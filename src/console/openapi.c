@@ -69,6 +69,13 @@ static const struct {
               "settings?:AgentSettings"},
     {"AgentSettings", "wanted:any version:integer state:text error:text tried?:any effective?:any"},
     {"AgentList", "items:[Agent] total:integer"},
+    {"SettingsOfAgent",
+     "id:id name:text tags:[text] state:text settings:AgentSettings problem?:text"},
+    {"AgentSettingsList", "items:[SettingsOfAgent] total:integer"},
+    {"Throughput", "time:time rate:integer"},
+    {"ThroughputList", "items:[Throughput] total:integer"},
+    {"AgentThroughput", "time:time sent:integer received:integer"},
+    {"AgentThroughputList", "items:[AgentThroughput] total:integer"},
     {"FolderEntry", "name:text kind:text size:integer"},
     {"Folder", "path:text items:[FolderEntry] more:boolean"},
     {"Party", "id:id name:text"},
@@ -77,7 +84,8 @@ static const struct {
     {"Flow", "id:id source:Party target:Party source_path:text target_path:text subfolder:text "
              "state:text path:text text:text speed:integer files_total:integer files_done:integer "
              "files_failed:integer files_same:integer bytes_total:integer bytes_done:integer "
-             "bytes_moved:integer micros:integer list_complete:boolean connections?:Connections"},
+             "bytes_moved:integer micros:integer list_complete:boolean raw:boolean "
+             "connections?:Connections"},
     {"Tunnel", "run:id flow:id source:Party target:Party via:text state:text relayed:boolean "
                "raw:boolean since:time rate:integer bytes:integer rtt_us:integer text:text"},
     {"TunnelList", "items:[Tunnel] total:integer"},
@@ -85,7 +93,8 @@ static const struct {
      "id:id source:Party target:Party source_path:text target_path:text subfolder:text "
      "state:text path:text text:text speed:integer files_total:integer files_done:integer "
      "files_failed:integer files_same:integer bytes_total:integer bytes_done:integer "
-     "bytes_moved:integer micros:integer list_complete:boolean connections?:Connections job:id "
+     "bytes_moved:integer micros:integer list_complete:boolean raw:boolean "
+     "connections?:Connections job:id "
      "job_name:text"},
     {"FlowList", "items:[ActiveFlow] total:integer"},
     {"Run", "id:id job:id number:integer state:text started:time ended:time speed:integer "

@@ -31,6 +31,7 @@ struct runs {
     struct runs_run *active;
     struct runs_flow *flows;   /* of active runs, by id */
     struct flow_errors errors; /* not written yet */
+    struct traffic *traffic;   /* owned */
     int load_error;
 };
 
@@ -403,10 +404,16 @@ static void take_report(struct runs *runs, struct runs_flow *flow, const fl_Flow
     int state = jobs_state_of_report(before, (int)report->state);
 
     if (!jobs_flow_is_final(before)) {
+        uint64_t moved = flow->row.counters.bytes_moved;
+        bool heard = flow->sampled || moved == 0; /* by this console: else the time is not known */
+
         if (jobs_flow_forwards(&flow->row))
             take_forward(&flow->row.counters, &report->forward);
         else
             take_counters(&flow->row.counters, report);
+        if (heard && flow->row.counters.bytes_moved > moved)
+            traffic_add(runs->traffic, &flow->row.source, &flow->row.target,
+                        flow->row.counters.bytes_moved - moved);
         take_speed(flow, clock_now());
         take_ways(flow, report);
         if (report->path[0])
@@ -905,7 +912,15 @@ void runs_flush(struct runs *runs)
 
 static void on_timer(uv_timer_t *timer)
 {
-    runs_flush(timer->data);
+    struct runs *runs = timer->data;
+
+    runs_flush(runs);
+    traffic_tick(runs->traffic, clock_now(), clock_wall());
+}
+
+const struct traffic *runs_traffic(const struct runs *runs)
+{
+    return runs->traffic;
 }
 
 /* on_sweep - a slice, then a pause as long as for others to be served. */
@@ -928,6 +943,11 @@ int runs_new(uv_loop_t *loop, struct store *store, struct runs **ret_runs)
     if (!runs)
         return -ENOMEM;
     runs->store = store;
+    int rc = traffic_new(&runs->traffic);
+    if (rc) {
+        free(runs);
+        return rc;
+    }
     uv_timer_init(loop, &runs->timer);
     runs->timer.data = runs;
     uv_timer_start(&runs->timer, on_timer, FLUSH_MS, FLUSH_MS);
@@ -935,7 +955,7 @@ int runs_new(uv_loop_t *loop, struct store *store, struct runs **ret_runs)
     runs->sweeper.data = runs;
     uv_timer_start(&runs->sweeper, on_sweep, SWEEP_PAUSE_MS, 0); /* of an earlier life */
     runs->handles = 2;
-    int rc = store_jobs(store, load_job, runs);
+    rc = store_jobs(store, load_job, runs);
     if (!rc)
         rc = runs->load_error;
     if (!rc)
@@ -966,8 +986,10 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct runs *runs = handle->data;
 
-    if (--runs->handles == 0)
-        free(runs);
+    if (--runs->handles > 0)
+        return;
+    traffic_free(runs->traffic);
+    free(runs);
 }
 
 void runs_close(struct runs *runs)

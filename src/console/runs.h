@@ -10,6 +10,7 @@
 
 #include "console/fleet.h"
 #include "console/jobs.h"
+#include "console/traffic.h"
 
 #define RUNS_MESSAGE_MAX 320
 
@@ -77,6 +78,8 @@ int runs_with(struct runs *runs, const struct store_run *row,
               void (*each)(void *ctx, const struct runs_run *run), void *ctx);
 /* runs_flush - write progress and file errors now. What fails is logged and tried again later. */
 void runs_flush(struct runs *runs);
+/* runs_traffic - how much was moved over the latest hour. */
+const struct traffic *runs_traffic(const struct runs *runs);
 size_t runs_active(const struct runs *runs);
 /* runs_flows_active - @each of the flows that are not over; @each must not change runs. */
 void runs_flows_active(struct runs *runs, void (*each)(void *ctx, const struct runs_flow *flow),

@@ -344,6 +344,16 @@ static json_t *view_connections(const struct runs_flow *flow)
                      number(c->bytes_done), "bytes_down", number(c->bytes_moved - c->bytes_done));
 }
 
+/* flow_is_raw - does the proxy pass bare what moves by the way that the flow is shown with? */
+static bool flow_is_raw(const struct runs_flow *flow)
+{
+    for (size_t i = 0; i < flow->way_count; i++)
+        if (flow->ways[i].raw && flow->ways[i].state == fl_WayState_WAY_CARRIES &&
+            !strcmp(flow->ways[i].via, flow->row.via))
+            return true;
+    return false;
+}
+
 json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
 {
     const struct store_flow *row = &flow->row;
@@ -358,6 +368,7 @@ json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
 
     if (json)
         set_counters(json, &row->counters);
+    (void)json_object_set_new(json, "raw", json_boolean(flow_is_raw(flow)));
     if (json && jobs_flow_forwards(row))
         (void)json_object_set_new(json, "connections", view_connections(flow));
     return json;

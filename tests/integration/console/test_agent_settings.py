@@ -137,6 +137,42 @@ def test_refused(world):
     assert console.cli("agent", "set", "a", "rate_limit_upload=1", check=False).returncode == 1
 
 
+def test_all_with_a_tag(world):
+    """One order for all who carry a tag; each keeps what it had besides, and each says how it went."""
+    console = world.console()
+    world.proxy("p")
+    for name, tags in (("a", ["branch", "nas/1"]), ("b", ["branch"]), ("c", ["office"])):
+        world.agent(name, via=["p"], tags=tags)
+    console.cli("agent", "set", "a", "rate_limit_download=700")
+    done = console.cli("tag", "set", "branch", "rate_limit_upload=512")
+    assert done.returncode == 0 and len([line for line in done.stdout.splitlines() if " applied" in line]) == 2
+    assert settings(console, "a")["effective"]["rate_limit_upload"] == settings(console, "b")["effective"]["rate_limit_upload"] == 512
+    assert settings(console, "a")["wanted"] == {"rate_limit_download": 700, "rate_limit_upload": 512} and settings(console, "c")["wanted"] == {}
+    refused = console.cli("tag", "set", "branch", "rate_limit_uplod=1", check=False)
+    assert refused.returncode == 1 and refused.stdout.count("did you mean") == 2 and refused.stdout.count(" refused") == 2
+    assert settings(console, "b")["wanted"] == {"rate_limit_upload": 512}
+    assert console.cli("tag", "set", "nas/1", "rate_limit_upload=").returncode == 0  # any tag can be named
+    assert settings(console, "a")["effective"]["rate_limit_upload"] == 0 and settings(console, "b")["effective"]["rate_limit_upload"] == 512
+    for path, status in (("/agent-settings?tag=nobody", 404), ("/agent-settings", 400)):
+        with pytest.raises(fairlead.Rest) as caught:
+            console.rest("PATCH", path, {"rate_limit_upload": 1})
+        assert caught.value.status == status and caught.value.answer["field"] == "tag"
+    long = console.rest("PATCH", "/agent-settings?tag=branch", {"rate_limit_schedule": ["x" * 5000]})
+    assert [("at most" in item["problem"], item["settings"]["state"]) for item in long["items"]] == [(True, "applied"), (True, "refused")]
+    assert "settings of 0" not in str(console.items("/events")) and "settings of 2 agents" in " ".join(e["text"] for e in console.items("/events") if e["kind"] == "agents.ordered")
+    assert [item["name"] for item in console.items("/agent-settings?tag=office")] == ["c"]
+
+
+def test_a_tag_with_one_that_is_away(world):
+    console, a, _ = pair(world, tags=["t"])
+    a.stop()
+    console.wait_agent("a", "offline")
+    late = console.cli("tag", "set", "t", "rate_limit_upload=9", check=False)
+    assert late.returncode == 3 and " waiting" in late.stdout
+    a.restart().ready()
+    fairlead.until("it to be applied", lambda: " applied" in console.cli("tag", "show", "t").stdout)
+
+
 def test_tag_and_audit(world):
     """Two people at once: the second is told so; and what each did is found afterwards."""
     console, *_ = pair(world)
