@@ -201,9 +201,9 @@ def test_prefer(world):
     console.cli("proxy", "set", "p", "weight=1000")
     console.cli("proxy", "set", "q", "weight=1")
     for name in "ab":
-        world.agent(name, via=["p", "q"], direct="never")
+        agent = world.agent(name, via=["p", "q"], direct="never")
         console.cli("agent", "set", name, "prefer=q")
-        fairlead.until("both proxies", lambda: console.rest("GET", f"/agents/{name}")["state"] == "online")
+        fairlead.until("both proxies", lambda: agent.log().count("registered at proxy") >= 2)
     source = world.path("source")
     source.mkdir()
     (source / "one").write_text("x")
