@@ -264,15 +264,15 @@ static struct leg_quic *new_leg(leg_handler *handler, void *ctx)
     return leg;
 }
 
-int leg_quic_dial(struct quic_endpoint *endpoint, const char *host, uint16_t port,
-                  leg_handler *handler, void *ctx, struct leg **ret_leg)
+int leg_quic_dial_from(struct quic_endpoint *endpoint, enum quic_from from, const char *host,
+                       uint16_t port, leg_handler *handler, void *ctx, struct leg **ret_leg)
 {
     struct leg_quic *leg = new_leg(handler, ctx);
     int rc;
 
     if (!leg)
         return -ENOMEM;
-    rc = quic_endpoint_dial(endpoint, host, port, on_events, leg, &leg->stream);
+    rc = quic_endpoint_dial_from(endpoint, from, host, port, on_events, leg, &leg->stream);
     if (rc) {
         free(leg);
         return rc;
@@ -280,6 +280,12 @@ int leg_quic_dial(struct quic_endpoint *endpoint, const char *host, uint16_t por
     quic_stream_need(leg->stream, FRAME_HEADER);
     *ret_leg = &leg->base;
     return 0;
+}
+
+int leg_quic_dial(struct quic_endpoint *endpoint, const char *host, uint16_t port,
+                  leg_handler *handler, void *ctx, struct leg **ret_leg)
+{
+    return leg_quic_dial_from(endpoint, QUIC_OWN, host, port, handler, ctx, ret_leg);
 }
 
 int leg_quic_accept(struct quic_stream *stream, leg_handler *handler, void *ctx,

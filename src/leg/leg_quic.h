@@ -16,6 +16,10 @@
 int leg_quic_dial(struct quic_endpoint *endpoint, const char *host, uint16_t port,
                   leg_handler *handler, void *ctx, struct leg **ret_leg);
 
+/* leg_quic_dial_from - the same with quic_endpoint_dial_from(). */
+int leg_quic_dial_from(struct quic_endpoint *endpoint, enum quic_from from, const char *host,
+                       uint16_t port, leg_handler *handler, void *ctx, struct leg **ret_leg);
+
 /* leg_quic_accept - take over @stream, which a peer opened; it is closed on failure too. LEG_OPENED
  * follows. Returns 0 or -ENOMEM. */
 int leg_quic_accept(struct quic_stream *stream, leg_handler *handler, void *ctx,

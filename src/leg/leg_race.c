@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/error.h"
 #include "leg/leg_quic.h"
 #include "leg/leg_tcp.h"
@@ -400,9 +401,82 @@ int leg_racer_listen(struct leg_racer *racer, const char *host, uint16_t port,
 
     if (rc)
         return rc;
+    leg_racer_set_answer(racer, answer, ctx);
+    return quic_endpoint_listen(racer->quic, host, port, NULL);
+}
+
+void leg_racer_set_answer(struct leg_racer *racer, leg_racer_answer *answer, void *ctx)
+{
     racer->answer = answer;
     racer->answer_ctx = ctx;
-    return quic_endpoint_listen(racer->quic, host, port, NULL);
+}
+
+/* ---- through routers ---- */
+
+_Static_assert(LEG_POKE_TAG == QUIC_POKE_TAG, "one and the same");
+
+static int may_punch(const struct leg_racer *racer)
+{
+    bool none =
+        racer->transport == TRANSPORT_TCP || (racer->transport == TRANSPORT_AUTO && racer->by);
+
+    return none ? -EOPNOTSUPP : 0;
+}
+
+static int open_from(struct leg_racer *racer, enum quic_from from, const char *host, uint16_t port,
+                     leg_handler *handler, void *ctx, struct leg **ret_leg)
+{
+    int rc = may_punch(racer);
+
+    if (rc == 0)
+        rc = open_quic(racer);
+    return rc ? rc : leg_quic_dial_from(racer->quic, from, host, port, handler, ctx, ret_leg);
+}
+
+int leg_racer_open_here(struct leg_racer *racer, const char *host, uint16_t port,
+                        leg_handler *handler, void *ctx, struct leg **ret_leg)
+{
+    return open_from(racer, QUIC_SHARED, host, port, handler, ctx, ret_leg);
+}
+
+int leg_racer_open_punched(struct leg_racer *racer, const char *address, leg_handler *handler,
+                           void *ctx, struct leg **ret_leg)
+{
+    struct quic_address remote;
+    char host[HOST_MAX];
+    uint16_t port;
+
+    if (quic_address_parse(address, &remote) ||
+        config_split_address(address, host, sizeof(host), &port))
+        return -EINVAL;
+    return open_from(racer, QUIC_PUNCHED, host, port, handler, ctx, ret_leg);
+}
+
+int leg_racer_poke(struct leg_racer *racer, const char *address,
+                   const uint8_t tag[static LEG_POKE_TAG])
+{
+    struct quic_address remote;
+    int rc = may_punch(racer);
+
+    if (rc == 0)
+        rc = quic_address_parse(address, &remote);
+    if (rc == 0)
+        rc = open_quic(racer);
+    return rc ? rc : quic_endpoint_poke(racer->quic, &remote, tag);
+}
+
+int leg_racer_expect_poke(struct leg_racer *racer, const uint8_t tag[static LEG_POKE_TAG],
+                          leg_racer_heard *heard, void *ctx)
+{
+    int rc = open_quic(racer);
+
+    return rc ? rc : quic_endpoint_expect_poke(racer->quic, tag, heard, ctx);
+}
+
+void leg_racer_forget_poke(struct leg_racer *racer, const uint8_t tag[static LEG_POKE_TAG])
+{
+    if (racer->quic)
+        quic_endpoint_forget_poke(racer->quic, tag);
 }
 
 /* ---- the racer ---- */

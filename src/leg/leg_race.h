@@ -64,6 +64,41 @@ typedef void leg_racer_answer(void *ctx, struct leg *leg);
 int leg_racer_listen(struct leg_racer *racer, const char *host, uint16_t port,
                      leg_racer_answer *answer, void *ctx);
 
+/* leg_racer_set_answer - who is given the legs that peers open; leg_racer_listen() says the same.
+ * It is wanted where we listen nowhere and a peer is to reach us at what leg_racer_open_here()
+ * made. */
+void leg_racer_set_answer(struct leg_racer *racer, leg_racer_answer *answer, void *ctx);
+
+/* ---- through routers: all from one UDP socket ---- */
+
+/* leg_racer_open_here - a leg to the proxy at @host:@port by QUIC alone, from the socket that
+ * leg_racer_listen() answers at, or, where it answers nowhere, from one that is made now and kept
+ * while it is used: what the proxy then sees as our address is where a peer may reach us. Else as
+ * leg_racer_open(), but that it stays *@ret_leg. Returns 0, -EOPNOTSUPP where legs may not go by
+ * UDP, or another negative code. */
+int leg_racer_open_here(struct leg_racer *racer, const char *host, uint16_t port,
+                        leg_handler *handler, void *ctx, struct leg **ret_leg);
+
+/* leg_racer_open_punched - a direct leg to @address ("ip:port"), by QUIC alone and from that same
+ * socket. It fails after six seconds, and asks no more when it is closed before. Returns as
+ * leg_racer_open_here(); -EINVAL: no address of one machine. */
+int leg_racer_open_punched(struct leg_racer *racer, const char *address, leg_handler *handler,
+                           void *ctx, struct leg **ret_leg);
+
+/* leg_racer_poke - one datagram with @tag from that socket to @address. Returns 0: it has gone, or
+ * is lost as on the way; -EAGAIN: not now; as leg_racer_open_punched(). */
+#define LEG_POKE_TAG 16
+int leg_racer_poke(struct leg_racer *racer, const char *address,
+                   const uint8_t tag[static LEG_POKE_TAG]);
+
+/* leg_racer_expect_poke - tell @heard of pokes that bear @tag, until leg_racer_forget_poke(): of
+ * each address that they come from once, of four at most, from the loop. 16 tags at once.
+ * Returns 0, -ENOSPC, -FL_EEXISTS, -FL_ECLOSED, or quic_endpoint_new()'s codes. */
+typedef void leg_racer_heard(void *ctx, const char *address);
+int leg_racer_expect_poke(struct leg_racer *racer, const uint8_t tag[static LEG_POKE_TAG],
+                          leg_racer_heard *heard, void *ctx);
+void leg_racer_forget_poke(struct leg_racer *racer, const uint8_t tag[static LEG_POKE_TAG]);
+
 /* leg_racer_close - connections end when their last leg is closed. Races that are left are their
  * owners' to close still, and find nothing any more. */
 void leg_racer_close(struct leg_racer *racer);

@@ -438,7 +438,7 @@ int quic_conn_accept(struct quic_endpoint *endpoint, struct quic_socket *socket,
     return rc;
 }
 
-static int dial_over(struct quic_conn *conn, uint64_t handshake_us)
+static int dial_over(struct quic_conn *conn, const struct quic_dialling *how)
 {
     ngtcp2_transport_params params;
     ngtcp2_settings settings;
@@ -446,7 +446,9 @@ static int dial_over(struct quic_conn *conn, uint64_t handshake_us)
     ngtcp2_cid dcid, scid;
     int rc = quic_tokens_id(&dcid, QUIC_CID_BYTES);
 
-    set_settings(&settings, handshake_us);
+    set_settings(&settings, how->handshake_us);
+    if (how->rtt_us)
+        settings.initial_rtt = how->rtt_us * NGTCP2_MICROSECONDS;
     set_params(&params, 0);
     if (rc == 0)
         rc = quic_tokens_id(&scid, QUIC_CID_BYTES);
@@ -458,23 +460,35 @@ static int dial_over(struct quic_conn *conn, uint64_t handshake_us)
     return conn_start(conn, rc);
 }
 
+static int connect_own(struct quic_conn *conn, const struct quic_address *remote)
+{
+    int rc = quic_socket_connect(conn->endpoint->config.loop, remote, &quic_dialled_socket_ops,
+                                 conn, &conn->socket);
+
+    if (rc == 0)
+        conn->path = (struct quic_path){*quic_socket_local(conn->socket), *remote};
+    return rc;
+}
+
 int quic_conn_dial(struct quic_endpoint *endpoint, const struct quic_address *remote,
-                   uint64_t handshake_us, struct quic_dial *dial, struct quic_conn **ret_conn)
+                   const struct quic_dialling *how, struct quic_dial *dial,
+                   struct quic_conn **ret_conn)
 {
     struct quic_conn *conn = conn_new(endpoint, NULL, dial);
     int rc;
 
     if (!conn)
         return -ENOMEM;
-    rc = quic_socket_connect(endpoint->config.loop, remote, &quic_dialled_socket_ops, conn,
-                             &conn->socket);
+    conn->shared = how->shared;
+    endpoint->shared += conn->shared;
+    rc = how->shared ? quic_shared_connect(endpoint, remote, &conn->socket, &conn->path)
+                     : connect_own(conn, remote);
     if (rc) {
         conn->dial = NULL;
         quic_conn_drop(conn, rc);
         return rc;
     }
-    conn->path = (struct quic_path){*quic_socket_local(conn->socket), *remote};
-    rc = dial_over(conn, handshake_us);
+    rc = dial_over(conn, how);
     if (rc == 0)
         *ret_conn = conn;
     return rc;
@@ -579,7 +593,8 @@ void quic_conn_free(struct quic_conn *conn)
         DL_DELETE2(endpoint->dirty, conn, dirty_prev, dirty_next);
     DL_DELETE(endpoint->conns, conn);
     endpoint->stats.connections--;
-    if (conn->dialled)
+    endpoint->shared -= conn->shared;
+    if (conn->dialled && !conn->shared)
         quic_endpoint_drop_socket(endpoint, conn->socket);
     if (conn->ngtcp2)
         ngtcp2_conn_del(conn->ngtcp2);
@@ -981,7 +996,8 @@ static void look_for_silence(struct quic_conn *conn, uint64_t now)
     if (!quic_conn_doubtful(conn, now))
         return;
     if (conn->stalls < STALLS_MOST && (!conn->asked || clock_since(now, conn->asked) < SILENT_US)) {
-        (void)quic_socket_reconnect(conn->socket, &conn->path.remote);
+        if (!conn->shared)
+            (void)quic_socket_reconnect(conn->socket, &conn->path.remote);
         quic_conn_touch(conn);
         return;
     }

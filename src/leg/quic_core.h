@@ -19,6 +19,7 @@
 #include "leg/quic_guard.h"
 #include "leg/quic_pace.h"
 #include "leg/quic_packet.h"
+#include "leg/quic_poke.h"
 #include "leg/quic_tokens.h"
 
 #define QUIC_LISTEN_MAX 16
@@ -110,7 +111,7 @@ struct quic_conn {
     struct quic_conn *dirty_prev, *dirty_next; /* of those that may have something to send */
     struct quic_conn *dead;                    /* next one to be freed */
     struct quic_endpoint *endpoint;
-    struct quic_socket *socket; /* the client's own, or the one the server listens on */
+    struct quic_socket *socket; /* the client's own, or one that the endpoint answers at */
     struct quic_dial *dial;     /* the client's, until it is gone */
     ngtcp2_conn *ngtcp2;
     ngtcp2_crypto_conn_ref ref; /* how GnuTLS callbacks find @ngtcp2 */
@@ -122,6 +123,7 @@ struct quic_conn {
     bool may_read_short;       /* client: 1-RTT packets are let through (see quic_conn.c) */
     bool authentic;            /* the datagram being read has a packet of the peer's */
     bool dialled;              /* by us: we are the client */
+    bool shared;               /* and that from a socket that we answer at (quic_shared.c) */
     struct prefixes *counted;  /* accepted, in the handshake: of which it is one */
     struct prefix from;        /* there */
     int verdict;               /* why the peer's certificate was refused, or 0 */
@@ -151,14 +153,21 @@ struct quic_conn {
     unsigned strays, farewell_at; /* packets since, and at how many it is sent again */
 };
 
+/* How a connection is dialled. */
+struct quic_dialling {
+    bool shared;           /* from a socket that we answer at; else from one of its own */
+    uint64_t handshake_us; /* how long it may take to open */
+    uint64_t rtt_us;       /* a guess; 0: the library's */
+};
+
 /* quic_conn_accept - the server's side of what @head begins. @odcid: of the Retry, or NULL.
- * quic_conn_dial - the client's, over @socket, which it takes, also on failure. Return 0 or a
- * negative code. */
+ * quic_conn_dial - the client's. Return 0 or a negative code. */
 int quic_conn_accept(struct quic_endpoint *endpoint, struct quic_socket *socket,
                      const struct quic_path *path, const ngtcp2_pkt_hd *head,
                      const ngtcp2_cid *odcid, struct quic_conn **ret_conn);
 int quic_conn_dial(struct quic_endpoint *endpoint, const struct quic_address *remote,
-                   uint64_t handshake_us, struct quic_dial *dial, struct quic_conn **ret_conn);
+                   const struct quic_dialling *how, struct quic_dial *dial,
+                   struct quic_conn **ret_conn);
 
 void quic_conn_read(struct quic_conn *conn, const struct quic_path *path, uint8_t ecn,
                     const uint8_t *data, size_t len);
@@ -190,6 +199,10 @@ void quic_dial_lost(struct quic_dial *dial, int error);
 void quic_dial_silent(const struct quic_dial *dial);
 struct quic_stream *quic_dial_next_stream(const struct quic_dial *dial);
 void quic_dial_forget(struct quic_dial *dial, struct quic_stream *stream);
+
+/* quic_dial_leave - the same, by its owner: where nobody else waits, a peer behind a router is not
+ * knocked at any longer. */
+void quic_dial_leave(struct quic_dial *dial, struct quic_stream *stream);
 void quic_dial_end_all(struct quic_endpoint *endpoint, int error);
 
 /* ---- the endpoint ---- */
@@ -218,6 +231,10 @@ struct quic_endpoint {
     struct prefixes *shown, *unshown;
     struct quic_socket *sockets[QUIC_LISTEN_MAX]; /* that we listen on */
     unsigned socket_count;
+    unsigned shared;           /* connections dialled from one of them */
+    struct quic_socket *made;  /* of them, by quic_shared.c; NULL: none */
+    uint64_t made_used;        /* when that was last used */
+    struct quic_pokes pokes;   /* that are waited for */
     struct quic_route *routes; /* hash */
     struct quic_conn *conns;
     struct quic_conn *dirty;
@@ -246,7 +263,26 @@ bool quic_endpoint_send(struct quic_endpoint *endpoint, struct quic_socket *sock
                         size_t segment);
 bool quic_endpoint_is_stuck(const struct quic_endpoint *endpoint);
 
-/* quic_endpoint_drop_socket - a connection's own socket goes. */
+/* quic_endpoint_drop_socket - a connection's own socket goes, or one that no connection is on. */
 void quic_endpoint_drop_socket(struct quic_endpoint *endpoint, struct quic_socket *socket);
+
+/* ---- connections from sockets that we answer at (quic_shared.c) ---- */
+
+/* quic_shared_connect - the socket from which @remote is reached, made if there is none, and the
+ * way as it is told to ngtcp2. Returns 0 or a negative errno (ENETUNREACH …). */
+int quic_shared_connect(struct quic_endpoint *endpoint, const struct quic_address *remote,
+                        struct quic_socket **ret_socket, struct quic_path *ret_path);
+
+/* quic_shared_read - as quic_conn_read(), for a connection that is shared. false: it is not from
+ * its peer, and was not read. */
+bool quic_shared_read(struct quic_conn *conn, const struct quic_path *path, uint8_t ecn,
+                      const uint8_t *data, size_t len);
+
+/* quic_shared_was_reset - a packet with an id of nobody's: was it the Stateless Reset of such a
+ * connection, which has ended thereby? */
+bool quic_shared_was_reset(struct quic_endpoint *endpoint, const struct quic_socket *socket,
+                           const struct quic_path *path, const uint8_t *data, size_t len);
+
+void quic_shared_tick(struct quic_endpoint *endpoint, uint64_t now);
 
 #endif

@@ -22,6 +22,10 @@
 #define ADDRESS_US      (3 * CLOCK_SEC)  /* for an address when there is another to try */
 #define LAST_ADDRESS_US (10 * CLOCK_SEC) /* for the last one */
 #endif
+#define PUNCH_US (6 * CLOCK_SEC) /* for a peer that waits for us */
+#define PUNCH_RTT_US                                                                               \
+    (100 * CLOCK_MS) /* till then; three of them later a lost packet is repeated                   \
+                      */
 
 enum dial_state { DIAL_RESOLVING, DIAL_CONNECTING, DIAL_CONNECTED, DIAL_OVER };
 
@@ -37,6 +41,7 @@ struct quic_dial {
     struct quic_dial *prev, *next;
     struct quic_endpoint *endpoint;
     unsigned state; /* enum dial_state */
+    enum quic_from from;
     char host[256];
     uint16_t port;
     uv_getaddrinfo_t resolver;      /* while RESOLVING, and until it has called back */
@@ -70,6 +75,14 @@ static void dial_end(struct quic_dial *dial, int error)
         dial_free(dial);
 }
 
+static struct quic_dialling how_to_dial(const struct quic_dial *dial)
+{
+    if (dial->from == QUIC_PUNCHED)
+        return (struct quic_dialling){true, PUNCH_US, PUNCH_RTT_US};
+    return (struct quic_dialling){dial->from == QUIC_SHARED,
+                                  dial->address ? ADDRESS_US : LAST_ADDRESS_US, 0};
+}
+
 /* connect_next - to the first of the remaining addresses that the kernel has a way to. */
 static void connect_next(struct quic_dial *dial, int error)
 {
@@ -78,8 +91,8 @@ static void connect_next(struct quic_dial *dial, int error)
         struct quic_address remote = {.len = info->ai_addrlen};
         dial->address = info->ai_next;
         memcpy(&remote.any, info->ai_addr, info->ai_addrlen);
-        error = quic_conn_dial(dial->endpoint, &remote,
-                               dial->address ? ADDRESS_US : LAST_ADDRESS_US, dial, &dial->conn);
+        const struct quic_dialling how = how_to_dial(dial);
+        error = quic_conn_dial(dial->endpoint, &remote, &how, dial, &dial->conn);
         if (error == 0)
             return;
     }
@@ -110,20 +123,20 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     connect_next(dial, -FL_ENOTFOUND);
 }
 
-static struct quic_dial *dial_find(const struct quic_endpoint *endpoint, const char *host,
-                                   uint16_t port)
+static struct quic_dial *dial_find(const struct quic_endpoint *endpoint, enum quic_from from,
+                                   const char *host, uint16_t port)
 {
     struct quic_dial *dial;
 
     DL_FOREACH (endpoint->dials, dial) {
-        if (dial->port == port && strcmp(dial->host, host) == 0)
+        if (dial->from == from && dial->port == port && strcmp(dial->host, host) == 0)
             return dial;
     }
     return NULL;
 }
 
-static int dial_new(struct quic_endpoint *endpoint, const char *host, uint16_t port,
-                    struct quic_dial **ret_dial)
+static int dial_new(struct quic_endpoint *endpoint, enum quic_from from, const char *host,
+                    uint16_t port, struct quic_dial **ret_dial)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
     struct quic_dial *dial = calloc(1, sizeof(*dial));
@@ -134,6 +147,7 @@ static int dial_new(struct quic_endpoint *endpoint, const char *host, uint16_t p
     (void)snprintf(service, sizeof(service), "%u", (unsigned)port);
     (void)snprintf(dial->host, sizeof(dial->host), "%s", host);
     dial->port = port;
+    dial->from = from;
     dial->endpoint = endpoint;
     dial->resolver.data = dial;
     int rc =
@@ -149,10 +163,11 @@ static int dial_new(struct quic_endpoint *endpoint, const char *host, uint16_t p
     return 0;
 }
 
-int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_t port,
-                       quic_stream_handler *handler, void *ctx, struct quic_stream **ret_stream)
+int quic_endpoint_dial_from(struct quic_endpoint *endpoint, enum quic_from from, const char *host,
+                            uint16_t port, quic_stream_handler *handler, void *ctx,
+                            struct quic_stream **ret_stream)
 {
-    struct quic_dial *dial = dial_find(endpoint, host, port);
+    struct quic_dial *dial = dial_find(endpoint, from, host, port);
     struct quic_stream *stream;
     int rc = 0;
 
@@ -162,7 +177,7 @@ int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_
     if (!stream)
         return -ENOMEM;
     if (!dial)
-        rc = dial_new(endpoint, host, port, &dial);
+        rc = dial_new(endpoint, from, host, port, &dial);
     if (rc) {
         quic_stream_close(stream, false);
         return rc;
@@ -176,16 +191,22 @@ int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_
     return 0;
 }
 
+int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_t port,
+                       quic_stream_handler *handler, void *ctx, struct quic_stream **ret_stream)
+{
+    return quic_endpoint_dial_from(endpoint, QUIC_OWN, host, port, handler, ctx, ret_stream);
+}
+
 bool quic_endpoint_reaches(const struct quic_endpoint *endpoint, const char *host, uint16_t port)
 {
-    const struct quic_dial *dial = dial_find(endpoint, host, port);
+    const struct quic_dial *dial = dial_find(endpoint, QUIC_OWN, host, port);
 
     return dial && dial->state == DIAL_CONNECTED;
 }
 
 bool quic_endpoint_doubts(const struct quic_endpoint *endpoint, const char *host, uint16_t port)
 {
-    const struct quic_dial *dial = dial_find(endpoint, host, port);
+    const struct quic_dial *dial = dial_find(endpoint, QUIC_OWN, host, port);
 
     return dial && dial->state == DIAL_CONNECTED && quic_conn_doubtful(dial->conn, clock_now());
 }
@@ -208,7 +229,7 @@ void quic_dial_silent(const struct quic_dial *dial)
 {
     const struct quic_endpoint *endpoint = dial->endpoint;
 
-    if (endpoint->state == QEND_OPEN && endpoint->config.silent)
+    if (dial->from == QUIC_OWN && endpoint->state == QEND_OPEN && endpoint->config.silent)
         endpoint->config.silent(endpoint->config.ctx, dial->host, dial->port);
 }
 
@@ -221,6 +242,18 @@ void quic_dial_forget(struct quic_dial *dial, struct quic_stream *stream)
 {
     DL_DELETE(dial->waiting, stream);
     stream->dial = NULL;
+}
+
+void quic_dial_leave(struct quic_dial *dial, struct quic_stream *stream)
+{
+    quic_dial_forget(dial, stream);
+    if (dial->from == QUIC_OWN || dial->waiting || dial->state == DIAL_CONNECTED)
+        return;
+    dial->address = NULL;
+    if (dial->conn)
+        quic_conn_drop(dial->conn, -FL_ECLOSED);
+    else
+        dial_end(dial, -FL_ECLOSED);
 }
 
 void quic_dial_end_all(struct quic_endpoint *endpoint, int error)

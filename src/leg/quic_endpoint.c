@@ -197,23 +197,38 @@ static void answer_version(struct quic_endpoint *endpoint, struct quic_socket *s
     answer(socket, path, out, n, &endpoint->stats.negotiations);
 }
 
+static void give(struct quic_conn *conn, const struct quic_path *path, uint8_t ecn,
+                 const uint8_t *data, size_t len)
+{
+    if (!conn->shared)
+        quic_conn_read(conn, path, ecn, data, len);
+    else if (!quic_shared_read(conn, path, ecn, data, len))
+        conn->endpoint->stats.dropped++;
+}
+
 static void on_received(void *ctx, struct quic_socket *socket, const struct quic_path *path,
                         uint8_t ecn, const uint8_t *data, size_t len)
 {
     struct quic_endpoint *endpoint = ctx;
     ngtcp2_version_cid ids;
     struct quic_conn *conn = NULL;
+
+    if (quic_poke_is(data, len)) {
+        if (!quic_pokes_take(&endpoint->pokes, &path->remote, data))
+            endpoint->stats.dropped++;
+        return;
+    }
     int rc = ngtcp2_pkt_decode_version_cid(&ids, data, len, QUIC_CID_BYTES);
 
     if (rc == 0)
         conn = find_conn(endpoint, ids.dcid, ids.dcidlen);
     if (conn)
-        quic_conn_read(conn, path, ecn, data, len);
+        give(conn, path, ecn, data, len);
     else if (rc == NGTCP2_ERR_VERSION_NEGOTIATION)
         answer_version(endpoint, socket, path, &ids, len);
     else if (rc)
         endpoint->stats.dropped++;
-    else if (ids.version == 0)
+    else if (ids.version == 0 && !quic_shared_was_reset(endpoint, socket, path, data, len))
         answer_stray(endpoint, socket, path, ids.dcid, len);
     else
         accept_conn(endpoint, socket, path, ecn, data, len);
@@ -363,6 +378,7 @@ static void on_tick(uv_timer_t *timer)
 
     DL_FOREACH_SAFE (endpoint->conns, conn, next)
         quic_conn_tick(conn, now);
+    quic_shared_tick(endpoint, now);
     if (endpoint->state == QEND_STOPPING && clock_since(now, endpoint->stopped) >= STOP_US)
         quic_endpoint_close(endpoint);
 }

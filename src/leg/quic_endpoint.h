@@ -8,7 +8,8 @@
  *   quic_tokens.c    answers without a connection    quic_chain.c    bytes in blocks
  *   quic_endpoint.c  whose packet is it              quic_conn.c     one connection
  *   quic_dial.c      from a name to a connection     quic_stream.c   one stream
- *   quic_pace.c      when packets go
+ *   quic_pace.c      when packets go                 quic_shared.c   dialled from where we answer
+ *   quic_poke.c      what opens a NAT first
  *
  * Both sides show the certificate of their identity and check the other's within the handshake, so
  * that only members of the domain reach what follows it.
@@ -21,6 +22,7 @@
 
 #include "identity/identity.h"
 #include "leg/leg.h"
+#include "leg/quic_poke.h"
 
 #define QUIC_ALPN "fairlead/1"
 
@@ -85,6 +87,16 @@ void quic_endpoint_stats(const struct quic_endpoint *endpoint, struct quic_endpo
 void quic_endpoint_stop(struct quic_endpoint *endpoint);
 void quic_endpoint_close(struct quic_endpoint *endpoint);
 
+/* quic_endpoint_poke - a poke to @remote, from the socket that QUIC_SHARED dials from. Returns 0,
+ * -EAGAIN, another negative errno, -FL_ECLOSED. quic_endpoint_expect_poke - see quic_poke.h. */
+int quic_endpoint_poke(struct quic_endpoint *endpoint, const struct quic_address *remote,
+                       const uint8_t tag[static QUIC_POKE_TAG]);
+int quic_endpoint_expect_poke(struct quic_endpoint *endpoint,
+                              const uint8_t tag[static QUIC_POKE_TAG], quic_poke_heard *heard,
+                              void *ctx);
+void quic_endpoint_forget_poke(struct quic_endpoint *endpoint,
+                               const uint8_t tag[static QUIC_POKE_TAG]);
+
 /* ---- streams ---- */
 
 /* quic_stream_handler - as leg_handler(): a set of enum leg_event, from the loop. */
@@ -94,6 +106,15 @@ typedef void quic_stream_handler(void *ctx, struct quic_stream *stream, unsigned
  * one. LEG_OPENED or LEG_FAILED follows. Returns 0 or -ENOMEM. */
 int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_t port,
                        quic_stream_handler *handler, void *ctx, struct quic_stream **ret_stream);
+
+/* quic_endpoint_dial_from - the same; connections are shared by those of one @from only.
+ * QUIC_SHARED: from the socket that we answer at, or, where we answer nowhere, from one that is
+ * made now, and given up when it has not been used for a minute. QUIC_PUNCHED: so too, to a peer
+ * that waits for it behind a router: it answers within six seconds or not at all. */
+enum quic_from { QUIC_OWN, QUIC_SHARED, QUIC_PUNCHED };
+int quic_endpoint_dial_from(struct quic_endpoint *endpoint, enum quic_from from, const char *host,
+                            uint16_t port, quic_stream_handler *handler, void *ctx,
+                            struct quic_stream **ret_stream);
 
 /* quic_endpoint_reaches - is there a connection to @host:@port that a stream can open on now? */
 bool quic_endpoint_reaches(const struct quic_endpoint *endpoint, const char *host, uint16_t port);

@@ -1,5 +1,6 @@
 #include "leg/quic_packet.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/udp.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/config.h"
 #include "base/error.h"
 
 #define MESSAGES      8     /* of one recvmmsg() */
@@ -484,6 +486,88 @@ int quic_socket_buffer(const struct quic_socket *socket)
 
     (void)getsockopt(socket->fd, SOL_SOCKET, SO_RCVBUF, &granted, &len);
     return granted / 2; /* the kernel tells twice of what it was asked for (socket(7)) */
+}
+
+static bool is_any(const struct quic_address *address)
+{
+    return address->any.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr)
+                                              : address->in.sin_addr.s_addr == INADDR_ANY;
+}
+
+/* An IPv4 address, in host's order; 0 for IPv6. */
+static uint32_t v4_of(const struct quic_address *address)
+{
+    uint32_t ip = address->in.sin_addr.s_addr;
+
+    if (!is_v4(address))
+        return 0;
+    if (address->any.sa_family == AF_INET6)
+        memcpy(&ip, &address->in6.sin6_addr.s6_addr[12], sizeof(ip));
+    return ntohl(ip);
+}
+
+static bool is_loopback(const struct quic_address *address)
+{
+    return is_v4(address) ? v4_of(address) >> 24 == 127
+                          : IN6_IS_ADDR_LOOPBACK(&address->in6.sin6_addr);
+}
+
+static void map_v4(const struct quic_address *v4, struct quic_address *ret)
+{
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = v4->in.sin_port};
+
+    in6.sin6_addr.s6_addr[10] = in6.sin6_addr.s6_addr[11] = 0xff;
+    memcpy(&in6.sin6_addr.s6_addr[12], &v4->in.sin_addr, sizeof(v4->in.sin_addr));
+    ret->in6 = in6;
+    ret->len = sizeof(in6);
+}
+
+bool quic_socket_reaches(const struct quic_socket *socket, const struct quic_address *remote,
+                         struct quic_address *ret_remote)
+{
+    const struct quic_address *local = &socket->local;
+    struct quic_address to = *remote;
+
+    if (local->any.sa_family == AF_INET6 && remote->any.sa_family == AF_INET)
+        map_v4(remote, &to);
+    if (local->any.sa_family != to.any.sa_family)
+        return false;
+    if (!is_any(local) && (is_v4(local) != is_v4(&to) || is_loopback(local) != is_loopback(&to)))
+        return false;
+    *ret_remote = to;
+    return true;
+}
+
+static bool is_unicast(const struct quic_address *address)
+{
+    uint32_t ip = v4_of(address);
+
+    if (is_v4(address))
+        return ip >> 24 != 0 && ip >> 28 < 14; /* 0/8; 224/4, 240/4 (RFC 6890) */
+    return !is_any(address) && !IN6_IS_ADDR_MULTICAST(&address->in6.sin6_addr);
+}
+
+int quic_address_parse(const char *text, struct quic_address *ret_address)
+{
+    struct quic_address address = {.len = 0};
+    char host[INET6_ADDRSTRLEN];
+    uint16_t port;
+
+    if (config_split_address(text, host, sizeof(host), &port) || port == 0)
+        return -EINVAL;
+    if (text[0] != '[' && inet_pton(AF_INET, host, &address.in.sin_addr) == 1) {
+        address.in.sin_family = AF_INET;
+        address.in.sin_port = htons(port);
+        address.len = sizeof(address.in);
+    } else if (text[0] == '[' && inet_pton(AF_INET6, host, &address.in6.sin6_addr) == 1) {
+        address.in6.sin6_family = AF_INET6;
+        address.in6.sin6_port = htons(port);
+        address.len = sizeof(address.in6);
+    }
+    if (address.len == 0 || !is_unicast(&address))
+        return -EINVAL;
+    *ret_address = address;
+    return 0;
 }
 
 static void free_socket(uv_handle_t *handle)

@@ -84,6 +84,15 @@ int quic_socket_buffer(const struct quic_socket *socket);
  */
 void quic_socket_close(struct quic_socket *socket);
 
+/* quic_socket_reaches - may datagrams go from there to @remote? Not from one family to the other,
+ * nor from loopback elsewhere. *ret_remote: @remote as the socket writes it. */
+bool quic_socket_reaches(const struct quic_socket *socket, const struct quic_address *remote,
+                         struct quic_address *ret_remote);
+
+/* quic_address_parse - "1.2.3.4:80" or "[2001:db8::1]:80" of one machine. Returns 0, or -EINVAL for
+ * anything else, port 0, and addresses of none or of many (0.0.0.0, multicast, broadcast). */
+int quic_address_parse(const char *text, struct quic_address *ret_address);
+
 bool quic_address_equal(const struct quic_address *a, const struct quic_address *b);
 
 #endif

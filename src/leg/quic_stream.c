@@ -154,7 +154,7 @@ static void destroy(struct quic_stream *stream)
         if (!stream->conn->streams)
             stream->conn->idle_since = clock_now();
     } else if (stream->dial) {
-        quic_dial_forget(stream->dial, stream);
+        quic_dial_leave(stream->dial, stream);
     }
     quic_chain_clear(&stream->in);
     quic_chain_clear(&stream->out);

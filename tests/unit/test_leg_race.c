@@ -2,6 +2,8 @@
  * and a QUIC server behind a box. */
 #include "quic_rig.h"
 
+#include <errno.h>
+
 #include "identity/authority.h"
 #include "leg/leg_race.h"
 #include "leg/leg_tcp.h"
@@ -232,6 +234,123 @@ static void a_race_may_be_left(void **state)
     field_done(&field);
 }
 
+/* ---- through routers ---- */
+
+struct peer {
+    struct leg_racer *racer;
+    struct leg *given; /* that a peer opened */
+    unsigned heard;
+    char from[LEG_ADDRESS_MAX];
+};
+
+static void on_given(void *ctx, struct leg *leg)
+{
+    struct peer *peer = ctx;
+
+    assert_null(peer->given);
+    peer->given = leg;
+    leg_set_handler(leg, no_events, NULL);
+}
+
+static void on_poke(void *ctx, const char *address)
+{
+    struct peer *peer = ctx;
+
+    peer->heard++;
+    (void)snprintf(peer->from, sizeof(peer->from), "%s", address);
+}
+
+static void peer_init(struct field *field, struct peer *peer)
+{
+    memset(peer, 0, sizeof(*peer));
+    assert_int_equal(
+        leg_racer_new(&field->rig.loop, field->rig.agent, TRANSPORT_AUTO, &peer->racer), 0);
+    leg_racer_set_answer(peer->racer, on_given, peer);
+}
+
+/* Where the proxy, to which it opens a leg, sees @racer. */
+static void seen_at(struct field *field, struct leg_racer *racer, char *ret_address)
+{
+    unsigned before = field->rig.accepts;
+    struct end end = {0};
+
+    assert_int_equal(
+        leg_racer_open_here(racer, "127.0.0.1", field->rig.server_port, on_end, &end, &end.leg), 0);
+    struct leg *same = end.leg;
+    UNTIL(&field->rig, end.seen & (LEG_OPENED | LEG_FAILED));
+    assert_true(end.seen & LEG_OPENED);
+    assert_ptr_equal(end.leg, same);
+    assert_int_equal(leg_send(end.leg, FRAME_PING, 0, "hello", 5), 0);
+    UNTIL(&field->rig, field->rig.accepts > before);
+    (void)snprintf(ret_address, LEG_ADDRESS_MAX, "%s", field->rig.accepted[before].leg->peer);
+    leg_close(end.leg, LEG_RESET);
+}
+
+/* All that the two need to meet, neither of whom listens: each learns where the proxy sees the
+ * other, pokes, and one dials. */
+static void two_meet_from_where_a_proxy_sees_them(void **state)
+{
+    static const uint8_t tags[2][LEG_POKE_TAG] = {"a tag of sixteen", "another of those"};
+    struct field field;
+    struct peer caller, callee;
+    struct end end = {0};
+    char at[2][LEG_ADDRESS_MAX];
+
+    field_init(&field, TRANSPORT_AUTO, false);
+    peer_init(&field, &caller);
+    peer_init(&field, &callee);
+    seen_at(&field, caller.racer, at[0]);
+    seen_at(&field, callee.racer, at[1]);
+    assert_int_equal(leg_racer_expect_poke(caller.racer, tags[0], on_poke, &caller), 0);
+    assert_int_equal(leg_racer_expect_poke(callee.racer, tags[1], on_poke, &callee), 0);
+    assert_int_equal(leg_racer_poke(callee.racer, at[0], tags[0]), 0);
+    assert_int_equal(leg_racer_poke(caller.racer, at[1], tags[1]), 0);
+    UNTIL(&field.rig, caller.heard && callee.heard);
+    assert_string_equal(caller.from, at[1]);
+    assert_string_equal(callee.from, at[0]);
+    assert_int_equal(leg_racer_open_punched(caller.racer, at[1], on_end, &end, &end.leg), 0);
+    UNTIL(&field.rig, end.seen & (LEG_OPENED | LEG_FAILED));
+    assert_true(end.seen & LEG_OPENED);
+    assert_int_equal(leg_send(end.leg, FRAME_PING, 0, "hello", 5), 0);
+    UNTIL(&field.rig, callee.given);
+    assert_string_equal(callee.given->peer, at[0]);
+    leg_racer_forget_poke(caller.racer, tags[0]);
+    leg_close(end.leg, LEG_RESET);
+    leg_close(callee.given, LEG_RESET);
+    leg_racer_close(caller.racer);
+    leg_racer_close(callee.racer);
+    field_done(&field);
+}
+
+static void where_udp_may_not_be_nothing_is_punched(void **state)
+{
+    static const struct dialler by = {0};
+    uint8_t tag[LEG_POKE_TAG] = {1};
+    struct field field;
+    struct peer peer;
+    struct leg *leg;
+
+    field_init(&field, TRANSPORT_AUTO, false);
+    peer_init(&field, &peer);
+    for (unsigned i = 0; i < 2; i++) {
+        leg_racer_set_transport(peer.racer, i ? TRANSPORT_AUTO : TRANSPORT_TCP);
+        leg_racer_set_dialler(peer.racer, i ? &by : NULL);
+        assert_int_equal(leg_racer_open_here(peer.racer, "127.0.0.1", 9, no_events, NULL, &leg),
+                         -EOPNOTSUPP);
+        assert_int_equal(leg_racer_open_punched(peer.racer, "127.0.0.1:9", no_events, NULL, &leg),
+                         -EOPNOTSUPP);
+        assert_int_equal(leg_racer_poke(peer.racer, "127.0.0.1:9", tag), -EOPNOTSUPP);
+    }
+    leg_racer_set_dialler(peer.racer, NULL);
+    assert_int_equal(leg_racer_open_punched(peer.racer, "224.0.0.1:9", no_events, NULL, &leg),
+                     -EINVAL);
+    assert_int_equal(leg_racer_open_punched(peer.racer, "localhost:9", no_events, NULL, &leg),
+                     -EINVAL);
+    assert_int_equal(leg_racer_poke(peer.racer, "255.255.255.255:9", tag), -EINVAL);
+    leg_racer_close(peer.racer);
+    field_done(&field);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +361,8 @@ int main(void)
         cmocka_unit_test(one_transport_means_no_other),
         cmocka_unit_test(silence_ends_a_connection_and_is_remembered),
         cmocka_unit_test(a_race_may_be_left),
+        cmocka_unit_test(two_meet_from_where_a_proxy_sees_them),
+        cmocka_unit_test(where_udp_may_not_be_nothing_is_punched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
