@@ -5,18 +5,37 @@
         lab.natted("home-a", "203.0.113.11", "192.168.11.0/24")
         lab.run("home-a", ["ping", "-c1", "203.0.113.80"])
 
-Every host is a namespace `fl<pid><prefix>-<name>`. A natted host stands behind a router of its own that
-masquerades (nftables) and lets nothing in that was not asked for. The WAN is a bridge in a namespace.
+Every host is a namespace `fl<pid><prefix>-<name>`. A natted host stands behind a router of its own (nftables) that
+masquerades and lets nothing in that was not asked for, or does as another kind of router (NATS). The WAN is a bridge in a namespace.
 The addresses (RFC 5737 and private ones) exist only inside. Everything goes when the lab is closed, also
 after a failure; what a killed run left behind is removed by the next one.
 """
 
 import atexit
+import ctypes
 import ipaddress
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
+import threading
+
+# What a router does with UDP, by the names that people have for it, and in those of RFC 4787, sections 4.1 and 5: which port the world
+# sees of a socket behind it, and who gets in there. Linux's own NAT keeps the port where nothing is in the way of it, so that all see
+# the same one, and lets in whom the socket has sent to. `pass`: who else may; `note`: how that is remembered, for two minutes.
+CONE = "map cone { typeof udp dport : ip daddr; flags dynamic,timeout; timeout 2m; }"
+PAIR = "map pair { typeof udp dport . ip saddr : ip daddr; flags dynamic,timeout; timeout 2m; }"
+NATS = {
+    "full-cone": {"map": CONE, "pass": "dnat to udp dport map @cone", "note": "update @cone { udp sport : ip saddr }"},
+    "address-restricted": {"map": PAIR, "pass": "dnat to udp dport . ip saddr map @pair",
+                           "note": "update @pair { udp sport . ip daddr : ip saddr }"},
+    "port-restricted": {},
+    "symmetric": {"masquerade": "meta l4proto udp masquerade fully-random"},
+    "udp-blocked": {"deny": "meta l4proto udp"},
+}
+CT_DELETE = (1 << 8) | 2  # linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h: of everything, if no entry is named
 
 
 class LabError(RuntimeError):
@@ -74,6 +93,7 @@ class Lab:
         self.count = 0
         self.lines = {}  # of each host
         self.processes = []
+        self.routers = {}  # rules of each natted host's
         remove_stale()
         atexit.register(self.close)
         self._namespace("wan")
@@ -106,35 +126,83 @@ class Lab:
         self._namespace(name)
         self._to_wan(name, "wan0", address)
 
-    def natted(self, name, public, lan, deny=()):
-        """A host behind its own NAT router. @deny: nft match expressions of what it may not send."""
+    def natted(self, name, public, lan, deny=(), nat="port-restricted", silent=True):
+        """A host behind its own NAT router. @deny: nft match expressions of what it may not send. @nat, @silent: as router() has it."""
         gateway = f"{name}-gw"
+        self._namespace(gateway)
+        self._to_wan(gateway, "wan0", public)
+        self.behind(name, gateway, lan)
+        self.router(name, deny=deny, nat=nat, silent=silent)
+
+    def behind(self, name, gateway, lan):
+        """A new host with nothing but a cable to @gateway, which is there."""
         net = ipaddress.ip_network(lan)
         inside, host = str(net[1]), str(net[2])
-        self._namespace(gateway)
         self._namespace(name)
-        self._to_wan(gateway, "wan0", public)
         self._cable(gateway, "lan0", name, "lan0")
         self._ip(gateway, f"addr add {inside}/{net.prefixlen} dev lan0")
         self._ip(name, f"addr add {host}/{net.prefixlen} dev lan0\nroute add default via {inside}")
         self.run(gateway, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
-        drops = "\n".join(f'    iifname "lan0" {rule} drop' for rule in deny)
-        self.nft(gateway, f"""
+
+    def router(self, name, wan="wan0", deny=(), nat="port-restricted", silent=True):
+        """The router of a natted host does as one of NATS does, from now on. @silent: it drops what comes for itself from the WAN, as
+        those that one buys do. One that takes it, as those that people make of a Linux box may, holds the port for whoever came
+        unasked, and gives its own host another one towards him."""
+        gateway, kind = f"{name}-gw", NATS[nat]
+        drops = "\n".join(f'    iifname "lan0" {rule} drop' for rule in [*deny, *filter(None, [kind.get("deny")])])
+        self.routers[name] = f"""
+table ip lab
+delete table ip lab
 table ip lab {{
+  {kind.get("map", "")}
+  chain pass {{ type nat hook prerouting priority -100;
+    {f'iifname "{wan}" {kind["pass"]}' if "pass" in kind else ""}
+  }}
   chain nat {{ type nat hook postrouting priority 100;
-    oifname "wan0" masquerade
+    oifname "{wan}" {kind.get("masquerade", "masquerade")}
+    oifname "{wan}" masquerade
   }}
   chain forward {{ type filter hook forward priority 0; policy drop;
 {drops}
+    {f'iifname "lan0" oifname "{wan}" {kind["note"]}' if "note" in kind else ""}
     ct state established,related accept
-    iifname "lan0" oifname "wan0" accept
+    ct status dnat accept
+    iifname "lan0" oifname "{wan}" accept
   }}
-  chain input {{ type filter hook input priority 0; policy drop;
+  chain input {{ type filter hook input priority 0; policy {"drop" if silent else "accept"};
     ct state established,related accept
     iifname {{ "lo", "lan0" }} accept
   }}
 }}
-""")
+"""
+        self.nft(gateway, self.routers[name])
+
+    def forget(self, name):
+        """The router of a natted host forgets every connection, as when it is switched off and on."""
+        self.nft(f"{name}-gw", self.routers[name])
+        with self.socket_of(f"{name}-gw", socket.SOCK_RAW, family=socket.AF_NETLINK, protocol=12) as netlink:  # NETLINK_NETFILTER
+            netlink.send(struct.pack("=IHHIIBBH", 20, CT_DELETE, 1 | 4, 1, 0, 0, 0, 0))  # NLM_F_REQUEST, NLM_F_ACK
+            error = -struct.unpack("=IHHIIi", netlink.recv(4096)[:20])[5]
+        if error:
+            raise LabError(f"forget {name}: {os.strerror(error)}")
+
+    def socket_of(self, name, kind, address=None, port=0, family=socket.AF_INET, protocol=0):
+        """A socket of that host, bound to @address if there is one. It stays the host's wherever it is used."""
+        made = []
+
+        def make():  # in a thread of its own, whose network namespace nobody else has
+            space = os.open(f"/run/netns/{self.ns(name)}", os.O_RDONLY)
+            if ctypes.CDLL(None, use_errno=True).setns(space, 0) == 0:
+                made.append(socket.socket(family, kind, protocol))
+            os.close(space)
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        if not made:
+            raise LabError(f"no socket on {name}")
+        if address is not None:
+            made[0].bind((address, port))
+        return made[0]
 
     def opened(self, name, protocol, port):
         """The router of a natted host passes @port on to it from now on, as its owner told it to."""

@@ -32,3 +32,23 @@ def homes(lab, world):
     world.a = world.agent("home-a", via=["dmz"], netns=lab.ns("home-a"))
     world.b = world.agent("home-b", via=["dmz"], netns=lab.ns("home-b"))
     return world
+
+
+@pytest.fixture
+def across(lab, world):
+    """Function: agents a and b behind routers of two kinds (netlab.NATS), console and proxy at a public address; nothing else is reachable.
+
+    @silent: as Lab.router() has it, of both. @keys: of both agents' configuration. Gives a world with .lab, .hq (the console), .dmz (the
+    proxy), .a, .b; test_nat.py shows what the routers do.
+    """
+    def make(kind_a, kind_b, silent=True, **keys):
+        lab.wan_host("dmz", PUBLIC)
+        lab.natted("a", "203.0.113.11", "192.168.11.0/24", nat=kind_a, silent=silent)
+        lab.natted("b", "203.0.113.12", "192.168.12.0/24", nat=kind_b, silent=silent)
+        world.lab = lab
+        world.hq = world.console(netns=lab.ns("dmz"))
+        world.dmz = world.proxy("dmz", address=f"{PUBLIC}:1080", listen="0.0.0.0:1080", netns=lab.ns("dmz"))
+        world.a = world.agent("a", via=["dmz"], netns=lab.ns("a"), **keys)
+        world.b = world.agent("b", via=["dmz"], netns=lab.ns("b"), **keys)
+        return world
+    return make

@@ -1,7 +1,6 @@
 """The emulated line of labs and benches (bench/link.c), checked against its settings. Emulated hosts share this process, which
 looks into their namespaces with sockets of its own."""
 
-import ctypes
 import errno
 import os
 import socket
@@ -18,21 +17,8 @@ IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2  # linux/in.h
 
 
 def socket_at(lab, name, kind, address=None, family=socket.AF_INET):
-    """A socket of that host, bound to @address. It stays the host's wherever it is used."""
-    made = []
-
-    def make():
-        space = os.open(f"/run/netns/{lab.ns(name)}", os.O_RDONLY)
-        if ctypes.CDLL(None, use_errno=True).setns(space, 0) == 0:
-            made.append(socket.socket(family, kind))
-        os.close(space)
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    (sock,) = made
+    sock = lab.socket_of(name, kind, address, family=family)
     sock.settimeout(10 * fairlead.SLOW)
-    if address:
-        sock.bind((address, 0))
     return sock
 
 
