@@ -85,9 +85,49 @@ static const struct option_def wait_options[] = {
     {NULL},
 };
 
-static const struct option_def event_options[] = {
-    {"follow", NULL, 0, "go on with new events as they come"},
-    {"limit", "N", 0, "so many of the latest (default 50)"},
+#define TIME_OPTIONS                                                                               \
+    {"since", "TIME", 0, "from then on: 2h, 3d, 2026-11-30, 2026-11-30T08:15:00Z"},                \
+    {                                                                                              \
+        "until", "TIME", 0, "up to then, the same"                                                 \
+    }
+#define EVENT_FILTERS                                                                              \
+    {"level", "LEVEL", 0, "only info, warn or error"},                                             \
+        {"kind", "KIND", 0, "only this kind, such as agent.offline"},                              \
+        {"agent", "AGENT", 0, "only what is about this agent"},                                    \
+        {"proxy", "PROXY", 0, "only what is about this proxy"},                                    \
+        {"job", "JOB", 0, "only what is about this job and its runs"}, TIME_OPTIONS,               \
+    {                                                                                              \
+        "text", "TEXT", 0, "only what holds this, of three characters or more"                     \
+    }
+#define AUDIT_FILTERS                                                                              \
+    {"user", "USER", 0, "only what this one did; a token's is \"token NAME\""}, TIME_OPTIONS,      \
+    {                                                                                              \
+        "text", "TEXT", 0, "only where action or path holds this, of three characters or more"     \
+    }
+#define LIST_OPTIONS                                                                               \
+    {"follow", NULL, 0, "go on with new ones as they come"},                                       \
+    {                                                                                              \
+        "limit", "N", 0, "so many of the latest that fit (default 50)"                             \
+    }
+#define EXPORT_OPTIONS                                                                             \
+    {                                                                                              \
+        "format", "FORMAT", 0, "csv, json or jsonl (as the file's name ends; json)"                \
+    }
+
+static const struct option_def event_options[] = {LIST_OPTIONS, EVENT_FILTERS, {NULL}};
+static const struct option_def event_export_options[] = {EXPORT_OPTIONS, EVENT_FILTERS, {NULL}};
+static const struct option_def audit_options[] = {LIST_OPTIONS, AUDIT_FILTERS, {NULL}};
+static const struct option_def audit_export_options[] = {EXPORT_OPTIONS, AUDIT_FILTERS, {NULL}};
+
+static const struct option_def user_add_options[] = {
+    {"role", "ROLE", OPTION_REQUIRED, "viewer, operator or admin"},
+    {NULL},
+};
+
+static const struct option_def user_set_options[] = {
+    {"role", "ROLE", 0, "viewer, operator or admin"},
+    {"disable", NULL, 0, "it cannot log in any more, and its sessions end"},
+    {"enable", NULL, 0, "it can log in again"},
     {NULL},
 };
 
@@ -220,8 +260,21 @@ const struct command commands[] = {
     {"tunnel list", NULL, NULL, cmd_tunnel_list,
      "Show over which ways data moves between agents, and what was tried in vain", NULL},
     {"event list", NULL, event_options, cmd_event_list, "Print what happened",
+     "Examples:\n"
+     "  fairlead event list --follow\n"
+     "  fairlead event list --level error --since 2d --job nightly\n"},
+    {"event export", "FILE", event_export_options, cmd_event_export,
+     "Save all events that fit in a file",
      "Example:\n"
-     "  fairlead event list --follow\n"},
+     "  fairlead event export november.csv --since 2026-11-01 --until 2026-11-30\n"},
+    {"audit list", NULL, audit_options, cmd_audit_list, "Print who changed what",
+     "What it was before and after is in --json.\n\n"
+     "Example:\n"
+     "  fairlead audit list --user vera --since 7d\n"},
+    {"audit export", "FILE", audit_export_options, cmd_audit_export,
+     "Save all entries of the audit log that fit in a file",
+     "Example:\n"
+     "  fairlead audit export audit.csv --text /proxies/gate\n"},
     {"hook add", "NAME", hook_options, cmd_hook_add, "Have somebody notified by web or mail",
      "Prints the secret that messages are signed with; it is not shown again.\n\n"
      "Example:\n"
@@ -241,8 +294,19 @@ const struct command commands[] = {
      "Example:\n"
      "  fairlead backup /srv/backup/console.backup\n"
      "  fairlead-console --state /var/lib/fairlead-console --restore console.backup\n"},
-    {"user list", NULL, NULL, NULL, "", NULL},
-    {"user add", NULL, NULL, NULL, "", NULL},
+    {"user list", NULL, NULL, cmd_user_list, "List who may log in", NULL},
+    {"user add", "NAME", user_add_options, cmd_user_add, "Add a user and print a first password",
+     "A viewer sees everything, an operator runs jobs too, an admin changes everything.\n\n"
+     "Example:\n"
+     "  fairlead user add vera --role operator\n"},
+    {"user set", "NAME", user_set_options, cmd_user_set,
+     "Give a user another role, or shut it out for a while",
+     "It holds at once, for whoever is logged in as well. The last admin stays one.\n\n"
+     "Example:\n"
+     "  fairlead user set vera --role viewer\n"},
+    {"user password", "NAME", NULL, cmd_user_password, "Give a user a new first password",
+     "Its sessions end, and its second factor is gone.\n"},
+    {"user remove", "NAME", NULL, cmd_user_remove, "Remove a user; its sessions end", NULL},
     {"status", NULL, NULL, cmd_status, "Show the console and how much is connected", NULL},
     {NULL},
 };

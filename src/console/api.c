@@ -207,7 +207,12 @@ const struct api_route api_routes[] = {
      "a new token, shown this once", "NewToken"},
     {"DELETE", "/api/v1/tokens/{token}", SCOPE_ADMIN, api_remove_token, NULL, "end a token", NULL},
     {"GET", "/api/v1/audit", SCOPE_ADMIN, api_list_audit, NULL,
-     "who changed what, oldest first; export=1: all of it, one JSON object a line", "AuditList"},
+     "who changed what, oldest first, or with order=newest; of one \"user\", that holds \"text\", "
+     "from "
+     "\"since\" to \"until\"; with export=csv, json or jsonl all that fits, as a file",
+     "AuditList"},
+    {"GET", "/api/v1/audit/users", SCOPE_ADMIN, api_list_audit_users, NULL,
+     "who is in the audit log", "TextList"},
     {"GET", "/api/v1/backup", SCOPE_ADMIN, api_backup, NULL,
      "all that the console knows, keys included, as one file for fairlead-console --restore",
      "=application/vnd.sqlite3"},
@@ -310,7 +315,13 @@ const struct api_route api_routes[] = {
     {"GET", "/api/v1/runs/{run}/errors", SCOPE_VIEWER, api_list_errors, NULL,
      "what was not done, and why", "ErrorList"},
     {"GET", "/api/v1/events", SCOPE_VIEWER, api_list_events, NULL,
-     "what happened, oldest first; with Accept: text/event-stream as it happens", "EventList"},
+     "what happened, oldest first, or with order=newest; of one \"level\", \"kind\", \"agent\", "
+     "\"proxy\" or \"job\", that holds \"text\", from \"since\" to \"until\"; with export=csv, "
+     "json or "
+     "jsonl all that fits, as a file; with Accept: text/event-stream as it happens",
+     "EventList"},
+    {"GET", "/api/v1/events/kinds", SCOPE_VIEWER, api_list_event_kinds, NULL,
+     "which kinds of events there are", "TextList"},
 };
 const size_t api_route_count = ARRAY_SIZE(api_routes);
 
@@ -709,6 +720,7 @@ static void find_who(struct api_call *call)
         if (token) {
             snprintf(who->name, sizeof(who->name), "token %.60s", token->name);
             who->role = token->role;
+            memcpy(who->token, token->hash, sizeof(who->token));
         }
         return;
     }

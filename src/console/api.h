@@ -54,6 +54,7 @@ struct api {
     uint16_t agents_port;
     uint64_t started; /* clock_now() */
     struct api_kept agents;
+    unsigned exports; /* under way */
 };
 
 enum api_scope {
@@ -70,6 +71,7 @@ struct api_who {
     char name[USER_NAME_MAX + 8]; /* of the user, or "token NAME"; empty: nobody */
     enum user_role role;
     struct session *session; /* NULL with a token */
+    uint8_t token[32];       /* hash of the token; without meaning with a session */
     bool forged;             /* a session without its X-CSRF-Token */
 };
 

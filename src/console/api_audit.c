@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "console/store_log.h"
 
 #define STATE_MAX (16 * 1024) /* bytes of JSON kept of an object */
 

@@ -46,7 +46,6 @@ void api_show_run(struct api_call *call);
 void api_list_tunnels(struct api_call *call);
 void api_list_errors(struct api_call *call);
 void api_retry_run(struct api_call *call);
-void api_list_events(struct api_call *call);
 
 void api_login(struct api_call *call);
 void api_show_session(struct api_call *call);
@@ -64,7 +63,11 @@ void api_reset_password(struct api_call *call);
 void api_list_tokens(struct api_call *call);
 void api_add_token(struct api_call *call);
 void api_remove_token(struct api_call *call);
+
+void api_list_events(struct api_call *call);
+void api_list_event_kinds(struct api_call *call);
 void api_list_audit(struct api_call *call);
+void api_list_audit_users(struct api_call *call);
 
 void api_backup(struct api_call *call);
 

@@ -110,7 +110,7 @@ void api_show_session(struct api_call *call)
 
 void api_logout(struct api_call *call)
 {
-    sessions_end(call->who.session);
+    sessions_end(call->api->sessions, call->who.session);
     call->who.session = NULL;
     http_reply_header(call->reply, MHD_HTTP_HEADER_SET_COOKIE,
                       SESSION_COOKIE "=; Max-Age=0" COOKIE_RULES);
@@ -344,7 +344,7 @@ void api_add_user(struct api_call *call)
     give_password(call, &user, MHD_HTTP_CREATED);
 }
 
-/* Nobody may lock himself out, so there is always an administrator left. */
+/* Nobody may lock himself out. */
 static bool is_oneself(struct api_call *call)
 {
     if (strcmp(call->args[0], call->who.name) != 0)
@@ -353,15 +353,52 @@ static bool is_oneself(struct api_call *call)
     return true;
 }
 
+struct admins {
+    const char *except;
+    unsigned count;
+};
+
+static void count_admin(void *ctx, const struct store_user *user)
+{
+    struct admins *admins = ctx;
+
+    admins->count +=
+        user->role == ROLE_ADMIN && !user->disabled && strcmp(user->name, admins->except);
+}
+
+/* is_last_admin - is @user the only one left who may change everything? What comes with a token can
+ * ask to take that away as well; else the answer is there. */
+static bool is_last_admin(struct api_call *call, const struct store_user *user)
+{
+    struct admins admins = {.except = user->name};
+
+    if (user->role != ROLE_ADMIN || user->disabled)
+        return false;
+    int rc = store_users(call->api->store, count_admin, &admins);
+    if (!rc && admins.count)
+        return false;
+    if (rc)
+        api_store_problem(call, rc);
+    else
+        api_problem(call, MHD_HTTP_CONFLICT, NULL,
+                    "%s is the last admin who can log in; make another one first", user->name);
+    return true;
+}
+
 void api_change_user(struct api_call *call)
 {
     json_t *disabled = json_object_get(call->body, "disabled");
-    struct store_user user;
+    struct store_user was, user;
 
-    if (!named_user(call, &user) || is_oneself(call) || !read_role(call, "role", &user.role))
+    if (!named_user(call, &was) || is_oneself(call))
+        return;
+    user = was;
+    if (!read_role(call, "role", &user.role))
         return;
     if (disabled)
         user.disabled = json_is_true(disabled);
+    if ((user.role != ROLE_ADMIN || user.disabled) && is_last_admin(call, &was))
+        return;
     int rc = store_user_put(call->api->store, &user);
     if (rc) {
         api_store_problem(call, rc);
@@ -377,7 +414,7 @@ void api_remove_user(struct api_call *call)
 {
     struct store_user user;
 
-    if (!named_user(call, &user) || is_oneself(call))
+    if (!named_user(call, &user) || is_oneself(call) || is_last_admin(call, &user))
         return;
     int rc = store_user_remove(call->api->store, user.name);
     if (rc) {
@@ -497,87 +534,4 @@ void api_remove_token(struct api_call *call)
         api_store_problem(call, rc);
     else
         api_answer(call, MHD_HTTP_NO_CONTENT, NULL);
-}
-
-/* ---- the audit log ---- */
-
-static json_t *json_of(const char *text)
-{
-    json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
-
-    return json ? json : json_null();
-}
-
-static json_t *view_audit(const struct store_audit *entry)
-{
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "n", (json_int_t)entry->n, "time",
-                     view_time(entry->time), "user", view_text(entry->user, strlen(entry->user)),
-                     "from", view_text(entry->peer, strlen(entry->peer)), "action",
-                     view_text(entry->action, strlen(entry->action)), "subject",
-                     view_text(entry->subject, strlen(entry->subject)), "before",
-                     json_of(entry->before), "after", json_of(entry->after));
-}
-
-static void collect_audit(void *ctx, const struct store_audit *entry)
-{
-    (void)json_array_append_new(ctx, view_audit(entry));
-}
-
-/* A text that grows. */
-struct lines {
-    FILE *to;
-};
-
-static void write_audit(void *ctx, const struct store_audit *entry)
-{
-    const struct lines *lines = ctx;
-    json_t *json = view_audit(entry);
-
-    if (json && json_dumpf(json, lines->to, JSON_COMPACT) == 0)
-        (void)fputc('\n', lines->to);
-    json_decref(json);
-}
-
-static void export_audit(struct api_call *call)
-{
-    size_t len = 0;
-    struct lines lines = {open_memstream(&call->text, &len)};
-
-    if (!lines.to) {
-        api_problem(call, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, "out of memory");
-        return;
-    }
-    int rc = store_audit(call->api->store, 0, INT64_MAX, write_audit, &lines);
-    if (fclose(lines.to) || rc) {
-        free(call->text);
-        call->text = NULL;
-        api_store_problem(call, rc ? rc : -ENOMEM);
-        return;
-    }
-    http_reply_header(call->reply, MHD_HTTP_HEADER_CONTENT_DISPOSITION,
-                      "attachment; filename=\"audit.jsonl\"");
-    call->status = MHD_HTTP_OK;
-    call->type = "application/jsonl";
-}
-
-void api_list_audit(struct api_call *call)
-{
-    const char *export = http_query(call->request, "export");
-    int64_t after, limit, last = store_audit_last(call->api->store);
-
-    if (export && !strcmp(export, "1")) {
-        export_audit(call);
-        return;
-    }
-    if (!api_page(call, last, &after, &limit))
-        return;
-    json_t *items = json_array();
-    int rc = store_audit(call->api->store, after, limit, collect_audit, items);
-    if (rc) {
-        json_decref(items);
-        api_store_problem(call, rc);
-        return;
-    }
-    api_answer(call, MHD_HTTP_OK,
-               json_pack("{s:o, s:I}", "items", items, "last", (json_int_t)last));
 }

@@ -126,3 +126,10 @@ const struct store_api_token *auth_check(struct auth *auth, const char *header, 
     }
     return found;
 }
+
+bool auth_holds(struct auth *auth, const uint8_t hash[static 32], int64_t now)
+{
+    const struct store_api_token *found = find(auth, hash);
+
+    return found && (!found->expires || now < found->expires);
+}

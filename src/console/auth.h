@@ -22,4 +22,7 @@ int auth_make_token(char ret_text[static AUTH_TOKEN_TEXT], uint8_t ret_hash[stat
  * at @now; or NULL. Valid until auth_reload(). */
 const struct store_api_token *auth_check(struct auth *auth, const char *header, int64_t now);
 
+/* auth_holds - is there still a token with this @hash, good at @now? It does not count as used. */
+bool auth_holds(struct auth *auth, const uint8_t hash[static 32], int64_t now);
+
 #endif

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "console/store_log.h"
 #include "leg/http_connect.h"
 #include "leg/leg_race.h"
 #include "tunnel/endpoint.h"
@@ -84,6 +85,13 @@ const struct config_key console_config_keys[] = {
      .offset = offsetof(struct console_config, notify_ca),
      .help = "PEM file with the authorities of web and mail servers that are notified (default: "
              "the system's)"},
+    {.name = "events_kept",
+     .type = CONFIG_INT,
+     .offset = offsetof(struct console_config, events_kept),
+     .min = STORE_EVENTS_KEPT_MIN,
+     .max = STORE_EVENTS_KEPT_MAX,
+     .help = "how many events are kept, the newest; about 260 bytes each on disk (default "
+             "1000000)"},
     {.name = "log", .type = CONFIG_GROUP, .keys = log_keys, .help = "what is logged"},
     {.name = NULL},
 };
@@ -124,6 +132,7 @@ static int set_defaults(struct console_config *config)
     config->raw = ENDPOINT_RAW_ALLOWED;
     config->missing_after = 120;
     config->notify_retry = 10;
+    config->events_kept = STORE_EVENTS_KEPT;
     config->log_level = LOG_INFO;
     config->log_format = LOG_TEXT;
     return config->ui && config->agents ? 0 : -ENOMEM;

@@ -23,6 +23,7 @@ struct console_config {
     int64_t missing_after;  /* seconds away until somebody is missing */
     int64_t notify_retry;   /* seconds until a message is tried again the first time */
     char *notify_ca;        /* PEM file: authorities of those whom we notify; NULL: the system's */
+    int64_t events_kept;    /* the newest ones */
     int log_level, log_format;
 };
 

@@ -2,7 +2,7 @@
 #ifndef FL_CONSOLE_EVENT_H
 #define FL_CONSOLE_EVENT_H
 
-#include "console/store.h"
+#include "console/store_log.h"
 
 /* event_add - @kind such as "agent.online"; @subject the id that it is about, or NULL. A store that
  * fails here is logged, no more: the event itself did happen. */

@@ -61,8 +61,8 @@ struct http_stream {
     struct http *http;
     struct MHD_Connection *connection;
     char *data;
-    size_t len, cap;
-    bool suspended, over;
+    size_t from, len, cap; /* what waits is @len bytes from @from on */
+    bool suspended, over, broken;
     void (*on_end)(void *ctx);
     void *ctx;
 };
@@ -135,14 +135,15 @@ static ssize_t on_stream_read(void *ctx, uint64_t at, char *buf, size_t max)
     size_t n = stream->len < max ? stream->len : max;
 
     if (n == 0 && stream->over)
-        return MHD_CONTENT_READER_END_OF_STREAM;
+        return stream->broken ? MHD_CONTENT_READER_END_WITH_ERROR
+                              : MHD_CONTENT_READER_END_OF_STREAM;
     if (n == 0) {
         stream->suspended = true;
         MHD_suspend_connection(stream->connection);
         return 0;
     }
-    memcpy(buf, stream->data, n);
-    memmove(stream->data, stream->data + n, stream->len - n);
+    memcpy(buf, stream->data + stream->from, n);
+    stream->from += n;
     stream->len -= n;
     return (ssize_t)n;
 }
@@ -179,13 +180,16 @@ void http_stream_send(struct http_stream *stream, const char *data, size_t len)
 {
     if (stream->over)
         return;
+    if (stream->len)
+        memmove(stream->data, stream->data + stream->from, stream->len);
+    stream->from = 0;
     if (stream->len + len > STREAM_HELD_MAX) {
-        stream->over = true;
+        stream->over = stream->broken = true;
     } else if (stream->len + len > stream->cap) {
         size_t cap = (stream->len + len) * 2;
         char *grown = realloc(stream->data, cap);
 
-        stream->over = !grown;
+        stream->over = stream->broken = !grown;
         stream->data = grown ? grown : stream->data;
         stream->cap = grown ? cap : stream->cap;
     }
@@ -195,6 +199,24 @@ void http_stream_send(struct http_stream *stream, const char *data, size_t len)
     }
     stream_wake(stream);
     uv_timer_start(&stream->http->timer, on_timer, 0, 0);
+}
+
+size_t http_stream_held(const struct http_stream *stream)
+{
+    return stream->len;
+}
+
+void http_stream_end(struct http_stream *stream, bool whole)
+{
+    stream->over = true;
+    stream->broken |= !whole;
+    stream_wake(stream);
+    uv_timer_start(&stream->http->timer, on_timer, 0, 0);
+}
+
+uv_loop_t *http_loop(const struct http_request *request)
+{
+    return request->http->timer.loop;
 }
 
 /* ---- answering ---- */

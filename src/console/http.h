@@ -62,14 +62,21 @@ void http_reply_header(struct http_reply *reply, const char *name, const char *v
 /* http_reply_file - the body is the @len bytes of @fd, which goes with the reply. */
 void http_reply_file(struct http_reply *reply, int fd, uint64_t len);
 
-/* http_stream_new - an endless body for @reply. @on_end is called when the reader is gone, once;
- * the stream is dead then. NULL without memory, or when there are too many. */
+/* http_stream_new - a body for @reply that comes bit by bit. @on_end is called when the reader is
+ * gone, once; the stream is dead then. NULL without memory, or when there are too many. */
 struct http_stream *http_stream_new(const struct http_request *request, struct http_reply *reply,
                                     void (*on_end)(void *ctx), void *ctx);
 
 /* http_stream_send - @len bytes more. A reader that lets too much pile up is dropped: @on_end
  * follows, not within this call. */
 void http_stream_send(struct http_stream *stream, const char *data, size_t len);
+
+/* http_stream_held - bytes that the reader has not taken yet. http_stream_end - the body is over
+ * once they are taken; one that is not @whole is cut off, so that the reader can tell. @on_end
+ * follows. http_loop - the loop of the server. */
+size_t http_stream_held(const struct http_stream *stream);
+void http_stream_end(struct http_stream *stream, bool whole);
+uv_loop_t *http_loop(const struct http_request *request);
 
 struct http_later;
 

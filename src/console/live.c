@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "console/event.h"
+#include "console/store_log.h"
 #include "console/view.h"
 
 #define BEAT_MS    15000 /* a comment, so that boxes on the way and we notice a dead reader */
@@ -20,6 +21,7 @@ struct reader {
     struct reader *prev, *next;
     struct live *live;
     struct http_stream *stream;
+    struct live_right right;
 };
 
 struct live {
@@ -71,12 +73,23 @@ static void send_change(const struct reader *reader, const struct store_event *e
     }
 }
 
+/* may_hear - else its stream ends. */
+static bool may_hear(const struct reader *reader)
+{
+    if (reader->right.holds(&reader->right))
+        return true;
+    http_stream_end(reader->stream, true);
+    return false;
+}
+
 static void on_event(void *ctx, const struct store_event *event)
 {
     struct live *live = ctx;
     struct reader *reader, *next;
 
     DL_FOREACH_SAFE (live->readers, reader, next) {
+        if (!may_hear(reader))
+            continue;
         send_event(reader, event);
         send_change(reader, event);
     }
@@ -88,7 +101,8 @@ static void on_beat(uv_timer_t *timer)
     struct reader *reader, *next;
 
     DL_FOREACH_SAFE (live->readers, reader, next)
-        send_text(reader, ": still here\n\n");
+        if (may_hear(reader))
+            send_text(reader, ": still here\n\n");
 }
 
 int live_new(uv_loop_t *loop, struct store *store, struct live **ret_live)
@@ -141,7 +155,38 @@ unsigned live_readers(const struct live *live)
     return count;
 }
 
-bool live_add(struct live *live, const struct http_request *request, struct http_reply *reply)
+/* send_past - what happened since event @last, which is all that a returning reader knows; or, when
+ * that is too much, or @last is of another store, that it was missed. */
+static void send_past(struct reader *reader, const char *last)
+{
+    int64_t now = store_event_last(reader->live->store), seen;
+    char text[96], *end;
+
+    errno = 0;
+    seen = strtoll(last, &end, 10);
+    if (!errno && end != last && !*end && seen >= 0 && seen <= now && now - seen <= MISSED_MAX) {
+        (void)store_events(reader->live->store, seen, MISSED_MAX, send_missed, reader);
+        return;
+    }
+    snprintf(text, sizeof(text), "event: missed\nid: %lld\ndata: {\"last\":%lld}\n\n",
+             (long long)now, (long long)now);
+    send_text(reader, text);
+}
+
+/* send_hello - what is up to here: so that a reader to whom nothing happens has a place to come
+ * back to as well. */
+static void send_hello(struct reader *reader)
+{
+    int64_t now = store_event_last(reader->live->store);
+    char text[96];
+
+    snprintf(text, sizeof(text), "event: hello\nid: %lld\ndata: {\"last\":%lld}\n\n",
+             (long long)now, (long long)now);
+    send_text(reader, text);
+}
+
+bool live_add(struct live *live, const struct http_request *request, struct http_reply *reply,
+              const struct live_right *right)
 {
     const char *last = http_header(request, "Last-Event-ID");
     struct reader *reader = calloc(1, sizeof(*reader));
@@ -149,6 +194,7 @@ bool live_add(struct live *live, const struct http_request *request, struct http
     if (!reader)
         return false;
     reader->live = live;
+    reader->right = *right;
     reader->stream = http_stream_new(request, reply, on_end, reader);
     if (!reader->stream) {
         free(reader);
@@ -159,6 +205,7 @@ bool live_add(struct live *live, const struct http_request *request, struct http
     reply->type = "text/event-stream";
     send_text(reader, "retry: 2000\n\n");
     if (last)
-        (void)store_events(live->store, strtoll(last, NULL, 10), MISSED_MAX, send_missed, reader);
+        send_past(reader, last);
+    send_hello(reader);
     return true;
 }

@@ -4,7 +4,11 @@
  *    event: change            data: {"what": "agents"|"proxies"|"jobs"|"status"}, to be fetched
  *                             again
  *
- * Who comes back with Last-Event-ID gets what it missed.
+ *    event: missed    id: N   data: {"last": N}: too much to be told happened since Last-Event-ID
+ *    event: hello     id: N   data: {"last": N}: all before N+1 was told, from here on it is live
+ *
+ * Who comes back with Last-Event-ID gets what it missed, unless that are more than a thousand
+ * events, or the store is another one.
  */
 #ifndef FL_CONSOLE_LIVE_H
 #define FL_CONSOLE_LIVE_H
@@ -22,7 +26,18 @@ void live_close(struct live *live); /* after http_close(); NULL is fine */
 /* live_readers - how many there are. */
 unsigned live_readers(const struct live *live);
 
-/* live_add - @request becomes a reader. False: @reply is untouched, there are too many. */
-bool live_add(struct live *live, const struct http_request *request, struct http_reply *reply);
+/* By what a reader may read: asked before anything is sent, so that nobody is told of what happens
+ * after the end of the session or token it came with. */
+struct live_right {
+    bool (*holds)(const struct live_right *right);
+    void *ctx;
+    bool session; /* @hash is of a session, else of a token */
+    uint8_t hash[32];
+};
+
+/* live_add - @request becomes a reader, by a copy of @right. False: @reply is untouched, there are
+ * too many. */
+bool live_add(struct live *live, const struct http_request *request, struct http_reply *reply,
+              const struct live_right *right);
 
 #endif

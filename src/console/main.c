@@ -222,7 +222,10 @@ static int open_state(struct console *console, const char *dir)
     int rc = setup_open(dir, ui, public_host, &secrets, &console->setup, message);
     wipe(passphrase);
     wipe(fresh);
-    return rc ? failed("%s%s", message, "") : 0;
+    if (rc)
+        return failed("%s%s", message, "");
+    store_keep_events(console->setup.store, console->config.events_kept);
+    return 0;
 }
 
 static int restore(const struct options *options)
@@ -322,7 +325,8 @@ static int start(struct console *console, const struct options *options)
     if (!rc)
         rc = users_new(setup->store, &console->users);
     if (!rc)
-        rc = sessions_new(&console->sessions);
+        rc = sessions_new(setup->store, (int64_t)(clock_now() / CLOCK_SEC), clock_wall(),
+                          &console->sessions);
     if (!rc)
         rc = live_new(&console->loop, setup->store, &console->live);
     if (!rc)

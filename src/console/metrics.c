@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "console/api.h"
+#include "console/store_log.h"
 
 #define PREFIX "fairlead_console_"
 

@@ -14,6 +14,7 @@
 #include "console/runs.h"
 #include "console/setup.h"
 #include "console/store_hooks.h"
+#include "console/store_log.h"
 
 struct notify;
 

@@ -30,7 +30,7 @@ static const struct {
     {"TokenList", "items:[Token] total:integer"},
     {"AuditEntry",
      "n:integer time:time user:text from:text action:text subject:text before:any after:any"},
-    {"AuditList", "items:[AuditEntry] last:integer"},
+    {"AuditList", "items:[AuditEntry] last:integer next:integer|null"},
     {"Delivery", "n:integer event:text state:text attempts:integer status:integer error:text "
                  "created:time next:time ended:time"},
     {"DeliveryList", "items:[Delivery] total:integer"},
@@ -106,8 +106,9 @@ static const struct {
     {"JobList", "items:[Job] total:integer"},
     {"Error", "n:integer flow:id source:text target:text side:text name:text code:text text:text"},
     {"ErrorList", "items:[Error]"},
-    {"Event", "n:integer time:time level:text kind:text text:text subject?:id"},
-    {"EventList", "items:[Event] last:integer"},
+    {"Event", "n:integer time:time level:text kind:text text:text subject?:id job?:id"},
+    {"EventList", "items:[Event] last:integer next:integer|null"},
+    {"TextList", "items:[text]"},
 };
 
 /* ---- schemas ---- */

@@ -1,6 +1,9 @@
-/* session.h - who is logged in to the page: a random value in a cookie, kept only in memory and
- * only as its hash. With it comes a second value that a request which changes something must show
- * in a header, which no other site's page can.
+/* session.h - who is logged in to the page: a random value in a cookie, kept only as its hash, also
+ * in the store, so that a console that starts again knows who is logged in. With it comes a second
+ * value that a request which changes something must show in a header, which no other site's page
+ * can; that one is new after a start.
+ *
+ * All times are seconds of one rising clock.
  */
 #ifndef FL_CONSOLE_SESSION_H
 #define FL_CONSOLE_SESSION_H
@@ -13,7 +16,8 @@
 #define SESSION_IDLE    (8 * 3600)
 #define SESSION_LONGEST (7 * 24 * 3600)
 #define SESSIONS_MAX    512
-#define SESSIONS_EACH   16 /* of one user; then the oldest ends */
+#define SESSIONS_EACH   16  /* of one user; then the oldest ends */
+#define SESSION_GRAIN   600 /* seconds: how exactly the store knows when one was seen */
 
 struct session {
     char user[USER_NAME_MAX];
@@ -25,13 +29,15 @@ struct session {
     int64_t offered_until;
     /* of session.c: */
     uint8_t hash[32];
-    int64_t started, seen;
+    int64_t started, seen, kept; /* the latter: as the store has it */
     bool used;
 };
 
 struct sessions;
 
-int sessions_new(struct sessions **ret_sessions);
+/* sessions_new - with those that @store has, of users who still may log in; @now corresponds to
+ * @wall (seconds since 1970). Returns 0, -ENOMEM or the store's error. */
+int sessions_new(struct store *store, int64_t now, int64_t wall, struct sessions **ret_sessions);
 void sessions_free(struct sessions *sessions); /* NULL is fine */
 
 /* sessions_start - a new one for @user; its cookie's value in @ret_cookie. Returns it, or NULL. */
@@ -41,7 +47,11 @@ struct session *sessions_start(struct sessions *sessions, const struct store_use
 /* sessions_find - by the cookie's value (NULL is fine); it counts as seen. Or NULL. */
 struct session *sessions_find(struct sessions *sessions, const char *cookie, int64_t now);
 
-void sessions_end(struct session *session);
+/* sessions_end - @session, which is none after this. */
+void sessions_end(struct sessions *sessions, struct session *session);
+
+/* sessions_holds - is there one with this @hash, not over at @now? It does not count as seen. */
+bool sessions_holds(const struct sessions *sessions, const uint8_t hash[static 32], int64_t now);
 
 /* sessions_end_all - of @user, except @spared (or NULL). sessions_update - role and so on of @user
  * have changed. */

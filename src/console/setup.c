@@ -439,6 +439,8 @@ static int put_back(struct setup *setup, const char *file, const char *path, con
         return rc;
     if ((rc = add_token(setup)))
         return complain(message, rc, setup->dir, "admin.token");
+    if ((rc = store_sessions_clear(setup->store)))
+        return complain(message, rc, path, "cannot be written");
     store_close(take_ptr(setup->store)); /* its log goes into the file */
     return rename(path, final) ? complain(message, -errno, final, "cannot be put there") : 0;
 }

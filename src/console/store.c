@@ -8,11 +8,9 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "console/store_log.h"
 #include "console/store_sql.h"
 #include "console/vault.h"
-
-#define EVENTS_KEPT  100000
-#define EVENTS_CHECK 256 /* events between two looks for old ones */
 
 /* Each entry brings the schema from version i to i + 1 and is never changed after a release. */
 static const char *const migrations[] = {
@@ -105,6 +103,25 @@ static const char *const migrations[] = {
     "NULL) WITHOUT ROWID;",
     /* 8: flows that move some files only */
     "ALTER TABLE flows ADD COLUMN only BLOB NOT NULL DEFAULT x'';",
+    /* 9: what events and the audit log are found by. The indexes of texts hold every three
+       characters that follow each other, and nothing of the texts themselves. */
+    "ALTER TABLE events ADD COLUMN about BLOB NOT NULL DEFAULT x'';"
+    "UPDATE events SET about = coalesce((SELECT job FROM runs WHERE id = subject), subject);"
+    "CREATE INDEX events_time ON events(time);"
+    "CREATE INDEX events_level ON events(level, time);"
+    "CREATE INDEX events_kind ON events(kind, time);"
+    "CREATE INDEX events_about ON events(about, time);"
+    "CREATE VIRTUAL TABLE events_text USING fts5(text, content='', columnsize=0,"
+    " tokenize='trigram', detail='none');"
+    "INSERT INTO events_text(rowid, text) SELECT n, text FROM events;"
+    "CREATE INDEX audit_time ON audit(time);"
+    "CREATE INDEX audit_user ON audit(user, time);"
+    "CREATE VIRTUAL TABLE audit_text USING fts5(what, content='', columnsize=0,"
+    " tokenize='trigram', detail='none');"
+    "INSERT INTO audit_text(rowid, what) SELECT n, action || ' ' || subject FROM audit;",
+    /* 10: sessions of the page, which outlive a restart */
+    "CREATE TABLE sessions(hash BLOB PRIMARY KEY, user TEXT NOT NULL, started INTEGER NOT NULL,"
+    " seen INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 struct store {
@@ -113,6 +130,7 @@ struct store {
     struct vault *vault;         /* owned; NULL: secrets are in clear */
     unsigned depth;              /* of nested transactions */
     bool undone;                 /* the outermost was rolled back inside */
+    int64_t events_kept;
     char error[256];
 };
 
@@ -250,6 +268,11 @@ int store_end(struct store *store, sqlite3_stmt *stmt)
 sqlite3 *store_db(struct store *store)
 {
     return store->db;
+}
+
+int64_t *store_events_kept(struct store *store)
+{
+    return &store->events_kept;
 }
 
 const struct vault *store_vault(const struct store *store)
@@ -475,6 +498,7 @@ int store_open(const char *path, struct store **ret_store, char *message, size_t
         snprintf(message, cap, "out of memory");
         return -ENOMEM;
     }
+    store->events_kept = STORE_EVENTS_KEPT;
     int rc = open_db(store, path);
     if (rc) {
         snprintf(message, cap, "%s: %s (%s)", path, open_advice(rc), store->error);
@@ -591,48 +615,4 @@ int store_count_up(struct store *store, const char *key, uint64_t *ret_value)
     if (!rc)
         *ret_value = value;
     return rc;
-}
-
-/* ---- events ---- */
-
-int store_event_add(struct store *store, struct store_event *event)
-{
-    int rc = STORE_WRITE(store, S_EVENT_ADD, "iitdt", event->time, (int64_t)event->level,
-                         event->kind, &event->subject, event->text);
-
-    if (rc)
-        return rc;
-    event->n = sqlite3_last_insert_rowid(store->db);
-    if (event->n > EVENTS_KEPT && event->n % EVENTS_CHECK == 0)
-        rc = STORE_WRITE(store, S_EVENTS_TRIM, "i", event->n - EVENTS_KEPT);
-    return rc;
-}
-
-int store_events(struct store *store, int64_t after, int64_t limit,
-                 void (*each)(void *ctx, const struct store_event *event), void *ctx)
-{
-    sqlite3_stmt *stmt;
-    int rc = store_query(store, &stmt, S_EVENTS, "ii", after, limit);
-
-    while (!rc && (rc = store_next(store, stmt)) == 1) {
-        struct store_event event = {
-            .n = sqlite3_column_int64(stmt, 0),
-            .time = sqlite3_column_int64(stmt, 1),
-            .level = (enum store_level)sqlite3_column_int(stmt, 2),
-            .kind = store_text(stmt, 3),
-            .text = store_text(stmt, 5),
-        };
-
-        rc = 0;
-        store_id(stmt, 4, &event.subject);
-        each(ctx, &event);
-    }
-    return rc;
-}
-
-int64_t store_event_last(struct store *store)
-{
-    sqlite3_stmt *stmt;
-
-    return store_query(store, &stmt, S_EVENT_LAST, "") ? 0 : store_number(store, stmt);
 }

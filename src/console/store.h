@@ -158,17 +158,6 @@ struct store_flow_error {
     const char *text;
 };
 
-enum store_level { EVENT_INFO, EVENT_WARN, EVENT_ERROR };
-
-struct store_event {
-    int64_t n; /* rises */
-    int64_t time;
-    enum store_level level;
-    const char *kind;     /* "agent.online" … */
-    struct fl_id subject; /* agent, proxy, job or run it is about; zero for none */
-    const char *text;
-};
-
 /* store_open - open or make @path, bring its schema up to date. On failure @message says what and
  * what to do. */
 int store_open(const char *path, struct store **ret_store, char *message, size_t cap);
@@ -257,11 +246,5 @@ int store_flow_error_add(struct store *store, const struct fl_id *run,
 int store_flow_errors(struct store *store, const struct fl_id *run, int64_t after, int64_t limit,
                       void (*each)(void *ctx, const struct store_flow_error *error), void *ctx);
 int64_t store_flow_error_count(struct store *store, const struct fl_id *flow);
-
-/* store_event_add - @event->n is chosen. Of old events the newest 100,000 are kept. */
-int store_event_add(struct store *store, struct store_event *event);
-int store_events(struct store *store, int64_t after, int64_t limit,
-                 void (*each)(void *ctx, const struct store_event *event), void *ctx);
-int64_t store_event_last(struct store *store);
 
 #endif

@@ -55,13 +55,24 @@ enum stmt {
     S_EVENT_ADD,
     S_EVENTS,
     S_EVENT_LAST,
+    S_EVENT_TEXT_ADD,
+    S_EVENT_KINDS,
+    S_EVENTS_TRIM_TEXT,
     S_EVENTS_TRIM,
+    S_RUN_JOB,
+    S_AUDIT_ADD,
+    S_AUDIT_TEXT_ADD,
+    S_AUDIT_LAST,
+    S_AUDIT_USERS,
     S_COUNT,
 };
 
 extern const char *const store_statements[S_COUNT];
 
 sqlite3 *store_db(struct store *store);
+
+/* store_events_kept - how many events are kept; for store_log.c. */
+int64_t *store_events_kept(struct store *store);
 
 /* store_fail - the latest error of SQLite as a code; its text is kept for store_error(). */
 int store_fail(struct store *store);

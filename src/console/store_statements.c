@@ -14,6 +14,12 @@
     "SELECT state, version, good_version, confirm_within, good, tried, error FROM " of "_settings" \
     " WHERE " of " = ?"
 
+/* Each value of an indexed column once, by a step along the index for each and not for each row. */
+#define EACH_OF(table, column)                                                                     \
+    "WITH RECURSIVE each(v) AS (SELECT min(" column ") FROM " table                                \
+    " UNION ALL SELECT (SELECT min(" column ") FROM " table " WHERE " column " > v) FROM each"     \
+    " WHERE v IS NOT NULL) SELECT v FROM each WHERE v IS NOT NULL"
+
 const char *const store_statements[S_COUNT] = {
     [S_BEGIN] = "BEGIN IMMEDIATE",
     [S_COMMIT] = "COMMIT",
@@ -90,9 +96,21 @@ const char *const store_statements[S_COUNT] = {
         "SELECT n, flow, source, number, name, code, text FROM flow_errors WHERE run = ? AND n > ?"
         " ORDER BY n LIMIT ?",
     [S_FLOW_ERROR_COUNT] = "SELECT count(*) FROM flow_errors WHERE flow = ?",
-    [S_EVENT_ADD] = "INSERT INTO events(time, level, kind, subject, text) VALUES(?, ?, ?, ?, ?)",
-    [S_EVENTS] =
-        "SELECT n, time, level, kind, subject, text FROM events WHERE n > ? ORDER BY n LIMIT ?",
+    [S_RUN_JOB] = "SELECT job FROM runs WHERE id = ?",
+    [S_EVENT_ADD] =
+        "INSERT INTO events(time, level, kind, subject, text, about) VALUES(?, ?, ?, ?, ?, ?)",
+    [S_EVENT_TEXT_ADD] = "INSERT INTO events_text(rowid, text) VALUES(?, ?)",
+    [S_EVENTS] = "SELECT n, time, level, kind, subject, about, text FROM events WHERE n > ?"
+                 " ORDER BY n LIMIT ?",
     [S_EVENT_LAST] = "SELECT coalesce(max(n), 0) FROM events",
-    [S_EVENTS_TRIM] = "DELETE FROM events WHERE n <= ?",
+    [S_EVENT_KINDS] = EACH_OF("events", "kind"),
+    [S_EVENTS_TRIM_TEXT] = "INSERT INTO events_text(events_text, rowid, text) SELECT 'delete', n,"
+                           " text FROM events WHERE n <= ? ORDER BY n LIMIT ?",
+    [S_EVENTS_TRIM] = "DELETE FROM events WHERE n IN"
+                      " (SELECT n FROM events WHERE n <= ? ORDER BY n LIMIT ?)",
+    [S_AUDIT_ADD] = "INSERT INTO audit(time, user, peer, action, subject, before, after)"
+                    " VALUES(?, ?, ?, ?, ?, ?, ?)",
+    [S_AUDIT_TEXT_ADD] = "INSERT INTO audit_text(rowid, what) VALUES(?, ?)",
+    [S_AUDIT_LAST] = "SELECT coalesce(max(n), 0) FROM audit",
+    [S_AUDIT_USERS] = EACH_OF("audit", "user"),
 };

@@ -157,48 +157,46 @@ int store_api_tokens(struct store *store,
     return rc;
 }
 
-/* ---- the audit log ---- */
+/* ---- sessions ---- */
 
-int store_audit_add(struct store *store, const struct store_audit *entry)
+int store_session_put(struct store *store, const struct store_session *session)
 {
     sqlite3_stmt *stmt =
-        store_make(store, "INSERT INTO audit(time, user, peer, action, subject, before, "
-                          "after) VALUES(?, ?, ?, ?, ?, ?, ?)");
+        store_make(store, "INSERT INTO sessions(hash, user, started, seen) VALUES(?, ?, ?, ?) ON "
+                          "CONFLICT(hash) DO UPDATE SET seen = excluded.seen");
 
-    (void)STORE_BOUND(stmt, "itttttt", entry->time, entry->user, entry->peer, entry->action,
-                      entry->subject, entry->before, entry->after);
+    (void)STORE_BOUND(stmt, "btii", session->hash, sizeof(session->hash), session->user,
+                      session->started, session->seen);
     return store_end(store, stmt);
 }
 
-int store_audit(struct store *store, int64_t after, int64_t limit,
-                void (*each)(void *ctx, const struct store_audit *entry), void *ctx)
+int store_session_remove(struct store *store, const uint8_t hash[static 32])
 {
-    sqlite3_stmt *stmt =
-        store_make(store, "SELECT n, time, user, peer, action, subject, before, after "
-                          "FROM audit WHERE n > ? ORDER BY n LIMIT ?");
+    sqlite3_stmt *stmt = store_make(store, "DELETE FROM sessions WHERE hash = ?");
+
+    (void)STORE_BOUND(stmt, "b", hash, (size_t)32);
+    return store_end(store, stmt);
+}
+
+int store_sessions(struct store *store,
+                   void (*each)(void *ctx, const struct store_session *session), void *ctx)
+{
+    sqlite3_stmt *stmt = store_make(store, "SELECT hash, user, started, seen FROM sessions");
     int rc;
 
-    (void)STORE_BOUND(stmt, "ii", after, limit);
     while ((rc = store_step(store, stmt)) == 1) {
-        struct store_audit entry = {.n = sqlite3_column_int64(stmt, 0),
-                                    .time = sqlite3_column_int64(stmt, 1),
-                                    .user = store_text(stmt, 2),
-                                    .peer = store_text(stmt, 3),
-                                    .action = store_text(stmt, 4),
-                                    .subject = store_text(stmt, 5),
-                                    .before = store_text(stmt, 6),
-                                    .after = store_text(stmt, 7)};
-        each(ctx, &entry);
+        struct store_session session = {.started = sqlite3_column_int64(stmt, 2),
+                                        .seen = sqlite3_column_int64(stmt, 3)};
+
+        COLUMN_COPY(session.user, stmt, 1);
+        if (blob(stmt, 0, session.hash, sizeof(session.hash)) == sizeof(session.hash))
+            each(ctx, &session);
     }
     sqlite3_finalize(stmt);
     return rc;
 }
 
-int64_t store_audit_last(struct store *store)
+int store_sessions_clear(struct store *store)
 {
-    sqlite3_stmt *stmt = store_make(store, "SELECT coalesce(max(n), 0) FROM audit");
-    int64_t last = store_step(store, stmt) == 1 ? sqlite3_column_int64(stmt, 0) : 0;
-
-    sqlite3_finalize(stmt);
-    return last;
+    return store_end(store, store_make(store, "DELETE FROM sessions"));
 }

@@ -1,5 +1,4 @@
-/* store_users.h - of the store: users, tokens of the API, and the audit log. Errors as in store.h.
- */
+/* store_users.h - of the store: users, and tokens of the API. Errors as in store.h. */
 #ifndef FL_CONSOLE_STORE_USERS_H
 #define FL_CONSOLE_STORE_USERS_H
 
@@ -31,13 +30,11 @@ struct store_api_token {
     int64_t created, expires, used; /* expires 0: never */
 };
 
-struct store_audit {
-    int64_t n; /* rises */
-    int64_t time;
-    const char *user, *peer;    /* who, from where */
-    const char *action;         /* method and route */
-    const char *subject;        /* path */
-    const char *before, *after; /* JSON */
+/* Of the page; found by the hash of its cookie, so that who reads the store cannot use it. */
+struct store_session {
+    uint8_t hash[32]; /* SHA-256 */
+    char user[USER_NAME_MAX];
+    int64_t started, seen;
 };
 
 int store_user_put(struct store *store, const struct store_user *user); /* new or changed */
@@ -52,10 +49,11 @@ int store_api_token_remove(struct store *store, const uint8_t hash[static 32]);
 int store_api_tokens(struct store *store,
                      void (*each)(void *ctx, const struct store_api_token *token), void *ctx);
 
-/* store_audit_add - @entry->n is chosen. store_audit - after number @after, at most @limit. */
-int store_audit_add(struct store *store, const struct store_audit *entry);
-int store_audit(struct store *store, int64_t after, int64_t limit,
-                void (*each)(void *ctx, const struct store_audit *entry), void *ctx);
-int64_t store_audit_last(struct store *store);
+int store_session_put(struct store *store, const struct store_session *session); /* new or seen */
+int store_session_remove(struct store *store, const uint8_t hash[static 32]);
+int store_sessions(struct store *store,
+                   void (*each)(void *ctx, const struct store_session *session), void *ctx);
+/* store_sessions_clear - none is left: for a store that is put somewhere else. */
+int store_sessions_clear(struct store *store);
 
 #endif

@@ -492,5 +492,7 @@ json_t *view_event(const struct store_event *event)
 
     if (json && !id_is_zero(&event->subject))
         (void)json_object_set_new(json, "subject", view_id(&event->subject));
+    if (json && !id_equal(&event->subject, &event->about))
+        (void)json_object_set_new(json, "job", view_id(&event->about));
     return json;
 }

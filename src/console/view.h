@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "console/runs.h"
+#include "console/store_log.h"
 
 /* view_text - any bytes as a JSON string: as they are when valid UTF-8 without control characters,
  * else escaped. */

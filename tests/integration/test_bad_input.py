@@ -84,6 +84,7 @@ CASES = {
         "public_address": [*STRING, ("out of range", "http://x"), ("out of range", "h:99999")],
         "require_approval": [("wrong type", "yes"), ("wrong type", 1), ("wrong type", None)], "transport": WORD, "raw": WORD,
         "missing_after": [*NUMBER, ("out of range", 0)], "notify_retry": [*NUMBER, ("out of range", 0)], "notify_ca": STRING, "revocations": STRING,
+        "events_kept": [*NUMBER, ("out of range", 999)],
         "https_proxy": [*STRING, ("out of range", "ftp://10.0.0.1:3128"), ("out of range", f"http://me:{SECRET}@")], **LOG,
     }),
 }

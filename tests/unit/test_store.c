@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "console/store.h"
+#include "console/store_log.h"
 
 struct fixture {
     char dir[64];
@@ -401,26 +401,6 @@ static void a_large_job_is_forgotten_bit_by_bit(void **state)
     assert_int_equal(rows_of(f, "jobs"), 1);
 }
 
-static void last_event(void *ctx, const struct store_event *event)
-{
-    *(int64_t *)ctx = event->n;
-}
-
-static void events(void **state)
-{
-    struct fixture *f = *state;
-    struct store_event event = {.time = 1, .level = EVENT_WARN, .kind = "a.b", .text = "x"};
-    int64_t n = 0;
-
-    assert_int_equal(store_event_last(f->store), 0);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(store_event_add(f->store, &event), 0);
-    assert_int_equal(event.n, 3);
-    assert_int_equal(store_event_last(f->store), 3);
-    assert_int_equal(store_events(f->store, 1, 1, last_event, &n), 0);
-    assert_int_equal(n, 2);
-}
-
 /* ---- opening ---- */
 
 /* Version 1 as it was, with a row: frozen here. */
@@ -442,6 +422,8 @@ static const char version_1[] =
     " position INTEGER NOT NULL);"
     "CREATE TABLE flow_errors(n INTEGER PRIMARY KEY AUTOINCREMENT,"
     " run BLOB NOT NULL REFERENCES runs(id) ON DELETE CASCADE, flow BLOB NOT NULL);"
+    "CREATE TABLE events(n INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, level INTEGER "
+    "NOT NULL, kind TEXT NOT NULL, subject BLOB NOT NULL, text TEXT NOT NULL);"
     "INSERT INTO settings VALUES('old', 'kept');"
     "INSERT INTO proxies VALUES(x'00112233445566778899aabbccddeeff', 'old', 'h:1', ':1', 1);"
     "PRAGMA user_version = 1;";
@@ -568,7 +550,6 @@ int main(void)
         TEST(tokens_and_denied),
         TEST(jobs_runs_and_flows),
         TEST(a_large_job_is_forgotten_bit_by_bit),
-        TEST(events),
         TEST(settings_of_proxies),
         TEST(version_1_is_brought_up_to_date),
         TEST(bad_files_are_refused),

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "console/session.h"
+#include "console/store_log.h"
 #include "console/users.h"
 
 #define WALL INT64_C(1800000000)
@@ -165,7 +166,7 @@ static void sessions_begin_and_end(void **state)
     char cookie[AUTH_TOKEN_TEXT], second[AUTH_TOKEN_TEXT], bad[AUTH_TOKEN_TEXT];
     struct sessions *sessions;
 
-    assert_int_equal(sessions_new(&sessions), 0);
+    assert_int_equal(sessions_new(f->store, 0, 1000, &sessions), 0);
     struct session *s = sessions_start(sessions, &f->alice, 0, cookie);
     assert_non_null(s);
     assert_ptr_equal(sessions_find(sessions, cookie, 10), s);
@@ -186,6 +187,50 @@ static void sessions_begin_and_end(void **state)
     sessions_free(sessions);
 }
 
+/* Who is logged in stays so when the console starts again; who was shut out, or is over, does not
+ * come back with it. */
+static void sessions_outlive_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    struct store_user gone = {.name = "gone", .role = ROLE_ADMIN}, off = {.name = "off"};
+    char alices[AUTH_TOKEN_TEXT], ended[AUTH_TOKEN_TEXT], other[2][AUTH_TOKEN_TEXT], csrf[64];
+    struct sessions *sessions;
+
+    assert_int_equal(store_user_put(f->store, &gone), 0);
+    assert_int_equal(store_user_put(f->store, &off), 0);
+    assert_int_equal(sessions_new(f->store, 500, 10000, &sessions), 0);
+    struct session *s = sessions_start(sessions, &f->alice, 500, alices);
+    assert_non_null(sessions_start(sessions, &gone, 500, other[0]));
+    assert_non_null(sessions_start(sessions, &off, 500, other[1]));
+    sessions_end(sessions, sessions_start(sessions, &f->alice, 600, ended));
+    assert_true(sessions_holds(sessions, s->hash, 600));
+    assert_false(sessions_holds(sessions, s->hash, 501 + SESSION_IDLE));
+    snprintf(csrf, sizeof(csrf), "%s", s->csrf);
+    sessions_free(sessions);
+    /* Another machine's clock: it was 0 a minute ago. Meanwhile one's role has changed. */
+    f->alice.role = ROLE_VIEWER;
+    off.disabled = true;
+    assert_int_equal(store_user_put(f->store, &f->alice), 0);
+    assert_int_equal(store_user_put(f->store, &off), 0);
+    assert_int_equal(store_user_remove(f->store, "gone"), 0);
+    assert_int_equal(sessions_new(f->store, 60, 10700, &sessions), 0);
+    s = sessions_find(sessions, alices, 60);
+    assert_non_null(s);
+    assert_int_equal(s->role, ROLE_VIEWER);
+    assert_string_not_equal(s->csrf, csrf);
+    assert_null(sessions_find(sessions, ended, 60));
+    assert_null(sessions_find(sessions, other[0], 60));
+    assert_null(sessions_find(sessions, other[1], 60));
+    sessions_free(sessions);
+    /* Seen at 10700, and then not for longer than a session lasts. */
+    assert_int_equal(sessions_new(f->store, 60, 10700 + SESSION_IDLE + 1, &sessions), 0);
+    assert_null(sessions_find(sessions, alices, 60));
+    sessions_free(sessions);
+    assert_int_equal(sessions_new(f->store, 60, 10700, &sessions), 0);
+    assert_null(sessions_find(sessions, alices, 60)); /* it was forgotten then */
+    sessions_free(sessions);
+}
+
 /* Neither one user nor many fill the table for others, and none lasts for ever. */
 static void sessions_are_bounded(void **state)
 {
@@ -194,7 +239,7 @@ static void sessions_are_bounded(void **state)
     struct store_user other = {.name = "other"};
     struct sessions *sessions;
 
-    assert_int_equal(sessions_new(&sessions), 0);
+    assert_int_equal(sessions_new(f->store, 0, 1000, &sessions), 0);
     assert_non_null(sessions_start(sessions, &other, 0, first));
     for (int i = 0; i < 2 * SESSIONS_EACH; i++)
         assert_non_null(sessions_start(sessions, &f->alice, i, cookie));
@@ -240,6 +285,7 @@ int main(void)
         TEST(guessing_many_names_is_braked_as_well),
         TEST(the_second_factor),
         TEST(sessions_begin_and_end),
+        TEST(sessions_outlive_a_restart),
         TEST(sessions_are_bounded),
         TEST(the_audit_log_is_only_added_to),
     };

@@ -75,6 +75,23 @@ STEPS = {
     8: """
     ALTER TABLE flows ADD COLUMN only BLOB NOT NULL DEFAULT x'';
     """,
+    9: """
+    ALTER TABLE events ADD COLUMN about BLOB NOT NULL DEFAULT x'';
+    UPDATE events SET about = coalesce((SELECT job FROM runs WHERE id = subject), subject);
+    CREATE INDEX events_time ON events(time);
+    CREATE INDEX events_level ON events(level, time);
+    CREATE INDEX events_kind ON events(kind, time);
+    CREATE INDEX events_about ON events(about, time);
+    CREATE VIRTUAL TABLE events_text USING fts5(text, content='', columnsize=0, tokenize='trigram', detail='none');
+    INSERT INTO events_text(rowid, text) SELECT n, text FROM events;
+    CREATE INDEX audit_time ON audit(time);
+    CREATE INDEX audit_user ON audit(user, time);
+    CREATE VIRTUAL TABLE audit_text USING fts5(what, content='', columnsize=0, tokenize='trigram', detail='none');
+    INSERT INTO audit_text(rowid, what) SELECT n, action || ' ' || subject FROM audit;
+    """,
+    10: """
+    CREATE TABLE sessions(hash BLOB PRIMARY KEY, user TEXT NOT NULL, started INTEGER NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID;
+    """,
 }
 
 # What each version could hold, and its successors keep. Ids are 16 bytes; the token's hash is that of "an old token".
@@ -121,6 +138,13 @@ ROWS = {
     """,
     8: """
     UPDATE flows SET only = CAST('a.jpg' || char(0) AS BLOB);
+    """,
+    9: """
+    INSERT INTO events(time, level, kind, subject, text, about) VALUES(1700000020, 2, 'run.finished', x'{r}', 'run 1 of job photos failed', x'{j}');
+    INSERT INTO events_text(rowid, text) SELECT n, text FROM events WHERE kind = 'run.finished';
+    """,
+    10: """
+    INSERT INTO sessions VALUES(x'{token}', 'vera', 1700000021, 1700000022);
     """,
 }
 
