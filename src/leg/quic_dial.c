@@ -22,10 +22,10 @@
 #define ADDRESS_US      (3 * CLOCK_SEC)  /* for an address when there is another to try */
 #define LAST_ADDRESS_US (10 * CLOCK_SEC) /* for the last one */
 #endif
+#ifndef PUNCH_US
 #define PUNCH_US (6 * CLOCK_SEC) /* for a peer that waits for us */
-#define PUNCH_RTT_US                                                                               \
-    (100 * CLOCK_MS) /* till then; three of them later a lost packet is repeated                   \
-                      */
+#endif
+#define PUNCH_RTT_US (100 * CLOCK_MS) /* until it is known: after three a packet is sent again */
 
 enum dial_state { DIAL_RESOLVING, DIAL_CONNECTING, DIAL_CONNECTED, DIAL_OVER };
 

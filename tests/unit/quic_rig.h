@@ -234,7 +234,8 @@ struct rig {
     bool boxed;
     struct end dialled[LEGS_MAX], accepted[LEGS_MAX];
     unsigned dials, accepts;
-    bool refuse; /* what is accepted is closed at once */
+    bool refuse;         /* what is accepted is closed at once */
+    enum quic_from from; /* how the client dials */
 };
 
 static inline void rig_turn(struct rig *rig)
@@ -319,7 +320,9 @@ static inline struct end *rig_dial(struct rig *rig)
 
     assert_true(rig->dials <= LEGS_MAX);
     memset(end, 0, sizeof(*end));
-    assert_int_equal(leg_quic_dial(rig->client, "127.0.0.1", rig->port, on_end, end, &end->leg), 0);
+    assert_int_equal(
+        leg_quic_dial_from(rig->client, rig->from, "127.0.0.1", rig->port, on_end, end, &end->leg),
+        0);
     leg_want(end->leg, LEG_READABLE);
     return end;
 }

@@ -274,17 +274,19 @@ static void also_when_an_agent_answers(void **state)
     hostile_clients(PARTY_AGENT, 4);
 }
 
-/* A proxy gone bad, against an agent. */
-static void hostile_servers_lose_their_connection_only(void **state)
+/* Whom an agent dials has gone bad; it has dialled another one too, and goes on with that. One of
+ * @each attacks is tried. */
+static void hostile_servers(enum quic_from from, size_t each)
 {
     struct rig rig;
     struct end *end, *other;
     uint16_t port;
 
     rig_init(&rig, false);
+    rig.from = from;
     end = rig_open(&rig, &other);
     port = rig.port;
-    for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
+    for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i += each) {
         struct hostile h;
         if (!attacks[i].by_server)
             continue;
@@ -310,18 +312,30 @@ static void hostile_servers_lose_their_connection_only(void **state)
     rig_done(&rig);
 }
 
+static void hostile_servers_lose_their_connection_only(void **state)
+{
+    hostile_servers(QUIC_OWN, 1);
+}
+
+/* Both connections are on one socket. */
+static void also_when_the_socket_is_shared(void **state)
+{
+    hostile_servers(QUIC_PUNCHED, 1);
+}
+
 #endif
 
 /* ---- before the handshake is complete ---- */
 
 /* NEW_CONNECTION_ID number 1, retire all before 1, in a packet that is sent before the client has
  * finished: see quic_conn.c. */
-static void early_retirement(void)
+static void early_retirement(enum quic_from from)
 {
     struct rig rig;
     struct hostile h;
 
     rig_init(&rig, false);
+    rig.from = from;
     hostile_init(&h, true, rig.proxy);
     h.payload[0] = 0x18;
     h.payload[1] = h.payload[2] = 1;
@@ -342,7 +356,7 @@ static void early_retirement(void)
     rig_done(&rig);
 }
 
-static void early_retirement_does_not_abort_the_client(void **state)
+static void try_early_retirement(enum quic_from from)
 {
     pid_t child = fork();
     int status;
@@ -351,7 +365,7 @@ static void early_retirement_does_not_abort_the_client(void **state)
     if (child == 0) {
         if (!freopen("/dev/null", "w", stderr))
             _exit(1);
-        early_retirement();
+        early_retirement(from);
         _exit(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -360,6 +374,16 @@ static void early_retirement_does_not_abort_the_client(void **state)
 #else
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT); /* the attack is real */
 #endif
+}
+
+static void early_retirement_does_not_abort_the_client(void **state)
+{
+    try_early_retirement(QUIC_OWN);
+}
+
+static void nor_one_that_dials_from_where_it_answers(void **state)
+{
+    try_early_retirement(QUIC_PUNCHED);
 }
 
 #if QUIC_CONN_GUARD_CLIENT
@@ -393,11 +417,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(early_retirement_does_not_abort_the_client),
+        cmocka_unit_test(nor_one_that_dials_from_where_it_answers),
 #if QUIC_CONN_GUARD_CLIENT
         cmocka_unit_test(strangers_end_in_the_handshake),
         cmocka_unit_test(hostile_clients_lose_their_connection_only),
         cmocka_unit_test(also_when_an_agent_answers),
         cmocka_unit_test(hostile_servers_lose_their_connection_only),
+        cmocka_unit_test(also_when_the_socket_is_shared),
 #endif
     };
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "base/cleanup.h"
 #include "leg/address.h"
 
 static const uint8_t tag[QUIC_POKE_TAG] = "a tag of 16 byte";
@@ -276,6 +277,72 @@ static void packets_come_from_the_peer_alone(void **state)
     field_done(&field);
 }
 
+/* All that passes comes again, altered, cut, or with more behind it; and a guest is there too. */
+static void altered_packets_are_nothing(void **state)
+{
+    struct field field;
+    struct end *end, *other;
+
+    field_init(&field, true, true);
+    field.rig.box.meddle = true;
+    end = open_from(&field.rig, QUIC_PUNCHED, &other);
+    invite(&field, field.here);
+    transfer(&field.rig, end, other);
+    transfer(&field.rig, other, end);
+    transfer(&field.rig, &field.outside, &field.inside);
+    assert_true(field.rig.box.meddled > 1000);
+    field_done(&field);
+}
+
+/* An id of ours, which a peer has seen, begins nothing: neither at the peer's address nor from
+ * elsewhere, as an Initial, an unknown version, or a Version Negotiation. */
+static void known_ids_begin_nothing(void **state)
+{
+    struct field field;
+    struct end *end, *other;
+    uint8_t packet[1200];
+    uint16_t port;
+    int fd = box_socket(&port);
+
+    field_init(&field, true, true);
+    end = open_from(&field.rig, QUIC_PUNCHED, &other);
+    transfer(&field.rig, other, end);
+    for (unsigned i = 0; i < 300; i++) {
+        static const uint32_t versions[] = {1, 0x0a0a0a0a, 0};
+        uint32_t version = htonl(versions[i % 3]);
+        fill(packet, sizeof(packet), i);
+        packet[0] = (uint8_t)(0xc0 | (packet[0] & 0x3f)); /* Initial, 0-RTT, Handshake, Retry */
+        memcpy(packet + 1, &version, 4);
+        packet[5] = 16;
+        memcpy(packet + 6, field.rig.box.last.data + 1, 16); /* of a packet with a short header */
+        packet[22] = 8;
+        send_to(i % 2 ? fd : field.rig.box.front, field.here, packet, sizeof(packet));
+        rig_turn(&field.rig);
+    }
+    transfer(&field.rig, end, other);
+    transfer(&field.rig, other, end);
+    assert_int_equal(stats_of(field.rig.client).connections, 1);
+    assert_null(field.inside.leg);
+    (void)close(fd);
+    field_done(&field);
+}
+
+/* A liar tells us our own address: we get as far as to ourselves, and no further. */
+static void our_own_address_is_one_like_others(void **state)
+{
+    struct field field;
+    struct end *self;
+
+    field_init(&field, false, true);
+    self = dial_from(&field.rig, QUIC_PUNCHED, field.here);
+    UNTIL(&field.rig, self->seen & LEG_OPENED);
+    assert_int_equal(leg_send(self->leg, FRAME_PING, 0, "hello", 5), 0);
+    UNTIL(&field.rig, field.inside.frames > 0);
+    transfer(&field.rig, self, &field.inside);
+    assert_int_equal(stats_of(field.rig.client).connections, 2);
+    field_done(&field);
+}
+
 /* A peer that has started anew says so with a packet of nobody's, which ends the connection at
  * once; forged ones end nothing. */
 static void a_stateless_reset_is_heard(void **state)
@@ -371,11 +438,9 @@ static void icmp_is_not_heard(void **state)
     end = open_from(&field.rig, QUIC_SHARED, &other);
     (void)close(box_socket(&port));
     lost = dial_from(&field.rig, QUIC_PUNCHED, port);
-    uint64_t began = clock_now();
     transfer(&field.rig, end, other);
     UNTIL(&field.rig, lost->seen & LEG_FAILED);
-    assert_int_equal(leg_error(lost->leg), -ETIMEDOUT);
-    assert_true(clock_now() - began >= 5 * CLOCK_SEC);
+    assert_int_equal(leg_error(lost->leg), -ETIMEDOUT); /* and not ECONNREFUSED */
     transfer(&field.rig, other, end);
     field_done(&field);
 }
@@ -405,15 +470,45 @@ static void a_dial_that_is_left_sends_no_more(void **state)
     rig_run(&field.rig, 200 * CLOCK_MS);
     assert_int_equal(drain(fd), 0);
     end = dial_from(&field.rig, QUIC_PUNCHED, port);
-    rig_run(&field.rig, 2 * CLOCK_SEC);
+    rig_run(&field.rig, 1 * CLOCK_SEC);
     unsigned count = drain(fd);
-    assert_in_range(count, 2, 8); /* at about 0, 0.3, 0.9 s, and two of each but the first */
+    assert_in_range(count, 1, 5); /* at about 0, 0.3, 0.9 s, and two of each but the first */
     end_close(end, LEG_RESET);
-    rig_run(&field.rig, 3 * CLOCK_SEC);
+    rig_run(&field.rig, 2500 * CLOCK_MS);
     assert_int_equal(drain(fd), 0);
     assert_int_equal(stats_of(field.rig.client).connections, 0);
     (void)close(fd);
     field_done(&field);
+}
+
+/* With a dial, a connection and a name that is being looked up under way: nothing is left behind
+ * (rig_done() looks), and no more is sent. Streams fail without a word then. */
+static void all_may_end_in_the_middle(void **state)
+{
+    struct field field;
+    struct end *end, *other, *begun, *failed;
+    uint16_t port;
+    int fd = box_socket(&port);
+
+    for (unsigned graceful = 0; graceful < 2; graceful++) {
+        field_init(&field, true, graceful);
+        end = open_from(&field.rig, QUIC_PUNCHED, &other);
+        begun = dial_from(&field.rig, QUIC_PUNCHED, port);
+        rig_run(&field.rig, 50 * CLOCK_MS);
+        failed = dial_from(&field.rig, QUIC_SHARED, port);
+        struct quic_endpoint *client = take_ptr(field.rig.client);
+        if (graceful)
+            quic_endpoint_stop(client);
+        else
+            quic_endpoint_close(client);
+        UNTIL(&field.rig, leg_send(end->leg, FRAME_PING, 0, "?", 1) == -FL_ECLOSED);
+        assert_true(drain(fd) > 0);
+        rig_run(&field.rig, 500 * CLOCK_MS);
+        assert_int_equal(drain(fd), 0);
+        assert_int_equal((begun->seen | failed->seen) & LEG_OPENED, 0);
+        field_done(&field);
+    }
+    (void)close(fd);
 }
 
 /* ---- pokes ---- */
@@ -536,11 +631,15 @@ int main(void)
         cmocka_unit_test(a_socket_is_made_where_there_is_none),
         cmocka_unit_test(the_socket_fits_the_address),
         cmocka_unit_test(packets_come_from_the_peer_alone),
+        cmocka_unit_test(altered_packets_are_nothing),
+        cmocka_unit_test(known_ids_begin_nothing),
+        cmocka_unit_test(our_own_address_is_one_like_others),
         cmocka_unit_test(a_stateless_reset_is_heard),
         cmocka_unit_test(a_new_address_of_ours_is_followed),
         cmocka_unit_test(a_silent_peer_moves_no_socket),
         cmocka_unit_test(icmp_is_not_heard),
         cmocka_unit_test(a_dial_that_is_left_sends_no_more),
+        cmocka_unit_test(all_may_end_in_the_middle),
         cmocka_unit_test(pokes_are_from_that_port_too),
         cmocka_unit_test(floods_of_pokes_are_nothing),
         cmocka_unit_test(who_hears_may_close_all),
