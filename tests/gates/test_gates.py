@@ -72,6 +72,29 @@ def test_rest_docs_can_fail(tmp_path):
     assert gate("rest-docs", "--check", tmp_path)[0] == 1
 
 
+def test_markers():
+    status, output = gate("check-markers")
+    assert status == 0, output
+
+
+def test_markers_can_fail(tmp_path):
+    """Also in a file that no other gate reads, and only in what is tracked."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "untracked").write_text("<" * 7 + " ours\n")
+    assert gate("check-markers", tmp_path) == (0, "")
+    for marker in ("<" * 7 + " ours", "|" * 7 + " base", ">" * 7 + " theirs", "<" * 7):
+        (tmp_path / "notes.md").write_text(f"# Title\n=======\n{marker}\n")
+        subprocess.run(["git", "add", "notes.md"], cwd=tmp_path, check=True)
+        status, output = gate("check-markers", tmp_path)
+        assert status == 1 and output == "notes.md:3: mark of an unfinished merge\n", output
+    (tmp_path / "notes.md").write_text(f"# Title\n=======\na {'<' * 7} b\n{'<' * 8}\n")
+    assert gate("check-markers", tmp_path) == (0, "")
+
+
+def test_markers_fail_without_git(tmp_path):
+    assert gate("check-markers", tmp_path)[0] == 2
+
+
 def test_the_picture_is_small():
     assert (ROOT / "docs/console.png").stat().st_size <= 200 * 1024
 
