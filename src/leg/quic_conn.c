@@ -18,7 +18,6 @@
  */
 #include <errno.h>
 #include <gnutls/crypto.h>
-#include <ngtcp2/ngtcp2_crypto_gnutls.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,76 +75,6 @@ static _Thread_local struct quic_conn *reading;
 static ngtcp2_tstamp stamp(void)
 {
     return clock_now() * NGTCP2_MICROSECONDS;
-}
-
-static bool is_server(const struct quic_conn *conn)
-{
-    return conn->dialled == false;
-}
-
-/* ---- TLS ---- */
-
-static ngtcp2_conn *conn_of_ref(ngtcp2_crypto_conn_ref *ref)
-{
-    struct quic_conn *conn = ref->user_data;
-    return conn->ngtcp2;
-}
-
-/* Proxies never dial, and newcomers are never dialled. */
-static int check_peer(const struct quic_conn *conn)
-{
-    struct party peer;
-    int rc = tls_inner_peer(conn->tls, conn->identity, clock_wall(), &peer);
-
-    if (rc)
-        return rc;
-    return peer.role == (is_server(conn) ? PARTY_PROXY : PARTY_ENROL) ? -FL_EROLE : 0;
-}
-
-/* Called by GnuTLS within the handshake; non-zero ends it. */
-static int verify_peer(gnutls_session_t session)
-{
-    ngtcp2_crypto_conn_ref *ref = gnutls_session_get_ptr(session);
-    struct quic_conn *conn = ref->user_data;
-
-    conn->verdict = check_peer(conn);
-    if (conn->verdict == 0)
-        return 0;
-    (void)gnutls_alert_send(session, GNUTLS_AL_FATAL, tls_alert_of(conn->verdict));
-    return -1;
-}
-
-static int open_tls(struct quic_conn *conn)
-{
-    int rc = tls_quic(is_server(conn), conn->identity, QUIC_ALPN, verify_peer, &conn->tls);
-
-    if (rc)
-        return rc;
-    conn->ref = (ngtcp2_crypto_conn_ref){conn_of_ref, conn};
-    gnutls_session_set_ptr(conn->tls, &conn->ref);
-    rc = is_server(conn) ? ngtcp2_crypto_gnutls_configure_server_session(conn->tls)
-                         : ngtcp2_crypto_gnutls_configure_client_session(conn->tls);
-    ngtcp2_conn_set_tls_native_handle(conn->ngtcp2, conn->tls);
-    return rc ? -FL_ETLS : 0;
-}
-
-/* What a peer's TLS alert means. */
-static int error_of_alert(uint64_t alert)
-{
-    switch (alert) {
-    case GNUTLS_A_ACCESS_DENIED:
-        return -FL_EDENIED;
-    case GNUTLS_A_CERTIFICATE_EXPIRED:
-        return -FL_EEXPIRED;
-    case GNUTLS_A_UNKNOWN_CA:
-        return -FL_ECA;
-    case GNUTLS_A_BAD_CERTIFICATE:
-        return -FL_ECERT;
-    case GNUTLS_A_NO_APPLICATION_PROTOCOL:
-        return -FL_EVERSION;
-    default:
-        return -FL_ETLS;
-    }
 }
 
 /* ---- callbacks of ngtcp2 ---- */
@@ -382,7 +311,7 @@ static int conn_start(struct quic_conn *conn, int rc)
     if (rc)
         rc = rc == NGTCP2_ERR_NOMEM ? -ENOMEM : -FL_ETLS;
     if (rc == 0)
-        rc = open_tls(conn);
+        rc = quic_tls_open(conn);
     if (rc) {
         conn->dial = NULL;
         quic_conn_drop(conn, rc);
@@ -607,24 +536,6 @@ void quic_conn_free(struct quic_conn *conn)
 
 /* ---- reading ---- */
 
-/* The peer's own words for the end, in ours. */
-static int error_of_close(const struct quic_conn *conn)
-{
-    const ngtcp2_ccerr *said = ngtcp2_conn_get_ccerr(conn->ngtcp2);
-
-    if (said->type == NGTCP2_CCERR_TYPE_TRANSPORT && said->error_code >= NGTCP2_CRYPTO_ERROR &&
-        said->error_code <= NGTCP2_CRYPTO_ERROR + 255)
-        return error_of_alert(said->error_code - NGTCP2_CRYPTO_ERROR);
-    return -FL_EPEER;
-}
-
-/* The helper library replaces the alert of verify_peer() by a more general one. */
-static uint8_t alert_of(const struct quic_conn *conn)
-{
-    return conn->verdict ? (uint8_t)tls_alert_of(conn->verdict)
-                         : ngtcp2_conn_get_tls_alert(conn->ngtcp2);
-}
-
 static void failed(struct quic_conn *conn, int code)
 {
     ngtcp2_ccerr reason;
@@ -633,7 +544,7 @@ static void failed(struct quic_conn *conn, int code)
         return;
     switch (code) {
     case NGTCP2_ERR_DRAINING:
-        conn_closing(conn, error_of_close(conn));
+        conn_closing(conn, quic_tls_error_of_close(conn));
         return;
     case NGTCP2_ERR_DROP_CONN:
     case NGTCP2_ERR_RETRY:
@@ -648,7 +559,7 @@ static void failed(struct quic_conn *conn, int code)
         return;
     case NGTCP2_ERR_CRYPTO:
         ngtcp2_ccerr_default(&reason);
-        ngtcp2_ccerr_set_tls_alert(&reason, alert_of(conn), NULL, 0);
+        ngtcp2_ccerr_set_tls_alert(&reason, quic_tls_alert(conn), NULL, 0);
         quic_conn_end(conn, &reason, conn->verdict ? conn->verdict : -FL_ETLS);
         return;
     default:

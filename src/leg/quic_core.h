@@ -189,6 +189,15 @@ void quic_conn_tick(struct quic_conn *conn, uint64_t now);
 bool quic_conn_doubtful(const struct quic_conn *conn, uint64_t now);
 void quic_conn_free(struct quic_conn *conn);
 
+/* ---- their TLS (quic_tls.c) ---- */
+
+/* quic_tls_open - after ngtcp2_conn_…_new(); conn->verdict is then why the peer was refused.
+ * Returns 0 or a negative code. quic_tls_alert - to tell the peer in a CONNECTION_CLOSE.
+ * quic_tls_error_of_close - what the peer has told in one, as an error of ours. */
+int quic_tls_open(struct quic_conn *conn);
+uint8_t quic_tls_alert(const struct quic_conn *conn);
+int quic_tls_error_of_close(const struct quic_conn *conn);
+
 /* ---- dials ---- */
 
 struct quic_dial;

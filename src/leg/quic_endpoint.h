@@ -9,7 +9,7 @@
  *   quic_endpoint.c  whose packet is it              quic_conn.c     one connection
  *   quic_dial.c      from a name to a connection     quic_stream.c   one stream
  *   quic_pace.c      when packets go                 quic_shared.c   dialled from where we answer
- *   quic_poke.c      what opens a NAT first
+ *   quic_poke.c      what opens a NAT first          quic_tls.c      who the other side is
  *
  * Both sides show the certificate of their identity and check the other's within the handshake, so
  * that only members of the domain reach what follows it.
