@@ -1,9 +1,10 @@
-/* fuzz_quic.c - datagrams from a stranger to a QUIC endpoint that listens, over a real socket.
+/* fuzz_quic.c - datagrams from a stranger to a QUIC endpoint that listens, and that has dialled him
+ * and waits for a poke, all from one real socket.
  *
  * The input is a row of datagrams: a byte of flags, two of length, then the bytes. They go out as
  * they are, or as the payload of an Initial packet that is sealed as a client's is (RFC 9001 §5.2),
  * so that the fuzzer comes past the encryption. Flags: 1 sealed, 2 as long as an Initial must be,
- * 4 of another connection. */
+ * 4 of another connection, 8 not sealed and with the id that the dialled connection has chosen. */
 #include "fuzz.h"
 
 #include <arpa/inet.h>
@@ -22,6 +23,7 @@
 #define MOST  1400
 #define HEAD  30 /* of our Initial packets: ids of 8 bytes, no token, length of 2, number of 4 */
 #define TAG   16
+#define ID    16 /* bytes of a connection id of the endpoint's */
 
 static struct identity *identity;
 
@@ -30,6 +32,9 @@ static struct keys {
 } keys[2];
 
 static struct quic_endpoint *endpoint;
+static struct quic_stream *dialled;
+static uint8_t dialled_id[ID];
+static unsigned heard;
 static uv_loop_t loop;
 
 /* ---- a client's Initial packets ---- */
@@ -123,6 +128,37 @@ static void turn(void)
         (void)uv_run(&loop, UV_RUN_NOWAIT);
 }
 
+static void on_dialled(void *ctx, struct quic_stream *stream, unsigned events)
+{
+    must(!(events & LEG_OPENED)); /* nobody here has a certificate */
+}
+
+static void on_heard(void *ctx, const char *address)
+{
+    heard++;
+}
+
+/* The endpoint dials the fuzzer's socket @fd, from the one that it answers at. */
+static void dial_back(int fd)
+{
+    struct sockaddr_in in;
+    socklen_t len = sizeof(in);
+    uint8_t first[MOST];
+    ssize_t n = -1;
+
+    must(getsockname(fd, (struct sockaddr *)&in, &len) == 0);
+    must(quic_endpoint_dial_from(endpoint, QUIC_PUNCHED, "127.0.0.1", ntohs(in.sin_port),
+                                 on_dialled, NULL, &dialled) == 0);
+    for (unsigned i = 0; n < 0 && i < 5000; i++) {
+        (void)uv_run(&loop, UV_RUN_NOWAIT);
+        n = recv(fd, first, sizeof(first), 0);
+        if (n < 0)
+            (void)usleep(i < 100 ? 0 : 1000);
+    }
+    must(n > 6 && n >= 7 + first[5] + ID && first[6 + first[5]] == ID);
+    memcpy(dialled_id, first + 7 + first[5], ID);
+}
+
 static int lab_open(void)
 {
     const struct quic_endpoint_config config = {
@@ -136,6 +172,10 @@ static int lab_open(void)
     must(quic_endpoint_listen(endpoint, "127.0.0.1", 0, &port) == 0);
     in.sin_port = htons(port);
     must(connect(fd, (struct sockaddr *)&in, sizeof(in)) == 0);
+    must(quic_endpoint_expect_poke(endpoint, (const uint8_t[QUIC_POKE_TAG]){0}, on_heard, NULL) ==
+         0);
+    heard = 0;
+    dial_back(fd);
     return fd;
 }
 
@@ -144,12 +184,26 @@ static void lab_close(int fd)
     struct quic_endpoint_stats stats;
 
     quic_endpoint_stats(endpoint, &stats);
-    must(stats.connections <= 8); /* four times as many as there may be handshakes */
+    must(stats.connections <=
+         8 + 1);      /* four times as many as there may be handshakes; the dialled */
+    must(heard <= 1); /* there is one address */
+    quic_stream_close(dialled, false);
     quic_endpoint_close(endpoint);
     (void)close(fd);
     for (unsigned i = 0; i < 1000 && uv_loop_alive(&loop); i++)
         (void)uv_run(&loop, UV_RUN_NOWAIT);
     must(uv_loop_close(&loop) == 0);
+}
+
+/* @packet as one for the dialled connection; it has room. */
+static size_t address_it(uint8_t *packet, size_t len)
+{
+    bool is_long = packet[0] & 0x80;
+
+    if (is_long)
+        packet[5] = ID;
+    memcpy(packet + (is_long ? 6 : 1), dialled_id, ID);
+    return len < 6 + ID ? 6 + ID : len;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -170,7 +224,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memset(payload, 0, sizeof(payload));
         memcpy(payload, bytes, used);
         used = used < least ? least : used;
-        if (flags & 1)
+        if (flags & 8)
+            (void)send(fd, payload, address_it(payload, used), 0);
+        else if (flags & 1)
             (void)send(fd, out, seal(&keys[flags >> 2 & 1], number++, payload, used, out), 0);
         else
             (void)send(fd, payload, used, 0);

@@ -351,6 +351,11 @@ def quic():
     put("quic", "unknown-version", datagram(2, b"\xc3\xfa\xce\xb0\x0c\x08" + bytes(8) + b"\x08" + bytes(8)))
     put("quic", "short", datagram(0, b"\x40" + bytes(40)))
     put("quic", "token", datagram(2, b"\xc3\0\0\0\1\x08" + bytes(8) + b"\x08" + bytes(8) + b"\x40\x40" + bytes(64) + b"\x44\x80" + bytes(100)))
+    put("quic", "pokes", b"".join(datagram(0, b"\4\1" + bytes(6) + bytes([tag]) + bytes(15)) for tag in (0, 0, 1)))
+    for name, first, version in (("initial", 0xC0, 1), ("handshake", 0xE0, 1), ("retry", 0xF0, 1), ("negotiation", 0x80, 0)):
+        head = bytes([first]) + struct.pack(">I", version) + b"\x10" + bytes(16) + b"\x10" + bytes(range(16))
+        put("quic", f"dialled-{name}", datagram(8, head + (b"\0\0\0\1" * 8 if version == 0 else bytes(1200))))
+    put("quic", "dialled-short", datagram(8, b"\x40" + bytes(60)) + datagram(0, b"\x40" + bytes(60)))
     put("quic", "nonsense", datagram(0, bytes(range(200))) + datagram(1, bytes(range(255))))
 
 
