@@ -134,6 +134,18 @@ class Lab:
         self.behind(name, gateway, lan)
         self.router(name, deny=deny, nat=nat, silent=silent)
 
+    def far(self, name, public, lan, hub, program, nat="port-restricted", silent=True, **settings):
+        """The same at the end of an emulated line to @hub, which has an address of its own and joins such lines. @program, @settings: as
+        line() has them."""
+        gateway, port = f"{name}-gw", f"line{self.lines.get(hub, 0)}"
+        self.host(gateway)
+        self.line(gateway, f"{public}/32", hub, "", program, **settings)
+        self._ip(gateway, "route add default dev line0")
+        self._ip(hub, f"route add {public}/32 dev {port}")
+        self.run(hub, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        self.behind(name, gateway, lan)
+        self.router(name, wan="line0", nat=nat, silent=silent)
+
     def behind(self, name, gateway, lan):
         """A new host with nothing but a cable to @gateway, which is there."""
         net = ipaddress.ip_network(lan)
@@ -251,7 +263,7 @@ table ip lab {
 
     def line(self, name_a, address_a, name_b, address_b, program, **settings):
         """Two hosts joined by an emulated line (bench/link.c, built as @program): devices line0, line1 … with these addresses
-        (A.B.C.D/N). @settings: its options by name, for example delay=50, loss="1,0", rate=200. Returns its process."""
+        (A.B.C.D/N; "": none). @settings: its options by name, for example delay=50, loss="1,0", rate=200. Returns its process."""
         devices = [f"line{self.lines.setdefault(name, 0)}" for name in (name_a, name_b)]
         options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         process = subprocess.Popen([program, *options, f"{self.ns(name_a)}:{devices[0]}", f"{self.ns(name_b)}:{devices[1]}"],
@@ -260,7 +272,8 @@ table ip lab {
             raise LabError(f"{program} ended with status {process.wait()}")
         for name, device, address in zip((name_a, name_b), devices, (address_a, address_b)):
             self.lines[name] += 1
-            self._ip(name, f"addr add {address} dev {device}")
+            if address:
+                self._ip(name, f"addr add {address} dev {device}")
         self.processes.append(process)
         return process
 

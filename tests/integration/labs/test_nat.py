@@ -168,22 +168,24 @@ def seen_by_waiting(sock, server):
     return there
 
 
-def meets(lab, names, order):
-    """Each hears where a third one sees the other, and both poke. @order: who begins."""
+def meets(lab, names, order, between=0.002):
+    """Each hears where a third one sees the other, and both poke. @order: who begins, so many seconds before the other."""
     server = udp(lab, "one", ONE)
     peers = [Peer(lab, name, server) for name in names]
     for peer, other in zip(peers, reversed(peers)):
         peer.targets = [other.there]
     if order == "callee first":
         peers.reverse()
-    for pause in (0.02, 0.05, 0.1, 0.2):
+    for pause in (0.02, 0.05, 0.1, 0.2, 0.4):
         for peer in peers:
             peer.poke()
-            time.sleep(0.002)
+            time.sleep(between)
         time.sleep(pause)
         for peer in peers:
             peer.look()
-    return all(peer.came for peer in peers)
+        if all(peer.came for peer in peers):
+            return True
+    return False
 
 
 def can_meet(*kinds):
@@ -201,6 +203,17 @@ def test_who_can_meet(net, order):
             net.router(name, nat=kind)
             net.forget(name)
         assert meets(net, "ab", order) == can_meet(*kinds), kinds
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["silent", "open"])
+def test_open_routers_want_both_at_once(lab, silent):
+    """Where routers take what comes unasked, the one whose host hears first gives it another port to the other one, and they never meet:
+    so both have to have sent before anything arrives. Who waits longer than the way takes is too late. Silent routers do not mind."""
+    lab.wan_host("one", ONE)
+    for name, public in (("a", A), ("b", B)):
+        lab.far(name, public, LAN[name], "one", fairlead.program("bench/bench_link"), silent=silent, delay=150)
+    assert meets(lab, "ab", "caller first", between=0.001)
+    assert meets(lab, "ab", "callee first", between=0.6) == silent
 
 
 def test_kinds_are_told_apart(net):
