@@ -93,6 +93,7 @@ class Lab:
         self.count = 0
         self.lines = {}  # of each host
         self.processes = []
+        self.wan6 = False  # it routes IPv6 too
         self.routers = {}  # rules of each natted host's
         remove_stale()
         atexit.register(self.close)
@@ -145,6 +146,35 @@ class Lab:
         self.run(hub, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
         self.behind(name, gateway, lan)
         self.router(name, wan="line0", nat=nat, silent=silent)
+
+    def wan_host6(self, name, number):
+        """A host of the WAN has the address 2001:db8::NUMBER as well. The WAN routes IPv6, by 2001:db8::1."""
+        if not self.wan6:
+            self.wan6 = True
+            self._ip("wan", "link set br0 type bridge mcast_snooping 0\naddr add 2001:db8::1/64 dev br0 nodad")
+            self.run("wan", ["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+        self._ip(name, f"addr add 2001:db8::{number}/64 dev wan0 nodad\nroute add default via 2001:db8::1")
+
+    def firewalled6(self, name, number):
+        """A host 2001:db8:NUMBER::2, and nothing else, behind a router that changes no address and lets in nothing unasked: IPv6 at home."""
+        gateway, net = f"{name}-gw", f"2001:db8:{number}:"
+        self._namespace(gateway)
+        self._to_wan(gateway, "wan0", None)
+        self.wan_host6(gateway, number)
+        self._ip("wan", f"route add {net}:/64 via 2001:db8::{number}")
+        self._namespace(name)
+        self._cable(gateway, "lan0", name, "lan0")
+        self._ip(gateway, f"addr add {net}:1/64 dev lan0 nodad")
+        self._ip(name, f"addr add {net}:2/64 dev lan0 nodad\nroute add default via {net}:1")
+        self.run(gateway, ["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"])
+        self.nft(gateway, """
+table ip6 lab {
+  chain forward { type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "lan0" accept
+  }
+}
+""")
 
     def behind(self, name, gateway, lan):
         """A new host with nothing but a cable to @gateway, which is there."""
@@ -309,4 +339,5 @@ table ip lab {
         port = f"p{self.count}"
         self._cable("wan", port, name, device)
         self._ip("wan", f"link set {port} master br0")
-        self._ip(name, f"addr add {address}/{self.wan_net.prefixlen} dev {device}")
+        if address:
+            self._ip(name, f"addr add {address}/{self.wan_net.prefixlen} dev {device}")

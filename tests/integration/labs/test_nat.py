@@ -24,7 +24,7 @@ KINDS = sorted(MAPS_AND_LETS_IN)
 
 
 def udp(lab, name, address="", port=0):
-    sock = lab.socket_of(name, socket.SOCK_DGRAM, address, port)
+    sock = lab.socket_of(name, socket.SOCK_DGRAM, address, port, socket.AF_INET6 if ":" in address else socket.AF_INET)
     sock.settimeout(0.4 * fairlead.SLOW)
     return sock
 
@@ -128,6 +128,30 @@ def test_a_router_may_become_another(net):
     net.forget("a")
     with pytest.raises(TimeoutError):
         seen(sock, one)
+
+
+def wait_for_neighbours(lab, name, address):
+    """IPv6 looks for them at the first packet, and keeps that meanwhile."""
+    with udp(lab, "a", "2001:db8:11::2") as sock, udp(lab, name, address) as server:
+        fairlead.until("a way", lambda: sock.sendto(b"?", server.getsockname()) and heard(server))
+        fairlead.until("a way back", lambda: lets_in(sock, server, sock.getsockname()))
+
+
+def test_ipv6_is_firewalled_and_not_changed(net):
+    """Each socket is seen as what it is, and lets in whom it has sent to."""
+    for name, number in (("one", 81), ("two", 82)):
+        net.wan_host6(name, number)
+    net.firewalled6("a", 11)
+    sock = udp(net, "a", "2001:db8:11::2")
+    one, other, two = udp(net, "one", "2001:db8::81"), udp(net, "one", "2001:db8::81"), udp(net, "two", "2001:db8::82")
+    there = sock.getsockname()
+    wait_for_neighbours(net, "one", "2001:db8::81")
+    wait_for_neighbours(net, "two", "2001:db8::82")
+    assert not lets_in(sock, one, there)
+    for server in (one, two):
+        assert seen(sock, server) == there
+        assert lets_in(sock, server, there)
+    assert not lets_in(sock, other, there)
 
 
 # ---- who can meet ----
