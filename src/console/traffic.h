@@ -10,9 +10,10 @@
 #include "base/id.h"
 
 #define TRAFFIC_SAMPLES 360
-#define TRAFFIC_STEP    10   /* seconds between two: an hour in all */
-#define TRAFFIC_AGENTS  4096 /* with a line of their own, some 3 KB each; others count in the sum  \
-                              */
+#define TRAFFIC_STEP    10 /* seconds between two: an hour in all */
+#define TRAFFIC_AGENTS                                                                             \
+    4096 /* with a line of their own, some 3 KB each; others count in the sum                      \
+          */
 
 struct traffic;
 

@@ -1,7 +1,7 @@
 // What is shown, kept fresh: the console's stream of changes says what to fetch again; where it cannot be had, a slow poll does.
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { get, items, session } from "./api";
-import type { ActiveFlow, Agent, Event, Job, Proxy, Status } from "./types";
+import type { ActiveFlow, Agent, Event, Job, Proxy, Status, Throughput } from "./types";
 
 export const status = signal<Status | null>(null);
 export const proxies = signal<Proxy[]>([]);
@@ -10,12 +10,18 @@ export const jobs = signal<Job[]>([]);
 /** Flows under way, the fastest first, as many as can be shown. */
 export const flows = signal<ActiveFlow[]>([]);
 export const events = signal<Event[]>([]);
-/** Bytes per second that all runs move: [seconds since 1970, speed], oldest first, for as long as the page is open. */
-export const throughput = signal<[number, number][]>([]);
+/** Bytes per second that all runs moved and move, over an hour: [seconds since 1970, speed], oldest first. */
+export const throughput = computed<[number, number][]>(() => {
+  const kept = past.value, last = kept.length ? kept[kept.length - 1][0] : 0;
+  return [...kept, ...fresh.value.filter(([time]) => time > last)];
+});
+/** As the console has kept it, and what was seen since. */
+const past = signal<[number, number][]>([]);
+const fresh = signal<[number, number][]>([]);
 export const loaded = signal(false);
 
 const SAMPLE_MS = 2000;
-const SAMPLES = 900;
+const SAMPLES = 60;
 const EVENTS = 300;
 const GATHER_MS = 250;
 const LARGE = 500;
@@ -26,6 +32,7 @@ const loaders: Record<string, () => Promise<void>> = {
   proxies: async () => void (proxies.value = await items<Proxy>("/proxies")),
   agents: async () => void (agents.value = await items<Agent>("/agents")),
   jobs: async () => void (jobs.value = await items<Job>("/jobs?flows=1")),
+  past: async () => void (past.value = (await items<Throughput>("/throughput")).map((t) => [Date.parse(t.time) / 1000, t.rate])),
   flows: async () => void (flows.value = await items<ActiveFlow>("/flows?limit=100")),
 };
 
@@ -63,7 +70,7 @@ async function fetchEvents(): Promise<void> {
 
 function sample(): void {
   const speed = jobs.value.reduce((sum, job) => sum + (job.run && job.state === "running" ? job.run.speed : 0), 0);
-  throughput.value = [...throughput.value, [Date.now() / 1000, speed] as [number, number]].slice(-SAMPLES);
+  fresh.value = [...fresh.value, [Date.now() / 1000, speed] as [number, number]].slice(-SAMPLES);
 }
 
 function tick(): void {

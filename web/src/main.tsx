@@ -2,6 +2,7 @@ import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import "./style.css";
 import "./theme";
+import "./motion";
 import { findSession, logout, reachable, session } from "./api";
 import { start, status, stop } from "./live";
 import { href, route } from "./router";
@@ -11,22 +12,28 @@ import { AgentPage, Agents } from "./pages/agents";
 import { Events } from "./pages/events";
 import { JobPage, Jobs } from "./pages/jobs";
 import { FirstPassword, Login } from "./pages/login";
-import { Overview } from "./pages/overview";
+import { Attention, Overview } from "./pages/overview";
 import { Proxies, ProxyPage } from "./pages/proxies";
 import { Settings } from "./pages/settings";
 import { Wizard } from "./pages/wizard";
 
 const NAV: [string, string][] = [["", "Overview"], ["proxies", "Proxies"], ["agents", "Agents"], ["jobs", "Jobs"], ["events", "Events"], ["settings", "Settings"]];
 
+/** What stands where an agent's id does, and is none. */
+const AGENTS_LIST = ["add", "find", "by-tag"];
+
 function Page() {
   const [page = "", id, more] = route.value;
   switch (page) {
     case "":
       return <Overview />;
+    case "attention":
+      return <Attention />;
     case "proxies":
       return id && id !== "add" ? <ProxyPage id={id} /> : <Proxies adding={id === "add"} />;
     case "agents":
-      return id && id !== "add" ? <AgentPage id={id} /> : <Agents adding={id === "add"} />;
+      if (id && !AGENTS_LIST.includes(id)) return <AgentPage id={id} />;
+      return <Agents key={more} adding={id === "add"} bulk={id === "by-tag"} find={id === "find" ? more : undefined} />;
     case "jobs":
       return !id ? <Jobs /> : id === "new" ? <Wizard /> : <JobPage id={id} runId={more} />;
     case "events":

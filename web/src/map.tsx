@@ -1,16 +1,17 @@
 // The living map: console and proxies in the middle, agents on both sides, and what flows between them.
+// Of many agents the busiest have a box of their own; the others are counted, by the proxy that they use.
 import { signal } from "@preact/signals";
-import type { Agent, Flow, Proxy } from "./types";
-import { rate } from "./format";
+import type { ActiveFlow, Agent, Flow, Proxy } from "./types";
+import { count, rate } from "./format";
 import { href } from "./router";
-
-const AGENTS_MAX = 24;
+import { fits, wordsOf } from "./search";
 
 /** Measures of the drawing: a phone's is another drawing, not a smaller one. */
-interface Frame { width: number; agent: Size; middle: Size; row: number; letters: { agent: number; middle: number } }
+interface Frame { width: number; agents: number; proxies: number; agent: Size; middle: Size; row: number; letters: { agent: number; middle: number } }
 interface Size { w: number; h: number }
-const WIDE: Frame = { width: 940, agent: { w: 190, h: 48 }, middle: { w: 190, h: 48 }, row: 64, letters: { agent: 20, middle: 20 } };
-const NARROW: Frame = { width: 400, agent: { w: 124, h: 48 }, middle: { w: 112, h: 48 }, row: 62, letters: { agent: 11, middle: 9 } };
+const WIDE: Frame = { width: 940, agents: 20, proxies: 9, agent: { w: 190, h: 46 }, middle: { w: 190, h: 46 }, row: 58, letters: { agent: 20, middle: 20 } };
+const NARROW: Frame = { width: 400, agents: 10, proxies: 5, agent: { w: 124, h: 48 }, middle: { w: 112, h: 48 }, row: 62, letters: { agent: 11, middle: 9 } };
+const GROUPS_MAX = 6;
 
 const query = window.matchMedia("(max-width: 760px)");
 const narrow = signal(query.matches);
@@ -19,57 +20,132 @@ query.addEventListener("change", () => {
 });
 
 interface Point { x: number; y: number }
-interface Place extends Point { key: string; name: string; state: string; link: string; kind: "agent" | "proxy" | "console" | "more"; size: Size; side: -1 | 0 | 1 }
+interface Place extends Point { key: string; name: string; state: string; link: string; kind: "agent" | "proxy" | "console" | "more"; size: Size; side: -1 | 0 | 1; sub?: string }
 
 interface Traffic { key: string; from: Place; to: Place; over?: Place; kind: Kind; speed: number; title: string }
-type Kind = "direct" | "quic" | "relayed";
+type Kind = "direct" | "quic" | "raw" | "wrapped";
+const KINDS: Record<Kind, string> = { direct: "direct, TCP", raw: "proxy, TCP raw", wrapped: "proxy, TCP wrapped", quic: "UDP (QUIC)" };
 
 /** "direct tcp", "proxy NAME tcp": what carries a tunnel, and over which proxy. */
-export function pathOf(text: string): { kind: Kind; proxy?: string; transport: string } {
+export function pathOf(text: string): { proxy?: string; transport: string } {
   const words = text.split(" ");
   const transport = words[words.length - 1] ?? "";
-  if (words[0] === "proxy") return { kind: transport === "quic" ? "quic" : "relayed", proxy: words.slice(1, -1).join(" "), transport };
-  return { kind: transport === "quic" ? "quic" : "direct", transport };
+  return words[0] === "proxy" ? { proxy: words.slice(1, -1).join(" "), transport } : { transport };
 }
 
-/** Those who do something come first, then those who could. */
-function chosen(agents: Agent[], flows: Flow[]): { shown: Agent[]; more: number } {
-  const busy = new Set(flows.flatMap((f) => [f.source.id, f.target.id]));
-  const rank = (a: Agent) => (busy.has(a.id) ? 0 : a.state === "online" ? 1 : a.state === "pending" ? 2 : 3);
-  const usable = agents.filter((a) => a.state !== "revoked").sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
-  return { shown: usable.slice(0, AGENTS_MAX).sort((a, b) => a.name.localeCompare(b.name)), more: Math.max(0, usable.length - AGENTS_MAX) };
+export function kindOf(flow: Pick<Flow, "path" | "raw">): Kind {
+  const { proxy, transport } = pathOf(flow.path);
+  return transport === "quic" ? "quic" : !proxy ? "direct" : flow.raw ? "raw" : "wrapped";
 }
+
+// ---- who is shown ----
+
+/** Agents without a box of their own that have something in common. */
+interface Group { key: string; sub: string; link: string; ids: Set<string>; proxy?: string }
+
+/** How fast an agent is, so coarsely that the drawing does not jump about. */
+function speeds(flows: Flow[]): Map<string, number> {
+  const sums = new Map<string, number>();
+  for (const flow of flows)
+    for (const end of [flow.source.id, flow.target.id]) sums.set(end, (sums.get(end) ?? 0) + flow.speed);
+  return new Map([...sums].map(([id, speed]) => [id, 1 + Math.floor(Math.log10(speed + 1))]));
+}
+
+function groupOf(agent: Agent): Omit<Group, "ids"> {
+  const { proxy } = pathOf(agent.path);
+  if (agent.state === "pending") return { key: "pending", sub: "wait for approval", link: href("agents", "find", "pending") };
+  if (agent.state !== "online") return { key: "away", sub: "away", link: href("agents", "find", "offline") };
+  if (!proxy) return { key: "direct", sub: "directly", link: href("agents", "find", "online direct") };
+  return { key: `via ${proxy}`, sub: `via ${proxy}`, link: href("agents", "find", `online proxy ${proxy}`), proxy };
+}
+
+/** The largest groups, and the others as one. */
+function grouped(agents: Agent[]): Group[] {
+  const groups = new Map<string, Group>();
+  for (const agent of agents) {
+    const found = groupOf(agent);
+    if (!groups.has(found.key)) groups.set(found.key, { ...found, ids: new Set() });
+    groups.get(found.key)!.ids.add(agent.id);
+  }
+  const all = [...groups.values()].sort((a, b) => b.ids.size - a.ids.size);
+  if (all.length <= GROUPS_MAX) return all;
+  const rest = new Set(all.slice(GROUPS_MAX - 1).flatMap((group) => [...group.ids]));
+  return [...all.slice(0, GROUPS_MAX - 1), { key: "others", sub: "elsewhere", link: href("agents"), ids: rest }];
+}
+
+/** Those who move most come first, then those who could. */
+function chosen(agents: Agent[], flows: Flow[], most: number): { shown: Agent[]; groups: Group[] } {
+  const speed = speeds(flows);
+  const rank = (a: Agent) => (a.state === "online" ? 0 : a.state === "pending" ? 1 : 2);
+  const ordered = agents.filter((a) => a.state !== "revoked")
+    .sort((a, b) => (speed.get(b.id) ?? 0) - (speed.get(a.id) ?? 0) || rank(a) - rank(b) || a.name.localeCompare(b.name));
+  const whole = ordered.length <= most;
+  const shown = whole ? ordered : ordered.slice(0, most - Math.min(GROUPS_MAX, 4));
+  return { shown: shown.sort((a, b) => a.name.localeCompare(b.name)), groups: whole ? [] : grouped(ordered.slice(shown.length)) };
+}
+
+/** Those that carry most come first, then those with most endpoints, then those that cannot be reached. */
+function chosenProxies(proxies: Proxy[], flows: Flow[], most: number): { shown: Proxy[]; hidden: Proxy[] } {
+  if (proxies.length <= most) return { shown: proxies, hidden: [] };
+  const carried = new Map<string, number>();
+  for (const flow of flows) {
+    const { proxy } = pathOf(flow.path);
+    if (proxy) carried.set(proxy, (carried.get(proxy) ?? 0) + flow.speed);
+  }
+  const digits = (n: number) => Math.ceil(Math.log10(n + 1));
+  const ordered = [...proxies].sort((a, b) => digits(carried.get(b.name) ?? 0) - digits(carried.get(a.name) ?? 0)
+    || Number(b.state === "connected") - Number(a.state === "connected") || (b.report?.endpoints ?? 0) - (a.report?.endpoints ?? 0) || a.name.localeCompare(b.name));
+  const shown = new Set(ordered.slice(0, most - 1));
+  return { shown: proxies.filter((p) => shown.has(p)), hidden: proxies.filter((p) => !shown.has(p)) };
+}
+
+// ---- where ----
 
 const column = (n: number, x: number, height: number): Point[] => Array.from({ length: n }, (_, i) => ({ x, y: (height * (i + 0.5)) / n }));
 
-function layout(frame: Frame, agents: Agent[], more: number, proxies: Proxy[]): { places: Map<string, Place>; height: number } {
+function layout(frame: Frame, agents: Agent[], groups: Group[], proxies: Proxy[], hidden: Proxy[]): { places: Map<string, Place>; height: number } {
+  const inMiddle = proxies.length + 1 + (hidden.length ? 1 : 0);
   const places = new Map<string, Place>();
-  const count = agents.length + (more ? 1 : 0);
-  const half = Math.ceil(count / 2);
-  const height = Math.max(half, proxies.length + 1, 3) * frame.row + 8;
+  const total = agents.length + groups.length;
+  const half = Math.ceil(total / 2);
+  const height = Math.max(half, inMiddle, 3) * frame.row + 8;
   const edge = frame.agent.w / 2 + 4;
-  const spots = [...column(half, edge, height), ...column(count - half, frame.width - edge, height)];
+  const spots = [...column(half, edge, height), ...column(total - half, frame.width - edge, height)];
   const at = (i: number) => ({ ...spots[i], size: frame.agent, side: (i < half ? -1 : 1) as -1 | 1 });
   agents.forEach((a, i) => places.set(a.id, { ...at(i), key: a.id, name: a.name, state: a.state, link: href("agents", a.id), kind: "agent" }));
-  if (more) places.set("more", { ...at(agents.length), key: "more", name: `${more} more`, state: "", link: href("agents"), kind: "more" });
-  const middle = column(proxies.length + 1, frame.width / 2, height);
+  groups.forEach((g, i) => places.set(g.key, { ...at(agents.length + i), key: g.key, name: `+${count(g.ids.size)} more`, state: "", sub: g.sub, link: g.link, kind: "more" }));
+  const middle = column(inMiddle, frame.width / 2, height);
   const inside = { size: frame.middle, side: 0 as const };
   places.set("console", { ...middle[0], ...inside, key: "console", name: "console", state: "online", link: href("settings"), kind: "console" });
   proxies.forEach((p, i) => places.set(`proxy ${p.name}`, {
     ...middle[i + 1], ...inside, key: p.id, name: p.name, state: p.draining ? "connecting" : p.state, link: href("proxies", p.id), kind: "proxy",
   }));
+  const lost = hidden.filter((p) => p.state === "unreachable").length;
+  if (hidden.length) places.set("proxies", {
+    ...middle[inMiddle - 1], ...inside, key: "proxies", name: `+${hidden.length} more`, state: lost ? "unreachable" : "", sub: lost ? `${lost} unreachable` : "proxies", link: href("proxies"), kind: "more",
+  });
+  for (const p of hidden) places.set(`proxy ${p.name}`, places.get("proxies")!);
   return { places, height };
 }
 
-function traffic(flows: Flow[], places: Map<string, Place>): Traffic[] {
-  return flows.flatMap((flow) => {
-    const from = places.get(flow.source.id), to = places.get(flow.target.id);
-    if (!from || !to || !flow.path) return [];
-    const { kind, proxy } = pathOf(flow.path);
-    const over = proxy ? places.get(`proxy ${proxy}`) : undefined;
-    return [{ key: flow.id, from, to, over, kind, speed: flow.speed, title: `${flow.source.name} → ${flow.target.name}: ${rate(flow.speed)}, ${flow.path}` }];
-  });
+/** Between the places of both ends; what goes the same way between groups is one line. */
+function traffic(flows: Flow[], placeOf: (id: string) => Place | undefined, proxyAt: (name: string) => Place | undefined): Traffic[] {
+  const lines = new Map<string, Traffic>();
+  for (const flow of flows) {
+    const from = placeOf(flow.source.id), to = placeOf(flow.target.id);
+    if (!from || !to || !flow.path || from === to) continue;
+    const kind = kindOf(flow), { proxy } = pathOf(flow.path);
+    const over = proxy ? proxyAt(proxy) : undefined;
+    const key = [from.key, to.key, over?.key ?? "", kind].join(" ");
+    const line = lines.get(key) ?? { key, from, to, over, kind, speed: 0, title: "" };
+    line.speed += flow.speed;
+    line.title += `${line.title ? "\n" : ""}${flow.source.name} → ${flow.target.name}: ${rate(flow.speed)}, ${flow.path}${kind === "raw" ? ", raw" : kind === "wrapped" ? ", wrapped" : ""}`;
+    lines.set(key, line);
+  }
+  return [...lines.values()];
 }
+
+// ---- lines ----
 
 /** Where a line meets a box: at the edge that faces the other end. */
 const edgeOf = (a: Place, b: Point): Point => ({ x: a.x + (Math.sign(b.x - a.x) * a.size.w) / 2, y: a.y });
@@ -100,51 +176,77 @@ const lineOf = (t: Traffic, frame: Frame) => (t.over ? relayed(t) : direct(t.fro
 /** Ten times the speed is two pixels more. */
 const widthOf = (speed: number) => Math.min(9, Math.max(2, 2 * Math.log10(Math.max(speed, 1) / 1e4)));
 
+// ---- drawing ----
+
+const brief = (speed: number) => rate(speed).replace(/(\d+)\.\d/, "$1").replace("bit/s", "b/s");
+
 /** What goes out of and comes into a place, in words; nothing when nothing does. */
-function wordsOf(place: Place, moving: Traffic[]): string {
+function wordsAt(place: Place, moving: Traffic[]): string {
   const sum = (list: Traffic[]) => list.reduce((n, t) => n + t.speed, 0);
   if (place.kind === "proxy") {
     const through = sum(moving.filter((t) => t.over?.key === place.key));
     return through > 0 ? rate(through) : "";
   }
   const out = sum(moving.filter((t) => t.from.key === place.key)), inward = sum(moving.filter((t) => t.to.key === place.key));
-  return [out > 0 ? `↑ ${rate(out)}` : "", inward > 0 ? `↓ ${rate(inward)}` : ""].filter(Boolean).join("  ");
+  if (place.sub) return out + inward > 0 ? `${place.sub}, ${rate(out + inward)}` : place.sub;
+  const say = out > 0 && inward > 0 ? brief : rate; // two must have room, too
+  return [out > 0 ? `↑ ${say(out)}` : "", inward > 0 ? `↓ ${say(inward)}` : ""].filter(Boolean).join("  ");
 }
 
 function Box({ at, words, letters }: { at: Place; words: string; letters: number }) {
   const name = at.name.length > letters ? `${at.name.slice(0, letters - 1)}…` : at.name;
   const { w, h } = at.size;
-  const round = at.kind === "agent" || at.kind === "more" ? 9 : h / 2;
+  const round = at.side ? 9 : h / 2;
   const said = [at.state, words].filter(Boolean).join(", ");
+  const dot = at.kind !== "more";
   return (
-    <a href={at.link} aria-label={`${at.kind} ${at.name}${at.state ? `, ${at.state}` : ""}`}>
+    <a href={at.link} aria-label={at.kind === "more" ? `${at.name}, ${at.sub}` : `${at.kind} ${at.name}${at.state ? `, ${at.state}` : ""}`}>
       <g class={`box ${at.kind} ${at.state}`} transform={`translate(${at.x - w / 2} ${at.y - h / 2})`}>
         <rect class="ground" width={w} height={h} rx={round} />
         <rect class="face" width={w} height={h} rx={round} />
-        <circle cx="17" cy={words ? h / 2 - 8 : h / 2} r="4.5" />
-        <text x="29" y={words ? h / 2 - 3 : h / 2 + 5}>{name}</text>
-        {words && <text class="speed" x="29" y={h / 2 + 15}>{words}</text>}
+        {dot && <circle cx="17" cy={words ? h / 2 - 8 : h / 2} r="4.5" />}
+        <text x={dot ? 29 : at.side ? 14 : 22} y={words ? h / 2 - 3 : h / 2 + 5}>{name}</text>
+        {words && <text class="speed" x={dot ? 29 : at.side ? 14 : 22} y={h / 2 + 15}>{words}</text>}
         <title>{`${at.name}${said ? `: ${said}` : ""}`}</title>
       </g>
     </a>
   );
 }
 
-export function LiveMap({ agents, proxies, under }: { agents: Agent[]; proxies: Proxy[]; under: Flow[] }) {
+/** A sample of each kind of line, and how it is called. */
+function Legend() {
+  return (
+    <figcaption>
+      {(Object.keys(KINDS) as Kind[]).map((kind) => (
+        <span key={kind}><svg class="key" viewBox="0 0 28 8" aria-hidden="true"><g class={`flow ${kind}`}><path d="M2 4H26" stroke-width="4" /></g></svg>{KINDS[kind]}</span>
+      ))}
+      <span><svg class="key" viewBox="0 0 28 8" aria-hidden="true"><path class="control" d="M2 4H26" /></svg>control</span>
+      <span class="hint">a thicker line is faster</span>
+    </figcaption>
+  );
+}
+
+export function LiveMap({ agents, proxies, under, filter }: { agents: Agent[]; proxies: Proxy[]; under: ActiveFlow[]; filter: string }) {
   const frame = narrow.value ? NARROW : WIDE;
+  const words = wordsOf(filter);
   const flows = under.filter((f) => f.state === "moving" || f.state === "connecting");
-  const { shown, more } = chosen(agents, flows);
-  const { places, height } = layout(frame, shown, more, proxies);
-  const moving = traffic(flows, places);
+  const { shown, groups } = chosen(words.length ? agents.filter((a) => fits(a, words)) : agents, flows, frame.agents);
+  const { shown: middle, hidden } = chosenProxies(proxies, flows, frame.proxies);
+  const { places, height } = layout(frame, shown, groups, middle, hidden);
+  const boxes = new Map([...places.values()].map((at) => [at.key, at]));
+  const groupKeys = new Map(groups.flatMap((g) => [...g.ids].map((id) => [id, g.key] as const)));
+  const moving = traffic(flows, (id) => places.get(groupKeys.get(id) ?? id), (name) => places.get(`proxy ${name}`));
   const home = places.get("console")!;
-  const controls = shown.filter((a) => a.state === "online").map((a) => {
-    const { proxy } = pathOf(a.path);
-    return { key: a.id, d: curve(places.get(a.id)!, (proxy && places.get(`proxy ${proxy}`)) || home) };
-  });
+  const towards = (proxy?: string) => (proxy && places.get(`proxy ${proxy}`)) || home;
+  const controls = [
+    ...shown.filter((a) => a.state === "online").map((a) => ({ key: a.id, d: curve(places.get(a.id)!, towards(pathOf(a.path).proxy)) })),
+    ...groups.filter((g) => g.proxy || g.key === "direct").map((g) => ({ key: g.key, d: curve(places.get(g.key)!, towards(g.proxy)) })),
+  ];
   return (
     <figure class="map">
+      {shown.length === 0 && filter && <p class="calm">No agent fits “{filter}”.</p>}
       <svg viewBox={`0 0 ${frame.width} ${height}`} role="group" aria-label="Who is connected to whom">
-        {proxies.map((p) => <path key={p.id} class={`control ${p.state}`} d={`M${home.x} ${home.y}L${places.get(`proxy ${p.name}`)!.x} ${places.get(`proxy ${p.name}`)!.y}`} />)}
+        {middle.map((p) => <path key={p.id} class={`control ${p.state}`} d={`M${home.x} ${home.y}L${places.get(`proxy ${p.name}`)!.x} ${places.get(`proxy ${p.name}`)!.y}`} />)}
         {controls.map((c) => <path key={c.key} class="control" d={c.d} />)}
         {moving.map((t) => (
           <g key={t.key} class={`flow ${t.kind} ${t.speed > 0 ? "moving" : ""}`}>
@@ -152,12 +254,9 @@ export function LiveMap({ agents, proxies, under }: { agents: Agent[]; proxies: 
             {t.speed > 0 && <path class="dash" d={lineOf(t, frame)} />}
           </g>
         ))}
-        {[...places.values()].map((at) => <Box key={at.key} at={at} words={wordsOf(at, moving)} letters={at.side ? frame.letters.agent : frame.letters.middle} />)}
+        {[...boxes.values()].map((at) => <Box key={at.key} at={at} words={wordsAt(at, moving)} letters={at.side ? frame.letters.agent : frame.letters.middle} />)}
       </svg>
-      <figcaption>
-        <span class="key direct">direct</span><span class="key relayed">through a proxy</span><span class="key quic">over UDP</span><span class="key control">control</span>
-        <span class="hint">a thicker line is faster</span>
-      </figcaption>
+      <Legend />
     </figure>
   );
 }

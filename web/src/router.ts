@@ -1,7 +1,16 @@
 // Where one is: #/agents/ID. A fragment needs nothing of the server and survives a reload.
 import { signal } from "@preact/signals";
 
-const parse = () => decodeURI(location.hash.replace(/^#\/?/, "")).split("/").filter(Boolean);
+/** A part that is no valid text stays as it is: whoever typed it sees that there is no such page. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+const parse = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decoded);
 
 export const route = signal<string[]>(parse());
 window.addEventListener("hashchange", () => {

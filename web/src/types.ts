@@ -17,21 +17,31 @@ export interface ProxyReport {
   endpoints: number; sessions: number; sessions_total: number; bytes: number;
   refused: number; accepted: number; memory: number; uptime: number;
   reasons: Record<string, number>;
+  cpu_us?: number; cpu_percent?: number; software?: string; // not of older proxies
 }
 
 export interface Sample {
-  time: string; sessions: number; sessions_total: number; bytes: number; refused: number; uptime: number; reasons: Record<string, number>;
+  time: string; sessions: number; sessions_total: number; bytes: number; refused: number; uptime: number; memory: number; cpu_us: number; reasons: Record<string, number>;
 }
+
+/** Bytes a second, every ten seconds. */
+export interface Throughput { time: string; rate: number }
+export interface AgentThroughput { time: string; sent: number; received: number }
 
 /** Of a proxy or an agent. */
 export interface Settings {
   wanted: Json; version: number; state: string; error?: string;
+  effective?: Json; tried?: Json;
 }
+
+/** As /agent-settings tells it. */
+export interface SettingsOfAgent { id: string; name: string; tags: string[]; state: string; settings: Settings; problem?: string }
 
 export interface Proxy {
   id: string; name: string; addresses: string[]; listen: string[];
   state: "connected" | "connecting" | "unreachable"; since: string | null; rtt_us: number;
   error?: string; report?: ProxyReport; settings?: Settings; draining?: boolean;
+  weight: number; agents?: Party[]; syncthing_allow?: string[];
 }
 
 export interface Agent {
@@ -54,7 +64,7 @@ export interface Connections { open: number; total: number; refused: number; byt
 
 export interface Flow extends Counters {
   id: string; source: Party; target: Party; source_path: string; target_path: string; subfolder: string;
-  state: string; path: string; text: string; speed: number; connections?: Connections;
+  state: string; path: string; text: string; speed: number; raw: boolean; connections?: Connections;
 }
 
 /** One way of a flow under way: a direct one or a proxy's, and what was tried in vain, with the reason. */

@@ -44,3 +44,17 @@ export async function firstLogin(page, user, password, fresh) {
   await page.getByRole("button", { name: "Change the password" }).click();
   await page.getByRole("heading", { name: "Overview" }).waitFor();
 }
+
+export const SIZES = { wide: { width: 1280, height: 860 }, phone: { width: 390, height: 844 } };
+
+/** Every page of the console by a short name, with what is there: the first proxy, agent and job in their lists. */
+export async function pages(page) {
+  const first = async (path) => (await (await page.request.get(`/api/v1/${path}`)).json()).items[0]?.id;
+  const [proxy, agent, job] = [await first("proxies"), await first("agents"), await first("jobs")];
+  const all = {
+    overview: "#/", attention: "#/attention", proxies: "#/proxies", "proxy-add": "#/proxies/add", proxy: proxy && `#/proxies/${proxy}`,
+    agents: "#/agents", agent: agent && `#/agents/${agent}`, "agent-add": "#/agents/add", "agents-by-tag": agent && "#/agents/by-tag",
+    jobs: "#/jobs", job: job && `#/jobs/${job}`, "job-new": "#/jobs/new", events: "#/events", settings: "#/settings", nowhere: "#/agents/nobody",
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, path]) => path));
+}

@@ -1,28 +1,28 @@
-// Pictures of every page: screens.mjs URL PASSWORD FOLDER
+// Pictures of the console's pages: screens.mjs URL PASSWORD FOLDER [SCENE]
+// Without a scene: all pages. A scene is a state of the world outside, and pictures of the pages that show it: SCENE-page-size-colours.png
 import { mkdirSync } from "node:fs";
-import { firstLogin, open } from "./browser.mjs";
+import { firstLogin, open, pages, SIZES } from "./browser.mjs";
 
-const [url, password, folder] = process.argv.slice(2);
+const [url, password, folder, scene] = process.argv.slice(2);
 const FRESH = "pictures of a console";
-const SIZES = { wide: { width: 1280, height: 860 }, phone: { width: 390, height: 844 } };
+const SCENES = {
+  empty: ["overview", "proxies", "agents", "jobs", "attention"],
+  offline: ["overview", "attention", "proxies", "proxy", "agents", "agent"],
+  full: ["overview", "attention", "proxies", "agents", "agents-by-tag"],
+  lost: ["overview", "proxies"], // the console itself does not answer any more
+};
 
 mkdirSync(folder, { recursive: true });
 const { browser, newPage, problems } = await open(url);
-
 const first = await newPage({ viewport: SIZES.wide });
 await first.goto("/");
 await first.getByLabel("User").waitFor();
-await first.screenshot({ path: `${folder}/login-wide-light.png` });
-await firstLogin(first, "admin", password, FRESH);
-const state = await first.context().storageState();
-
-async function pages(page) {
-  const first = async (path) => (await (await page.request.get(`/api/v1/${path}`)).json()).items[0]?.id;
-  return {
-    overview: "#/", proxies: "#/proxies", proxy: `#/proxies/${await first("proxies")}`, agents: "#/agents", agent: `#/agents/${await first("agents")}`,
-    "agent-add": "#/agents/add", jobs: "#/jobs", job: `#/jobs/${await first("jobs")}`, "job-new": "#/jobs/new", events: "#/events", settings: "#/settings",
-  };
+const again = ["offline", "lost"].includes(scene); // of a console that was logged in at before
+if (!again || (await first.request.post("/api/v1/session", { data: { user: "admin", password: FRESH } })).status() !== 200) {
+  if (!scene) await first.screenshot({ path: `${folder}/login-wide-light.png` });
+  await firstLogin(first, "admin", password, FRESH);
 }
+const state = await first.context().storageState();
 
 /** The picture of the README: the part of the overview that is seen first, after a while so that there is something to see. */
 async function readme(page) {
@@ -30,21 +30,35 @@ async function readme(page) {
   await page.screenshot({ path: `${folder}/readme.png` });
 }
 
+/** Parts of a form that are folded up are shown as well. */
+const unfold = (page) => page.evaluate(() => document.querySelectorAll("details.part").forEach((part) => { part.open = true; }));
+
+async function picture(page, name, path, size, scheme) {
+  await page.goto(`/${path}`);
+  await page.getByRole("heading").first().waitFor();
+  if (scene === "lost") {
+    await page.context().setOffline(true);
+    await page.getByText("The console does not answer").waitFor();
+  }
+  await page.waitForTimeout(name === "overview" ? 4500 : 900);
+  if (!scene && name === "overview" && size === "wide" && scheme === "light") await readme(page);
+  if (name === "proxy" && scheme === "light") await unfold(page);
+  await page.screenshot({ path: `${folder}/${scene ? `${scene}-` : ""}${name}-${size}-${scheme}.png`, fullPage: true });
+  await page.context().setOffline(false);
+}
+
 for (const [size, viewport] of Object.entries(SIZES)) {
   for (const scheme of ["light", "dark"]) {
     const page = await newPage({ viewport, colorScheme: scheme, storageState: state });
-    for (const [name, path] of Object.entries(await pages(page))) {
-      await page.goto(`/${path}`);
-      await page.getByRole("heading").first().waitFor();
-      await page.waitForTimeout(name === "overview" ? 4500 : 700);
-      if (name === "overview" && size === "wide" && scheme === "light") await readme(page);
-      await page.screenshot({ path: `${folder}/${name}-${size}-${scheme}.png`, fullPage: true });
-    }
+    for (const [name, path] of Object.entries(await pages(page)))
+      if (!scene || SCENES[scene].includes(name)) await picture(page, name, path, size, scheme);
     await page.context().close();
   }
 }
 await browser.close();
-if (problems.length) {
-  console.error(problems.join("\n"));
+// What cannot be reached is in the browser's own log.
+const real = scene === "lost" ? problems.filter((text) => !text.includes("net::ERR_INTERNET_DISCONNECTED")) : problems;
+if (real.length) {
+  console.error(real.join("\n"));
   process.exit(1);
 }

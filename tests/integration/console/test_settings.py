@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import threading
 import time
 
@@ -327,3 +328,14 @@ def test_drain_under_a_running_job(world):
     assert settings(world, "one")["wanted"] == {"limits": {"rate_proxy": 3 * 1024}}
     assert not console.rest("GET", "/proxies/one")["draining"]
     assert json.loads(console.cli("--json", "proxy", "show", "one").stdout)["settings"]["state"] == "applied"
+
+
+def test_the_form_has_every_key():
+    """The page's form is made from the programs' own tables: a key that may change is in it, with the words of --help."""
+    check = [fairlead.ROOT / "scripts/settings-keys", "--check", fairlead.BUILD]
+    assert subprocess.run(check, capture_output=True, text=True, check=False).returncode == 0, "run scripts/settings-keys"
+    table = json.loads((fairlead.ROOT / "web/src/settings.json").read_text())
+    for program in ("proxy", "agent"):
+        shown = subprocess.run([fairlead.program(f"fairlead-{program}"), "--help"], capture_output=True, text=True, check=True).stdout
+        assert len(table[program]) == shown.count(" (live)\n") > 3
+    assert {"agents", "syncthing.allow", "raw", "limits.schedule", "limits.rate_agent"} <= {key["path"] for key in table["proxy"]}

@@ -7,9 +7,11 @@ import hmac
 import http.client
 import http.server
 import json
+import os
 import re
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import threading
@@ -412,3 +414,48 @@ def test_story(world):
     text = node("story.mjs", json.dumps(order), timeout=240)
     assert "the whole story" in text
     assert sorted(p.name for p in world.path("target").iterdir()) == sorted(p.name for p in folder.iterdir())
+
+
+def many_agents(console, number):
+    """Rows in its store of agents that are away, for lists as long as they get. The console does not run meanwhile."""
+    console.stop()
+    with contextlib.closing(sqlite3.connect(console.state / "console.db")) as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(agents)")]
+        for one in range(number):
+            row = {"id": bytes([255, one >> 8, one & 255]) + b"\0" * 13, "name": f"away-{one:04}", "state": 1, "token": b"\0" * 16, "tags": "branch" if one % 3 else "office",
+                   "addresses": "", "software": "fairlead 0.0.9", "system": "Linux", "first_seen": 1, "last_seen": 1, "expires": 2 ** 31}
+            database.execute(f"INSERT INTO agents({', '.join(columns)}) VALUES({', '.join('?' * len(columns))})", [row[name] for name in columns])
+        database.commit()
+    console.start().ready()
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser")
+def test_every_page_for_everybody(world):
+    """With everything there that a page can show, axe finds nothing serious, light or dark, and nothing is wider than a phone."""
+    console = world.console()
+    many_agents(console, 30)
+    world.proxy("hub")
+    console.rest("POST", "/proxies", {"name": "lost", "addresses": ["127.0.0.1:9"], "listen": ["127.0.0.1:9"]})
+    folder = world.path("data")
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"file-{number}").write_bytes(os.urandom(3_000_000))
+    for name in ("a", "b"):
+        world.agent(name, via=["hub"], tags=["branch"], direct="never", rate_limit_upload=256)
+    world.agent("newcomer", via=["hub"], wait=False, approval=True)
+    fairlead.until("the newcomer to ask", lambda: (console.agent("newcomer") or {}).get("state") == "pending")
+    console.cli("proxy", "set", "hub", "limits.rate_proxy=100000", 'agents=["a","b","newcomer"]')
+    console.cli("proxy", "set", "hub", "syncthing.allow=wrong", check=False)
+    console.job("distribution", "copy", [f"a:{folder}"], [f"b:{world.path('there')}"])
+    broken = console.job("distribution", "broken", [f"a:{world.path('nowhere')}"], [f"b:{world.path('there')}"])
+    broken.wait(("failed", "partial"))
+    console.rest("POST", "/hooks", {"name": "h", "kind": "webhook", "target": "http://127.0.0.1:9/", "events": ["run.failed"]})
+    console.rest("POST", "/users", {"name": "vera", "role": "viewer"})
+    console.rest("POST", "/tokens", {"name": "t", "scope": "viewer"})
+    ids = {name: console.agent(name)["id"] for name in ("a", "newcomer", "away-0001")}
+    paths = {f"agent {name}": f"#/agents/{one}" for name, one in ids.items()}
+    paths["a job that failed"] = f"#/jobs/{next(j['id'] for j in console.items('/jobs') if j['name'] == 'broken')}"
+    paths["a lost proxy"] = f"#/proxies/{console.rest('GET', '/proxies/lost')['id']}"
+    paths["agents found"] = "#/agents/find/offline%20branch"
+    order = {"url": f"https://{console.ui}", "password": first_password(console), "paths": paths}
+    assert int(node("pages.mjs", json.dumps(order), timeout=300).split()[0]) >= 60

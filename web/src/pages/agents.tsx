@@ -1,12 +1,14 @@
 import { useEffect, useState } from "preact/hooks";
-import { get, items, may, post, put } from "../api";
+import { get, items, may, patch, post, put } from "../api";
 import { agents, flows, jobs, loaded, proxies, refresh } from "../live";
 import { ago, bytes, clock, rate, rtt, shortId } from "../format";
 import { go, href } from "../router";
-import { Act, Card, Check, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
-import { AGENT_KEYS, SettingsForm, settingsOf } from "./settings_form";
-import type { ActiveFlow, Agent, Json, Settings, Tunnel } from "../types";
+import { fits, wordsOf } from "../search";
+import { Lines } from "../ui/chart";
+import { KeyFields, SettingsForm, jsonOf, type Settings as Values } from "./settings_form";
+import type { ActiveFlow, Agent, AgentThroughput, Json, Settings, SettingsOfAgent, Tunnel } from "../types";
 
 const tagsOf = (text: string) => text.split(",").map((t) => t.trim()).filter(Boolean);
 
@@ -14,14 +16,16 @@ function Tags({ of }: { of: string[] }) {
   return <>{of.map((tag) => <span class="tag" key={tag}>{tag}</span>)}</>;
 }
 
-export function Agents({ adding }: { adding?: boolean }) {
-  const [wanted, setWanted] = useState("");
-  const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
-  const shown = agents.value.filter((a) => words.every((w) => `${a.name} ${a.tags.join(" ")} ${a.state} ${a.path} ${a.system} ${a.id}`.toLowerCase().includes(w)));
+export function Agents({ adding, bulk, find }: { adding?: boolean; bulk?: boolean; find?: string }) {
+  const [wanted, setWanted] = useState(find ?? "");
+  const words = wordsOf(wanted);
+  const shown = agents.value.filter((a) => fits(a, words));
+  const tagged = agents.value.some((a) => a.tags.length > 0);
   return (
     <>
       <PageHead title="Agents" sub="They stand where the folders are, and only dial out.">
         <input type="search" aria-label="Search agents" placeholder="name, tag, state…" value={wanted} onInput={(e) => setWanted(e.currentTarget.value)} />
+        {may("administer") && tagged && <a class="button" href={href("agents", "by-tag")}>Settings by tag</a>}
         {may("administer") && <a class="button primary" href={href("agents", "add")}>Add an agent</a>}
       </PageHead>
       <Card>
@@ -31,13 +35,79 @@ export function Agents({ adding }: { adding?: boolean }) {
             { head: "State", cell: (a) => <State is={a.state} /> },
             { head: "Path to the console", cell: (a) => a.path || "–" },
             { head: "Tags", cell: (a) => <Tags of={a.tags} />, wide: true },
-            { head: "Version", cell: (a) => a.software },
+            { head: "Version", cell: (a) => a.software.replace(/^fairlead /, "") },
             { head: "Last seen", cell: (a) => ago(a.last_seen), right: true },
           ]} />
         )}
       </Card>
       {adding && <AddAgent />}
+      {bulk && <ByTag />}
     </>
+  );
+}
+
+/** How what was ordered stands at each agent with the tag; asked for anew until nobody who is there is waited for. */
+function useTagged(tag: string, ordered: SettingsOfAgent[] | null): SettingsOfAgent[] {
+  const [now, setNow] = useState<SettingsOfAgent[]>([]);
+  useEffect(() => {
+    if (!ordered) return undefined;
+    setNow(ordered);
+    const look = () => items<SettingsOfAgent>(`/agent-settings?tag=${encodeURIComponent(tag)}`).then(setNow, () => undefined);
+    const timer = window.setInterval(look, 1500);
+    return () => window.clearInterval(timer);
+  }, [tag, ordered]);
+  return now.map((agent) => ({ ...agent, problem: ordered?.find((o) => o.id === agent.id)?.problem }));
+}
+
+function Outcome({ list }: { list: SettingsOfAgent[] }) {
+  const of = (state: string) => list.filter((a) => a.settings.state === state && !a.problem).length;
+  const counts = [["applied", of("applied")], ["waiting", of("waiting")], ["refused", of("refused") + list.filter((a) => a.problem).length]] as const;
+  return (
+    <>
+      <p role="status">{counts.filter(([, n]) => n > 0).map(([state, n]) => <span key={state}><State is={state} /> {n} </span>)}</p>
+      <Table caption="How it stands" rows={list} id={(a) => a.id} columns={[
+        { head: "Agent", cell: (a) => <a href={href("agents", a.id)}>{a.name}</a> },
+        { head: "There", cell: (a) => <State is={a.state} /> },
+        { head: "Settings", cell: (a) => <><State is={a.problem ? "refused" : a.settings.state} />{(a.problem ?? a.settings.error) && <div class="hint">{a.problem ?? a.settings.error}</div>}</>, wide: true },
+      ]} />
+    </>
+  );
+}
+
+/** One order for all agents with a tag; what is left empty stays as it is at each. */
+function ByTag() {
+  const tags = [...new Set(agents.value.flatMap((a) => (a.state === "revoked" ? [] : a.tags)))].sort();
+  const [tag, setTag] = useState(tags[0] ?? "");
+  const [values, setValues] = useState<Values>({});
+  const [ordered, setOrdered] = useState<SettingsOfAgent[] | null>(null);
+  const now = useTagged(tag, ordered);
+  const close = () => go("agents");
+  const many = agents.value.filter((a) => a.tags.includes(tag) && a.state !== "revoked").length;
+  const submit = async () => {
+    const order = jsonOf(values, "agent");
+    if (Object.keys(order).length === 0) throw new Error("nothing is to be changed: fill in a field");
+    const answer = await patch<{ items: SettingsOfAgent[] }>(`/agent-settings?tag=${encodeURIComponent(tag)}`, order);
+    setOrdered(answer.items);
+  };
+  if (ordered) {
+    return (
+      <Dialog title={`Settings of all with “${tag}”`} onClose={close} wide>
+        <Outcome list={now} />
+        <footer><button type="button" class="primary" onClick={close}>Done</button></footer>
+      </Dialog>
+    );
+  }
+  return (
+    <Dialog title="Settings by tag" onClose={close} wide>
+      <Form submit={submit} button={`Apply to ${many} ${many === 1 ? "agent" : "agents"}`} onCancel={close}>
+        {(error) => (
+          <>
+            <Choice label="Tag" value={tag} set={setTag} error={error("tag")} hint="All agents that carry it, also those that are away: they get it when they come." of={tags.map((t): [string, string] => [t, t])} />
+            <KeyFields kind="agent" values={values} set={(path) => (value) => setValues({ ...values, [path]: value })} error={error} now={{}} unset="as it is at each" />
+          </>
+        )}
+      </Form>
+    </Dialog>
   );
 }
 
@@ -107,8 +177,26 @@ function SettingsCard({ agent }: { agent: Agent }) {
   if (!settings) return null;
   return (
     <Card title="Settings" action={<State is={settings.state === "none" ? "as in its file" : settings.state} />}>
-      <SettingsForm keys={AGENT_KEYS} wanted={settingsOf(settings.wanted)} disabled={!may("administer")} error={settings.error}
+      <SettingsForm kind="agent" wanted={settings.wanted} effective={settings.effective} disabled={!may("administer")} error={settings.error}
         save={async (wanted) => { await put(`/agents/${agent.id}/settings`, wanted); toast(agent.state === "online" ? "sent to the agent" : "kept until it comes"); await fetch(); }} />
+    </Card>
+  );
+}
+
+/** What it sent and received over the latest hour, as the console has kept it. */
+function Hour({ id }: { id: string }) {
+  const [samples, setSamples] = useState<AgentThroughput[]>([]);
+  useEffect(() => {
+    const fetch = () => items<AgentThroughput>(`/agents/${id}/throughput`).then(setSamples, () => undefined);
+    void fetch();
+    const timer = window.setInterval(() => document.hidden || fetch(), 10000);
+    return () => window.clearInterval(timer);
+  }, [id]);
+  if (!samples.some((s) => s.sent || s.received)) return null;
+  return (
+    <Card title="Throughput, in the last hour">
+      <Lines label="Throughput" times={samples.map((s) => Date.parse(s.time) / 1000)} show={rate} least={125000}
+        lines={[{ label: "sent", values: samples.map((s) => s.sent) }, { label: "received", values: samples.map((s) => s.received) }]} />
     </Card>
   );
 }
@@ -146,7 +234,7 @@ export function AgentPage({ id }: { id: string }) {
         <Figure label="Path to the console" value={agent.path || "none"} />
         <Figure label="Last seen" value={ago(agent.last_seen)} hint={`first ${clock(agent.first_seen)}`} />
         <Figure label="Certificate until" value={agent.expires?.slice(0, 10) ?? "–"} hint="renewed by itself at two thirds" />
-        <Figure label="Software" value={agent.software || "–"} />
+        <Figure label="Version" value={agent.software.replace(/^fairlead /, "") || "–"} hint={agent.system || undefined} />
       </div>
       <div class="columns">
         <Card title="Addresses">{agent.addresses.length ? <ul class="plain-list">{agent.addresses.map((a) => <li key={a}><code>{a}</code></li>)}</ul> : <p class="calm">It listens nowhere.</p>}</Card>
@@ -162,6 +250,7 @@ export function AgentPage({ id }: { id: string }) {
           )}
         </Card>
       </div>
+      <Hour id={id} />
       {ways.length > 0 && <Card title="Ways"><Ways id={id} ways={ways} /></Card>}
       {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} />}
     </>

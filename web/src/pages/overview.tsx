@@ -1,36 +1,18 @@
 // What is going on, and what needs somebody.
+import { useState } from "preact/hooks";
 import { agents, events, flows, jobs, loaded, proxies, status, throughput } from "../live";
 import { LiveMap } from "../map";
+import { gathered, matters, type Matter } from "../attention";
+import { moves, setMoves } from "../motion";
 import { openNow } from "./jobs";
-import { ago, bytes, rate } from "../format";
+import { ago, bytes, count, rate } from "../format";
 import { href } from "../router";
-import { Card, Empty, Figure, PageHead, Progress, State } from "../ui/parts";
+import { Card, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
 import { Throughput } from "../ui/chart";
 import type { Job } from "../types";
 
-interface Matter { key: string; tone: string; text: string; link: string }
-
-function matters(): Matter[] {
-  const list: Matter[] = [];
-  for (const a of agents.value)
-    if (a.state === "pending") list.push({ key: a.id, tone: "pending", text: `Agent ${a.name} asks to be let in`, link: href("agents", a.id) });
-  for (const p of proxies.value) {
-    if (p.state === "unreachable") list.push({ key: p.id, tone: "unreachable", text: `Proxy ${p.name} cannot be reached: ${p.error ?? "no answer"}`, link: href("proxies", p.id) });
-    if (p.settings && ["refused", "rolled back"].includes(p.settings.state))
-      list.push({ key: `${p.id}s`, tone: p.settings.state, text: `Settings of proxy ${p.name} were ${p.settings.state}: ${p.settings.error ?? ""}`, link: href("proxies", p.id) });
-  }
-  for (const j of jobs.value) {
-    if (j.state === "failed" || j.state === "partial")
-      list.push({ key: j.id, tone: j.state, text: `Job ${j.name}: ${j.run?.files_failed ?? 0} files were not done`, link: href("jobs", j.id) });
-    const waits = j.state === "running" ? flows.value.find((f) => f.job === j.id && f.text && f.speed === 0) : undefined;
-    if (waits) list.push({ key: `${j.id}w`, tone: "waiting", text: `Job ${j.name}: ${waits.text}`, link: href("jobs", j.id) });
-  }
-  const soon = Date.now() + 14 * 86400e3;
-  for (const a of agents.value)
-    if (a.state === "offline" && a.expires && Date.parse(a.expires) < soon)
-      list.push({ key: `${a.id}e`, tone: "warn", text: `Agent ${a.name} is away and its certificate ends ${a.expires.slice(0, 10)}`, link: href("agents", a.id) });
-  return list;
-}
+const SHOWN = 6;
+const FILTER_FROM = 8; // agents from which on one has to look for one
 
 function RunningJob({ job }: { job: Job }) {
   const run = job.run!;
@@ -48,10 +30,71 @@ function RunningJob({ job }: { job: Job }) {
   );
 }
 
-function Attention() {
-  const list = matters();
+/** The fastest first, then what is not over. */
+function Running({ list }: { list: Job[] }) {
+  if (!list.length) return <p class="calm">No job runs.</p>;
+  const shown = [...list].sort((a, b) => (b.run?.speed ?? 0) - (a.run?.speed ?? 0)).slice(0, SHOWN);
+  return (
+    <>
+      <ul class="running">{shown.sort((a, b) => a.name.localeCompare(b.name)).map((j) => <RunningJob job={j} key={j.id} />)}</ul>
+      {list.length > SHOWN && <p><a href={href("jobs")}>and {count(list.length - SHOWN)} more</a></p>}
+    </>
+  );
+}
+
+const since = (m: Matter) => (m.since ? ago(m.since) : "");
+
+function Needs() {
+  const list = gathered(matters());
   if (!list.length) return <p class="calm">Nothing needs you.</p>;
-  return <ul class="matters">{list.slice(0, 12).map((m) => <li key={m.key}><State is={m.tone} /> <a href={m.link}>{m.text}</a></li>)}</ul>;
+  return (
+    <>
+      <ul class="matters">
+        {list.slice(0, SHOWN).map((m) => (
+          <li key={m.key}>
+            <State is={m.tone} /> <a href={m.link}>{m.text}</a>
+            <span class="hint">{[m.todo, since(m)].filter(Boolean).join(" · ")}</span>
+          </li>
+        ))}
+      </ul>
+      {list.length > SHOWN && <p><a href={href("attention")}>and {count(list.length - SHOWN)} more</a></p>}
+    </>
+  );
+}
+
+/** All that needs somebody. */
+export function Attention() {
+  const list = matters();
+  if (!loaded.value) return <p class="calm">Loading…</p>;
+  return (
+    <>
+      <PageHead title="Needs attention" sub="The worst first; of the same badness what waits longest." />
+      <Card>
+        {list.length === 0 ? <Empty title="Nothing needs you" /> : (
+          <Table caption="Needs attention" rows={list} id={(m) => m.key} columns={[
+            { head: "State", cell: (m) => <State is={m.tone} /> },
+            { head: "What", cell: (m) => <a href={m.link}>{m.text}</a>, wide: true },
+            { head: "What to do", cell: (m) => m.todo, wide: true },
+            { head: "Since", cell: (m) => since(m) || "–", right: true },
+          ]} />
+        )}
+      </Card>
+    </>
+  );
+}
+
+function Who() {
+  const [filter, setFilter] = useState("");
+  return (
+    <Card title="Who is connected" action={
+      <div class="actions">
+        {agents.value.length >= FILTER_FROM && <input type="search" class="small" aria-label="Filter the map" placeholder="name, tag, proxy…" value={filter} onInput={(e) => setFilter(e.currentTarget.value)} />}
+        <button type="button" class="plain" aria-pressed={moves()} onClick={() => setMoves(!moves())}>Moving lines: {moves() ? "on" : "off"}</button>
+      </div>
+    }>
+      <LiveMap agents={agents.value} proxies={proxies.value} under={flows.value} filter={filter} />
+    </Card>
+  );
 }
 
 export function Overview() {
@@ -63,19 +106,17 @@ export function Overview() {
     <>
       <PageHead title="Overview" />
       <div class="figures">
-        <Figure label="Agents online" value={`${s?.agents.online ?? 0} / ${s?.agents.total ?? 0}`} hint={s?.agents.pending ? `${s.agents.pending} waiting for approval` : undefined} />
+        <Figure label="Agents online" value={`${count(s?.agents.online ?? 0)} / ${count(s?.agents.total ?? 0)}`} hint={s?.agents.pending ? `${count(s.agents.pending)} waiting for approval` : undefined} />
         <Figure label="Proxies connected" value={`${s?.proxies.connected ?? 0} / ${s?.proxies.total ?? 0}`} />
         <Figure label="Runs now" value={s?.runs.active ?? 0} hint={`${s?.jobs.total ?? 0} jobs`} />
         <Figure label="Moving" value={rate(speed)} />
       </div>
-      {agents.value.length + proxies.value.length === 0 ? <Welcome /> : (
-        <Card title="Who is connected"><LiveMap agents={agents.value} proxies={proxies.value} under={flows.value} /></Card>
-      )}
+      {agents.value.length + proxies.value.length === 0 ? <Welcome /> : <Who />}
       <div class="columns">
-        <Card title="Needs attention"><Attention /></Card>
-        <Card title="Running">{running.length ? <ul class="running">{running.map((j) => <RunningJob job={j} key={j.id} />)}</ul> : <p class="calm">No job runs.</p>}</Card>
+        <Card title="Needs attention"><Needs /></Card>
+        <Card title="Running"><Running list={running} /></Card>
       </div>
-      <Card title="Throughput"><Throughput data={throughput.value} label="Throughput of all runs" /></Card>
+      <Card title="Throughput, in the last hour"><Throughput data={throughput.value} label="Throughput of all runs" /></Card>
       <Card title="Lately" action={<a href={href("events")}>all events</a>}>
         <ul class="lately">{[...events.value].reverse().slice(0, 8).map((e) => <li key={e.n}><span class="hint">{ago(e.time)}</span> {e.text}</li>)}</ul>
       </Card>

@@ -1,13 +1,17 @@
 import { useEffect, useState } from "preact/hooks";
-import { items, may, post, put, remove } from "../api";
+import { items, may, patch, post, put, remove } from "../api";
 import { loaded, proxies, refresh } from "../live";
 import { ago, bytes, count, duration, rate, rtt, shortId } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
-import { PROXY_KEYS, SettingsForm, settingsOf } from "./settings_form";
+import { SettingsForm } from "./settings_form";
 import { Lines } from "../ui/chart";
 import type { Json, Proxy, Sample } from "../types";
+
+/** Of one core. */
+const percent = (n: number | undefined) => (n === undefined ? "–" : `${n.toFixed(n < 10 ? 1 : 0)} %`);
+const version = (software: string | undefined) => software?.replace(/^fairlead /, "") ?? "–";
 
 export function Proxies({ adding }: { adding?: boolean }) {
   return (
@@ -24,7 +28,9 @@ export function Proxies({ adding }: { adding?: boolean }) {
             { head: "Endpoints", cell: (p) => count(p.report?.endpoints ?? 0), right: true },
             { head: "Sessions", cell: (p) => count(p.report?.sessions ?? 0), right: true },
             { head: "Passed on", cell: (p) => bytes(p.report?.bytes ?? 0), right: true },
+            { head: "CPU", cell: (p) => percent(p.report?.cpu_percent), right: true },
             { head: "Round trip", cell: (p) => rtt(p.rtt_us), right: true },
+            { head: "Version", cell: (p) => version(p.report?.software) },
           ]} />
         )}
       </Card>
@@ -96,8 +102,9 @@ function History({ id, reasons }: { id: string; reasons: Record<string, number> 
   const names = Object.entries(reasons).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).slice(0, LINES_MAX).map(([name]) => name);
   const soon = <p class="calm">The console looks every 15 seconds; soon there is something to show.</p>;
   const there = times.length >= 2;
+  const least = there ? Math.min(...samples.map((s) => s.cpu_us)) : 0;
   return (
-    <div class="columns">
+    <div class="columns even">
       <Card title="Passed on, in the last hour">{!there ? soon : <Lines label="Passed on" times={times} lines={[{ label: "bytes", values: rates(samples, (s) => s.bytes) }]} show={rate} least={125000} />}</Card>
       <Card title="Why connections ended">
         {names.length > 0 && !there && soon}
@@ -107,6 +114,8 @@ function History({ id, reasons }: { id: string; reasons: Record<string, number> 
         )}
         <details open={!there}><summary>All since its start</summary><Reasons reasons={reasons} /></details>
       </Card>
+      {there && <Card title="Turned away"><Lines label="Turned away" times={times} show={perMinute} least={4} lines={[{ label: "refusals", values: rates(samples, (s) => s.refused).map((r) => (r === null ? null : r * 60)) }]} /></Card>}
+      {there && least > 0 && <Card title="Processor, of one core"><Lines label="Processor" times={times} show={(n) => `${n.toFixed(n < 10 ? 1 : 0)} %`} least={5} lines={[{ label: "used", values: rates(samples, (s) => s.cpu_us).map((r) => (r === null ? null : r / 1e4)) }]} /></Card>}
     </div>
   );
 }
@@ -132,13 +141,53 @@ function Actions({ proxy }: { proxy: Proxy }) {
   );
 }
 
+const NAMES_SHOWN = 12;
+
+function Names({ list, none }: { list: { id: string; name: string }[]; none: string }) {
+  if (!list.length) return <>{none}</>;
+  return <>{list.slice(0, NAMES_SHOWN).map((a) => <a class="tag" key={a.id} href={href("agents", a.id)}>{a.name}</a>)}{list.length > NAMES_SHOWN && ` and ${count(list.length - NAMES_SHOWN)} more`}</>;
+}
+
+/** How often agents choose it, and who may: what holds now. Who may is changed by the settings, the weight here, since it is the console's. */
+function Use({ proxy }: { proxy: Proxy }) {
+  const [weight, setWeight] = useState<string | null>(null);
+  const save = async () => {
+    await patch(`/proxies/${proxy.id}`, { weight: Number(weight) });
+    setWeight(null);
+    toast("its agents are told");
+    refresh("proxies");
+  };
+  return (
+    <Card title="Who uses it">
+      <div class="columns">
+        <dl>
+          <dt>Allowed agents</dt><dd>{proxy.agents ? <Names list={proxy.agents} none="all" /> : "not known while it is not connected"}</dd>
+          <dt>Syncthing devices</dt><dd>{!proxy.syncthing_allow ? "not known while it is not connected" : proxy.syncthing_allow.length ? proxy.syncthing_allow.map((d) => <code class="wrap" key={d}>{d} </code>) : "none"}</dd>
+          {!may("administer") && <><dt>Weight</dt><dd>{proxy.weight}</dd></>}
+        </dl>
+        {may("administer") && (
+          <Form button="Set the weight" submit={save}>
+            {(error) => <Text label="Weight" value={weight ?? String(proxy.weight)} set={setWeight} error={error("weight")} hint="1 to 1000; of proxies about as near, one of twice the weight is chosen twice as often. Default: 100" />}
+          </Form>
+        )}
+      </div>
+    </Card>
+  );
+}
+
+function aboutOf(proxy: Proxy): string {
+  const r = proxy.report;
+  const told = r ? [`version ${version(r.software)}`, `up ${duration(r.uptime)}`, `round trip ${rtt(proxy.rtt_us)}`] : [];
+  return [proxy.addresses.join(", "), ...told, `id ${shortId(proxy.id)}`].join(" · ");
+}
+
 export function ProxyPage({ id }: { id: string }) {
   const proxy = proxies.value.find((p) => p.id === id);
   if (!proxy) return loaded.value ? <Empty title="There is no such proxy"><a href={href("proxies")}>All proxies</a></Empty> : <p class="calm">Loading…</p>;
   const r = proxy.report;
   return (
     <>
-      <PageHead title={<>{proxy.name} <State is={proxy.draining ? "draining" : proxy.state} /></>} sub={`${proxy.addresses.join(", ")} · id ${shortId(proxy.id)}`}>
+      <PageHead title={<>{proxy.name} <State is={proxy.draining ? "draining" : proxy.state} /></>} sub={aboutOf(proxy)}>
         {may("administer") && <Actions proxy={proxy} />}
       </PageHead>
       {proxy.error && proxy.state !== "connected" && <p class="error" role="alert">{proxy.error}</p>}
@@ -148,14 +197,15 @@ export function ProxyPage({ id }: { id: string }) {
           <Figure label="Sessions" value={count(r.sessions)} hint={`${count(r.sessions_total)} since its start`} />
           <Figure label="Passed on" value={bytes(r.bytes)} />
           <Figure label="Refused" value={count(r.refused)} hint={`of ${count(r.accepted)} connections`} />
+          <Figure label="Processor" value={percent(r.cpu_percent)} hint={r.cpu_us === undefined ? "of one core: not told" : `of one core; ${duration(r.cpu_us / 1e6)} in all`} />
           <Figure label="Memory" value={bytes(r.memory)} />
-          <Figure label="Up" value={duration(r.uptime)} hint={`round trip ${rtt(proxy.rtt_us)}`} />
         </div>
       ) : <p class="calm">It has not reported yet{proxy.since ? ` (${ago(proxy.since)})` : ""}.</p>}
       {r && <History id={id} reasons={r.reasons} />}
+      <Use proxy={proxy} />
       <Card title="Settings" action={proxy.settings && <State is={proxy.settings.state === "none" ? "as in its file" : proxy.settings.state} />}>
         {proxy.settings ? (
-          <SettingsForm keys={PROXY_KEYS} wanted={settingsOf(proxy.settings.wanted)} disabled={!may("administer")} error={proxy.settings.error}
+          <SettingsForm kind="proxy" wanted={proxy.settings.wanted} effective={proxy.settings.effective} disabled={!may("administer")} error={proxy.settings.error}
             save={async (wanted) => { await put(`/proxies/${proxy.id}/settings`, wanted); toast("sent to the proxy"); refresh("proxies"); }} />
         ) : <p class="calm">This console cannot change them.</p>}
       </Card>

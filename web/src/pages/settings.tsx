@@ -5,6 +5,7 @@ import { clock, duration } from "../format";
 import { Act, Card, Check, Choice, Dialog, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { Hooks, MailServer } from "./notify";
 import { theme, type Theme } from "../theme";
+import { moves, setMoves } from "../motion";
 import { toast } from "../ui/toast";
 
 interface User { name: string; role: string; disabled: boolean; totp: boolean; last_login: string | null }
@@ -175,7 +176,6 @@ function Backup() {
 
 export function Settings() {
   const s = status.value;
-  const [motion, setMotion] = useState(true);
   return (
     <>
       <PageHead title="Settings" />
@@ -189,7 +189,7 @@ export function Settings() {
       <div class="columns">
         <Card title="This page">
           <Choice label="Colours" value={theme.value} set={(v) => { theme.value = v as Theme; }} of={[["system", "as the system"], ["light", "light"], ["dark", "dark"]]} />
-          <Check value={motion} set={(on) => { setMotion(on); document.documentElement.classList.toggle("still", !on); }} label="Moving lines on the map" />
+          <Check value={moves()} set={setMoves} label="Moving lines on the map" />
         </Card>
         <Card title="Your password"><PasswordForm /></Card>
         <Card title="Second factor"><Totp /></Card>

@@ -58,7 +58,7 @@ export function Lines({ times, lines, label, show, least }: { times: number[]; l
     plot.current?.setData([times, ...lines.map((l) => l.values)] as uPlot.AlignedData);
   }, [times, lines, mode]);
 
-  const now = lines.map((l) => `${l.label}: ${show(l.values[l.values.length - 1] ?? 0)}`).join(", ");
+  const now = lines.map((l) => `${l.label}: ${show(l.values[l.values.length - 1] ?? 0)}, at most ${show(l.values.reduce<number>((most, v) => Math.max(most, v ?? 0), 0))}`).join("; ");
   return (
     <>
       <div ref={box} class="chart" role="img" aria-label={`${label}. Now ${now}`} />

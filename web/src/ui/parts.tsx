@@ -173,6 +173,18 @@ export function Choice({ value, set, label, hint, error, of }: { value: string; 
   );
 }
 
+/** Several lines, one a line. */
+export function Area({ value, set, label, hint, error, placeholder }: { value: string; set: (value: string) => void; label: string; hint?: ComponentChildren; error?: string; placeholder?: string }) {
+  return (
+    <Field label={label} hint={hint} error={error}>
+      {(id, described) => (
+        <textarea id={id} rows={Math.min(6, Math.max(2, value.split("\n").length))} value={value} placeholder={placeholder} aria-describedby={described} aria-invalid={!!error}
+          spellcheck={false} onInput={(e) => set(e.currentTarget.value)} />
+      )}
+    </Field>
+  );
+}
+
 export function Check({ value, set, label }: { value: boolean; set: (value: boolean) => void; label: ComponentChildren }) {
   return <label class="check"><input type="checkbox" checked={value} onChange={(e) => set(e.currentTarget.checked)} /> {label}</label>;
 }
