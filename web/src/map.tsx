@@ -171,6 +171,13 @@ function relayed(t: Traffic): string {
   return `${curve(t.from, over)}L${edgeOf(over, t.to).x} ${over.y}${curve(over, t.to).replace(/^M[^C]*/, "")}`;
 }
 
+/** To the first proxy straight, to the others past those between. */
+function fromConsole(home: Place, to: Place, nth: number): string {
+  if (nth === 0) return `M${home.x} ${home.y}L${to.x} ${to.y}`;
+  const x = home.x + home.size.w / 2, bend = x + 14 + 7 * nth;
+  return `M${x} ${home.y}C${bend} ${home.y} ${bend} ${to.y} ${x} ${to.y}`;
+}
+
 const lineOf = (t: Traffic, frame: Frame) => (t.over ? relayed(t) : direct(t.from, t.to, frame));
 
 /** Ten times the speed is two pixels more. */
@@ -246,7 +253,7 @@ export function LiveMap({ agents, proxies, under, filter }: { agents: Agent[]; p
     <figure class="map">
       {shown.length === 0 && filter && <p class="calm">No agent fits “{filter}”.</p>}
       <svg viewBox={`0 0 ${frame.width} ${height}`} role="group" aria-label="Who is connected to whom">
-        {middle.map((p) => <path key={p.id} class={`control ${p.state}`} d={`M${home.x} ${home.y}L${places.get(`proxy ${p.name}`)!.x} ${places.get(`proxy ${p.name}`)!.y}`} />)}
+        {middle.map((p, i) => <path key={p.id} class={`control ${p.state}`} d={fromConsole(home, places.get(`proxy ${p.name}`)!, i)} />)}
         {controls.map((c) => <path key={c.key} class="control" d={c.d} />)}
         {moving.map((t) => (
           <g key={t.key} class={`flow ${t.kind} ${t.speed > 0 ? "moving" : ""}`}>

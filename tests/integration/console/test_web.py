@@ -459,3 +459,22 @@ def test_every_page_for_everybody(world):
     paths["agents found"] = "#/agents/find/offline%20branch"
     order = {"url": f"https://{console.ui}", "password": first_password(console), "paths": paths}
     assert int(node("pages.mjs", json.dumps(order), timeout=300).split()[0]) >= 60
+
+
+@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser")
+def test_a_fleet_by_its_page(world):
+    """The map by kinds and for many, what needs attention, the latest hour after a reload; who may use a proxy; settings by tag."""
+    console = world.console()
+    many_agents(console, 30)
+    world.proxy("hub", change=lambda config: config.update(limits={"rate_session": 512}))
+    console.rest("POST", "/proxies", {"name": "lost", "addresses": ["127.0.0.1:9"], "listen": ["127.0.0.1:9"]})
+    for name, tag in (("a", "branch"), ("b", "office")):
+        world.agent(name, via=["hub"], direct="never", tags=[tag])
+    folder = world.path("source")
+    folder.mkdir()
+    (folder / "big").write_bytes(os.urandom(200 << 20))
+    console.job("distribution", "long", [f"a:{folder}"], [f"b:{world.path('target')}"]).wait_bytes(1 << 20)
+    out = fairlead.LOGS / "fleet"
+    out.mkdir(parents=True, exist_ok=True)
+    order = {"url": f"https://{console.ui}", "password": first_password(console), "token": console.token, "out": str(out)}
+    assert "as it should be" in node("fleet.mjs", json.dumps(order), timeout=240)
