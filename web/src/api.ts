@@ -51,6 +51,7 @@ export const remove = (path: string) => call<void>("DELETE", path);
 
 export const items = async <T>(path: string): Promise<T[]> => (await get<List<T>>(path)).items;
 
+/** Who is logged in, by the cookie. A console that does not answer says nothing about it. */
 export async function findSession(): Promise<void> {
   try {
     session.value = await get<Session>("/session");

@@ -1,7 +1,9 @@
 // What is shown, kept fresh: the console's stream of changes says what to fetch again; where it cannot be had, a slow poll does.
-import { computed, signal } from "@preact/signals";
-import { get, items, session } from "./api";
-import type { ActiveFlow, Agent, Event, Job, Proxy, Status, Throughput } from "./types";
+import { computed, effect, signal } from "@preact/signals";
+import { get, items, reachable, session } from "./api";
+import { closeStream, epoch, openStream, stream } from "./stream";
+import type { ActiveFlow, Agent, Event, Job, List, Proxy, Status, Throughput } from "./types";
+import { toast } from "./ui/toast";
 
 export const status = signal<Status | null>(null);
 export const proxies = signal<Proxy[]>([]);
@@ -23,11 +25,12 @@ export const loaded = signal(false);
 const SAMPLE_MS = 2000;
 const SAMPLES = 60;
 const EVENTS = 300;
+const FRESH_MS = 60000;
 const GATHER_MS = 250;
 const LARGE = 500;
 const GATHER_LARGE_MS = 3000;
 
-const loaders: Record<string, () => Promise<void>> = {
+const loaders = {
   status: async () => void (status.value = await get<Status>("/status")),
   proxies: async () => void (proxies.value = await items<Proxy>("/proxies")),
   agents: async () => void (agents.value = await items<Agent>("/agents")),
@@ -35,21 +38,39 @@ const loaders: Record<string, () => Promise<void>> = {
   past: async () => void (past.value = (await items<Throughput>("/throughput")).map((t) => [Date.parse(t.time) / 1000, t.rate])),
   flows: async () => void (flows.value = await items<ActiveFlow>("/flows?limit=100")),
 };
+export type SharedName = keyof typeof loaders;
 
-const due = new Set<string>();
+/** Of each name above: has it come at least once, and why the latest try failed ("": it did not). */
+export const there = signal<Partial<Record<SharedName, boolean>>>({});
+export const problems = signal<Partial<Record<SharedName, string>>>({});
+
+/** Without these a page cannot say that something is not there. */
+const WHOLE: SharedName[] = ["proxies", "agents", "jobs"];
+
+async function fetchOne(name: SharedName): Promise<void> {
+  try {
+    await loaders[name]();
+    if (!there.value[name]) there.value = { ...there.value, [name]: true };
+    if (problems.value[name]) problems.value = { ...problems.value, [name]: "" };
+  } catch (error) {
+    problems.value = { ...problems.value, [name]: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+const due = new Set<SharedName>();
 let gathering: number | undefined;
 
 async function fetchDue(): Promise<void> {
   gathering = undefined;
   const names = [...due];
   due.clear();
-  await Promise.allSettled(names.map((name) => loaders[name]()));
-  loaded.value = true;
+  await Promise.all(names.map(fetchOne));
+  if (WHOLE.every((name) => there.value[name])) loaded.value = true;
 }
 
 /** Have @names fetched soon; several calls within a moment become one. */
 export function refresh(...names: string[]): void {
-  for (const name of names) if (name in loaders) due.add(name);
+  for (const name of names) if (name in loaders) due.add(name as SharedName);
   // Large lists are not fetched again at each of many changes.
   gathering ??= window.setTimeout(fetchDue, !loaded.value ? 0 : agents.value.length > LARGE ? GATHER_LARGE_MS : GATHER_MS);
 }
@@ -60,12 +81,8 @@ function takeEvent(event: Event): void {
   const list = events.value;
   if (list.length && list[list.length - 1].n >= event.n) return;
   events.value = [...list, event].slice(-EVENTS);
-}
-
-async function fetchEvents(): Promise<void> {
-  const after = events.value.length ? events.value[events.value.length - 1].n : -1;
-  const query = after < 0 ? "latest=100" : `after=${after}`;
-  for (const event of await items<Event>(`/events?${query}`)) takeEvent(event);
+  // Told to who looks, and read aloud; not what happened long ago and was missed.
+  if (event.kind === "run.finished" && Date.now() - Date.parse(event.time) < FRESH_MS) toast(event.text, event.level === "info" ? "good" : "bad");
 }
 
 function sample(): void {
@@ -74,40 +91,63 @@ function sample(): void {
 }
 
 function tick(): void {
-  if (!session.value || document.hidden) return;
+  if (!worthAsking()) return;
   if (jobs.value.some((job) => job.state === "running" || job.state === "waiting")) refresh("jobs", "flows");
   else if (flows.value.length) refresh("flows");
   sample();
 }
 
-let source: EventSource | null = null;
-
-function listen(): void {
-  source?.close();
-  source = new EventSource("/api/v1/events");
-  source.addEventListener("event", (message) => takeEvent(JSON.parse((message as MessageEvent<string>).data) as Event));
-  source.addEventListener("change", (message) => {
-    const { what } = JSON.parse((message as MessageEvent<string>).data) as { what: string };
-    refresh(what, "status", ...(what === "jobs" ? ["flows"] : []));
-  });
+function changed(what: string): void {
+  refresh(what, "status", ...(what === "jobs" ? ["flows"] : []));
 }
+
+/** The latest events. Returns the number of the last one; -1: they could not be had. */
+async function fetchEvents(): Promise<number> {
+  try {
+    const answer = await get<List<Event>>("/events?order=newest&limit=100");
+    events.value = answer.items.reverse();
+    return answer.last ?? -1;
+  } catch {
+    return -1;
+  }
+}
+
+/** Follows from the latest event on; where that is not known, from where the stream begins. */
+async function listen(): Promise<void> {
+  const began = started;
+  const from = await fetchEvents();
+  if (began === started) openStream(from, (data) => takeEvent(JSON.parse(data) as Event), changed);
+}
+
+/** Not while nobody looks, nor while the console is known to be away: the stream finds out when it is back. */
+const worthAsking = () => session.value && !document.hidden && (reachable.value || stream.value.state !== "lost");
+
+let started = 0; // which start() it was
+let seenEpoch = 0;
+effect(() => {
+  if (epoch.value === seenEpoch) return;
+  seenEpoch = epoch.value;
+  refreshAll();
+  void fetchEvents();
+});
 
 let timers: number[] = [];
 
 export function start(): void {
   stop();
+  started++;
   refreshAll();
-  fetchEvents().then(listen, () => undefined);
+  void listen();
   timers = [
     window.setInterval(tick, SAMPLE_MS),
-    window.setInterval(() => document.hidden || refresh("proxies", "status"), 5000),
-    window.setInterval(() => document.hidden || refreshAll(), 30000),
+    window.setInterval(() => worthAsking() && refresh("proxies", "status"), 5000),
+    window.setInterval(() => worthAsking() && refreshAll(), 30000),
   ];
 }
 
 export function stop(): void {
   timers.forEach((timer) => window.clearInterval(timer));
   timers = [];
-  source?.close();
-  source = null;
+  started++;
+  closeStream();
 }

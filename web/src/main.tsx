@@ -3,13 +3,14 @@ import { useEffect } from "preact/hooks";
 import "./style.css";
 import "./theme";
 import "./motion";
-import { findSession, logout, reachable, session } from "./api";
+import { findSession, logout, session } from "./api";
 import { start, status, stop } from "./live";
 import { href, route } from "./router";
+import { Banner } from "./ui/banner";
 import { Empty } from "./ui/parts";
 import { Toasts } from "./ui/toast";
 import { AgentPage, Agents } from "./pages/agents";
-import { Events } from "./pages/events";
+import { Audit, Events } from "./pages/events";
 import { JobPage, Jobs } from "./pages/jobs";
 import { FirstPassword, Login } from "./pages/login";
 import { Attention, Overview } from "./pages/overview";
@@ -37,7 +38,7 @@ function Page() {
     case "jobs":
       return !id ? <Jobs /> : id === "new" ? <Wizard /> : <JobPage id={id} runId={more} />;
     case "events":
-      return <Events />;
+      return id === "audit" ? <Audit /> : <Events />;
     case "settings":
       return <Settings />;
     default:
@@ -71,7 +72,7 @@ function Shell() {
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); document.querySelector<HTMLElement>("main")?.focus(); }}>To the content</a>
       <Nav />
       <main id="main" tabIndex={-1}>
-        {!reachable.value && <p class="error banner" role="alert">The console does not answer. What is shown may be old.</p>}
+        <Banner />
         <Page />
       </main>
     </div>

@@ -10,11 +10,17 @@ function decoded(part: string): string {
   }
 }
 
-const parse = () => location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decoded);
+const parse = () => location.hash.replace(/^#\/?/, "").replace(/\?.*$/, "").split("/").filter(Boolean).map(decoded);
+const parseQuery = () => Object.fromEntries(new URLSearchParams(location.hash.replace(/^[^?]*\??/, "")));
 
 export const route = signal<string[]>(parse());
+/** What stands behind a question mark: how a page is looked at, such as by which filters. */
+export const query = signal<Record<string, string>>(parseQuery());
 window.addEventListener("hashchange", () => {
+  query.value = parseQuery();
+  const before = route.value.join("/");
   route.value = parse();
+  if (before === route.value.join("/")) return;
   document.querySelector<HTMLElement>("main")?.focus();
 });
 
@@ -22,3 +28,12 @@ export const href = (...parts: string[]) => "#/" + parts.map(encodeURIComponent)
 export const go = (...parts: string[]) => {
   location.hash = href(...parts);
 };
+
+/** The text of what is given of @values. */
+export const queryOf = (values: Record<string, string>) => new URLSearchParams(Object.entries(values).filter(([, value]) => value)).toString();
+/** The same page, looked at by @values; a reload keeps them, and going back does not run through each of them. */
+export function lookBy(values: Record<string, string>): void {
+  const text = queryOf(values);
+  history.replaceState(null, "", href(...route.value) + (text && `?${text}`));
+  query.value = parseQuery();
+}

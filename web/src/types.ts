@@ -89,8 +89,8 @@ export interface Job {
 
 export interface RunError { n: number; flow: string; source: string; target: string; name: string; code: string; text: string }
 
-export interface Event { n: number; time: string; level: string; kind: string; text: string; subject?: string }
+export interface Event { n: number; time: string; level: string; kind: string; text: string; subject?: string; job?: string }
 
-export interface List<T> { items: T[]; last?: number }
+export interface List<T> { items: T[]; last?: number; next?: number | null }
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };

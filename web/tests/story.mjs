@@ -220,9 +220,23 @@ async function revoke(page) {
 
 async function audit(page) {
   await nav(page, "Events");
+  await page.getByRole("link", { name: "Audit", exact: true }).click();
   const log = page.getByRole("region", { name: "Audit log" });
   for (const what of ["add a proxy", "all that is wanted", "no new sessions", "the end of drain", "let a pending agent in", "create a job", "from now on a code", "shut an agent out"])
     await log.getByText(what).first().waitFor();
+  await page.getByLabel("What", { exact: true }).fill("shut an agent");
+  await log.getByText("let a pending agent in").first().waitFor({ state: "detached" });
+  await log.getByText("shut an agent out").first().waitFor();
+  await accessible(page, "audit");
+  await page.getByRole("link", { name: "Events", exact: true }).last().click();
+  await page.getByLabel("About").selectOption("job");
+  await page.getByLabel("Which").fill("again");
+  const events = page.getByRole("region", { name: "Events" });
+  await events.getByText("left to right").first().waitFor({ state: "detached" });
+  await events.getByText("job again was created").waitFor();
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "CSV" }).click()]);
+  const saved = readFileSync(await download.path(), "utf8");
+  check(saved.startsWith("n,time,level") && saved.includes("job again was created") && !saved.includes("left to right"), `what was saved: ${saved.slice(0, 300)}`);
   await accessible(page, "events");
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import ssl
 import subprocess
+import threading
 
 import fairlead
 
@@ -110,3 +111,33 @@ def node(script, *arguments, timeout=180, **env):
                           env={**os.environ, **env})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+class Script:
+    """A script of web/tests that works with us, word by word: it says what it wants next, and is told when that is done."""
+
+    def __init__(self, script, order, **env):
+        self.process = subprocess.Popen(["node", f"tests/{script}", json.dumps(order)], cwd=WEB, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True, env={**os.environ, **env})
+        self.watch = threading.Timer(300 * fairlead.SLOW, self.process.kill)  # so that one that hangs ends
+        self.watch.start()
+
+    def wants(self, word):
+        said = self.process.stdout.readline().strip()
+        if said != word:
+            self.process.kill()
+            raise AssertionError(f"wanted {word!r}, got {said!r}: {self.process.communicate()[1]}")
+
+    def tell(self, word=""):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        _, errors = self.process.communicate()
+        self.watch.cancel()
+        assert self.process.returncode == 0, errors
+
+    def close(self):
+        self.watch.cancel()
+        self.process.kill()
+        self.process.wait()

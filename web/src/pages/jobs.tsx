@@ -1,9 +1,10 @@
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { get, items, may, post, remove } from "../api";
 import { jobs, loaded, refresh } from "../live";
 import { bytes, clock, count, duration, rate } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
+import { Failed, Loaded, Loading, Shared, useLoad } from "../ui/load";
 import type { Connections, Flow, Job, Run, RunError } from "../types";
 
 const ERRORS_PAGE = 200;
@@ -22,7 +23,7 @@ export function Jobs() {
         {may("operate") && <a class="button primary" href={href("jobs", "new")}>New job</a>}
       </PageHead>
       <Card>
-        {jobs.value.length === 0 ? <Empty title="No job yet">A job brings a folder from one agent to others, or from many to one.</Empty> : (
+        <Shared name="jobs" what="the jobs">{() => jobs.value.length === 0 ? <Empty title="No job yet">A job brings a folder from one agent to others, or from many to one.</Empty> : (
           <Table caption="Jobs" rows={jobs.value} id={(j) => j.id} columns={[
             { head: "Name", cell: (j) => <a href={href("jobs", j.id)}>{j.name}</a> },
             { head: "State", cell: (j) => <State is={j.state} /> },
@@ -31,7 +32,7 @@ export function Jobs() {
             { head: "Progress", cell: (j) => j.run && (connections(j.run) ? openNow(j.run) : <Progress part={j.run.bytes_done} whole={j.run.bytes_total} label={`progress of ${j.name}`} tone={TONE[j.state]} />) },
             { head: "Speed", cell: (j) => (j.run ? rate(j.run.speed) : "–"), right: true },
           ]} />
-        )}
+        )}</Shared>
       </Card>
     </>
   );
@@ -92,15 +93,12 @@ function Retry({ run, chosen, done }: { run: Run; chosen: string[]; done: () => 
 }
 
 function Errors({ run }: { run: Run }) {
-  const [rows, setRows] = useState<RunError[]>([]);
+  const errors = useLoad(() => (run.files_failed ? items<RunError>(`/runs/${run.id}/errors?limit=${ERRORS_PAGE}`) : Promise.resolve([])), [run.id, run.files_failed]);
   const [chosen, setChosen] = useState<string[]>([]);
   const choose = (name: string) => (on: boolean) => setChosen(on ? [...chosen, name] : chosen.filter((c) => c !== name));
-  useEffect(() => {
-    items<RunError>(`/runs/${run.id}/errors?limit=${ERRORS_PAGE}`).then(setRows, () => setRows([]));
-  }, [run.id, run.files_failed]);
   if (run.files_failed === 0) return <p class="calm">Everything that was to be done was done, so far.</p>;
   return (
-    <>
+    <Loaded of={errors} what="what was not done">{(rows) => <>
       <Table caption="What was not done" rows={rows} id={(e) => String(e.n)} columns={[
         { head: "File", cell: (e) => (run.ended && e.name && may("operate") ? <Check value={chosen.includes(e.name)} set={choose(e.name)} label={e.name} /> : e.name), wide: true },
         { head: "Reason", cell: (e) => e.text, wide: true },
@@ -109,7 +107,7 @@ function Errors({ run }: { run: Run }) {
       ]} />
       {run.files_failed > rows.length && <p class="hint">The first {rows.length} of {count(run.files_failed)}; all of them: <code>fairlead job show {run.job.slice(0, 8)}</code></p>}
       {run.ended && may("operate") && <p><Retry run={run} chosen={chosen} done={() => setChosen([])} /></p>}
-    </>
+    </>}</Loaded>
   );
 }
 
@@ -158,13 +156,10 @@ function FilesView({ run }: { run: Run }) {
 }
 
 function History({ job }: { job: Job }) {
-  const [runs, setRuns] = useState<Run[]>([]);
+  const history = useLoad(() => items<Run>(`/jobs/${job.id}/runs`), [job.id, job.run?.id, job.state]);
   const forward = job.kind === "forward";
-  useEffect(() => {
-    items<Run>(`/jobs/${job.id}/runs`).then(setRuns, () => setRuns([]));
-  }, [job.id, job.run?.id, job.state]);
   return (
-    <Table caption="Runs" rows={runs} id={(r) => r.id} columns={[
+    <Loaded of={history} what="the runs">{(runs) => runs.length === 0 ? <Empty title="No run yet" /> : <Table caption="Runs" rows={runs} id={(r) => r.id} columns={[
       { head: "Run", cell: (r) => <a href={href("jobs", job.id, r.id)}>{r.number}</a> },
       { head: "State", cell: (r) => <State is={r.state} /> },
       { head: "Started", cell: (r) => clock(r.started) },
@@ -173,31 +168,37 @@ function History({ job }: { job: Job }) {
       { head: forward ? "Refused" : "Not done", cell: (r) => count(r.files_failed), right: true },
       { head: "Moved", cell: (r) => bytes(r.bytes_moved), right: true },
       { head: "Mean speed", cell: (r) => rate(r.speed), right: true },
-    ]} />
+    ]} />}</Loaded>
   );
 }
 
 export function JobPage({ id, runId }: { id: string; runId?: string }) {
   const job = jobs.value.find((j) => j.id === id);
-  const [old, setOld] = useState<Run | null>(null);
-  const [latest, setLatest] = useState<Job | null>(null);
-  useEffect(() => {
-    get<Job>(`/jobs/${id}`).then(setLatest, () => undefined);
-  }, [id, jobs.value]);
   const wanted = runId && runId !== job?.run?.id ? runId : undefined;
-  useEffect(() => {
-    setOld(null);
-    if (wanted) get<Run>(`/runs/${wanted}`).then(setOld, () => undefined);
-  }, [wanted]);
-  if (!job) return loaded.value ? <Empty title="There is no such job"><a href={href("jobs")}>All jobs</a></Empty> : <p class="calm">Loading…</p>;
-  const run = wanted ? old : latest?.run && latest.run.id === job.run?.id ? latest.run : job.run;
+  // The list has few flows of each run; this has all, and is fetched again whenever the list was.
+  const whole = useLoad(() => get<Job>(`/jobs/${encodeURIComponent(id)}`), [id, jobs.value]);
+  const old = useLoad(() => (wanted ? get<Run>(`/runs/${encodeURIComponent(wanted)}`) : Promise.resolve(null)), [wanted]);
+  if (!job) {
+    if (loaded.value) return <Empty title="There is no such job"><a href={href("jobs")}>All jobs</a></Empty>;
+    return <Shared name="jobs" what="the job">{() => <Loading what="the job" />}</Shared>;
+  }
+  const run = whole.data?.id === job.id && whole.data.run?.id === job.run?.id ? whole.data.run : job.run;
   return (
     <>
       <PageHead title={<>{job.name} <State is={job.state} /></>} sub={`${job.kind}: ${job.from.join(", ")} → ${job.to.join(", ")}`}>
         {may("operate") && <Actions job={job} />}
       </PageHead>
-      {wanted && <p class="hint">An earlier run. <a href={href("jobs", id)}>The latest</a></p>}
-      {run ? <RunView run={run} /> : <p class="calm">{wanted ? "Loading…" : "It has not run yet."}</p>}
+      {wanted ? (
+        <>
+          <p class="hint">An earlier run. <a href={href("jobs", id)}>The latest</a></p>
+          <Loaded of={old} what="the run">{(r) => (r?.id === wanted ? <RunView run={r} /> : <Loading what="the run" />)}</Loaded>
+        </>
+      ) : run ? (
+        <>
+          {whole.error && <Failed what="the latest of this run" reason={whole.error} again={whole.again} />}
+          <RunView run={run} />
+        </>
+      ) : <Empty title="It has not run yet" />}
       <Card title="History"><History job={job} /></Card>
     </>
   );

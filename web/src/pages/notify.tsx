@@ -2,7 +2,9 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, items, patch, post, put, remove } from "../api";
 import { ago } from "../format";
+import { stream } from "../stream";
 import { Act, Card, Check, Choice, Dialog, Form, State, Table, Take, Text } from "../ui/parts";
+import { Loaded, useLoad } from "../ui/load";
 import { toast } from "../ui/toast";
 
 interface Delivery { n: number; event: string; state: string; attempts: number; error: string; created: string }
@@ -61,22 +63,21 @@ function Last({ hook }: { hook: Hook }) {
 }
 
 export function Hooks() {
-  const [rows, setRows] = useState<Hook[]>([]);
+  const hooks = useLoad(() => items<Hook>("/hooks"), []);
+  const { again } = hooks;
   const [adding, setAdding] = useState(false);
-  const again = () => items<Hook>("/hooks").then(setRows, () => setRows([]));
   useEffect(() => {
-    void again();
-    const timer = window.setInterval(() => document.hidden || again(), 5000);
+    const timer = window.setInterval(() => document.hidden || stream.value.state === "lost" || again(), 5000);
     return () => window.clearInterval(timer);
   }, []);
   const act = (what: () => Promise<unknown>, text?: string) => async () => {
     await what();
     if (text) toast(text);
-    await again();
+    again();
   };
   return (
     <Card title="Notifications" action={<button type="button" onClick={() => setAdding(true)}>Add</button>}>
-      {rows.length === 0 ? <p class="calm">Nobody is notified of runs that fail and of agents or proxies that are missing.</p> : (
+      <Loaded of={hooks} what="the notifications">{(rows) => rows.length === 0 ? <p class="calm">Nobody is notified of runs that fail and of agents or proxies that are missing.</p> : (
         <Table caption="Notifications" rows={rows} id={(h) => h.id} columns={[
           { head: "Name", cell: (h) => h.name },
           { head: "To", cell: (h) => h.target, wide: true },
@@ -90,19 +91,18 @@ export function Hooks() {
             </span>
           ), right: true },
         ]} />
-      )}
-      {adding && <AddHook done={() => { setAdding(false); void again(); }} />}
+      )}</Loaded>
+      {adding && <AddHook done={() => { setAdding(false); again(); }} />}
     </Card>
   );
 }
 
 export function MailServer() {
-  const [mail, setMail] = useState<Mail | null>(null);
+  const found = useLoad(() => get<Mail>("/mail"), []);
+  const [typed, setMail] = useState<Mail | null>(null);
   const [password, setPassword] = useState("");
-  useEffect(() => {
-    get<Mail>("/mail").then(setMail, () => undefined);
-  }, []);
-  if (!mail) return null;
+  const mail = typed ?? found.data;
+  if (!mail) return <Card title="Mail server"><Loaded of={found} what="the mail server">{() => null}</Loaded></Card>;
   const set = (name: "server" | "from" | "user") => (value: string) => setMail({ ...mail, [name]: value });
   const submit = async () => {
     const { server, from, user, starttls } = mail;

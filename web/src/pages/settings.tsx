@@ -1,8 +1,9 @@
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { call, findSession, items, may, patch, post, remove, session } from "../api";
 import { status } from "../live";
 import { clock, duration } from "../format";
-import { Act, Card, Check, Choice, Dialog, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Loaded, reasonOf, useLoad } from "../ui/load";
 import { Hooks, MailServer } from "./notify";
 import { theme, type Theme } from "../theme";
 import { moves, setMoves } from "../motion";
@@ -12,16 +13,6 @@ interface User { name: string; role: string; disabled: boolean; totp: boolean; l
 interface Token { id: string; name: string; scope: string; created: string | null; expires: string | null; last_used: string | null }
 
 const ROLES: [string, string][] = [["viewer", "viewer: sees everything"], ["operator", "operator: runs jobs"], ["admin", "admin: changes everything"]];
-
-/** A list that is fetched once and again when told. */
-function useItems<T>(path: string): [T[], () => void] {
-  const [rows, setRows] = useState<T[]>([]);
-  const [n, setN] = useState(0);
-  useEffect(() => {
-    items<T>(path).then(setRows, () => setRows([]));
-  }, [n]);
-  return [rows, () => setN(n + 1)];
-}
 
 export function PasswordForm({ done }: { done?: () => void }) {
   const [old, setOld] = useState("");
@@ -97,16 +88,35 @@ function AddUser({ done }: { done: () => void }) {
   );
 }
 
+/** The choice holds at once, also for whoever is logged in. */
+function RoleSelect({ user, set }: { user: User; set: (role: string) => void }) {
+  return (
+    <select class="small" aria-label={`Role of ${user.name}`} value={user.role} onChange={(e) => set(e.currentTarget.value)}>
+      {ROLES.map(([role, text]) => <option value={role} title={text} key={role}>{role}</option>)}
+    </select>
+  );
+}
+
 function Users() {
-  const [rows, again] = useItems<User>("/users");
+  const users = useLoad(() => items<User>("/users"), []);
+  const { again } = users;
   const [adding, setAdding] = useState(false);
   const [fresh, setFresh] = useState<{ name: string; password: string } | null>(null);
   const change = (u: User, to: object) => async () => { await patch(`/users/${u.name}`, to); again(); };
+  const setRole = (u: User) => async (role: string) => {
+    try {
+      await patch(`/users/${u.name}`, { role });
+      toast(`${u.name} is ${role} from now on`);
+    } catch (error) {
+      toast(reasonOf(error), "bad");
+    }
+    again(); // as it is, also when it was refused
+  };
   return (
     <Card title="Users" action={<button type="button" onClick={() => setAdding(true)}>Add</button>}>
-      <Table caption="Users" rows={rows} id={(u) => u.name} columns={[
-        { head: "Name", cell: (u) => u.name },
-        { head: "Role", cell: (u) => u.role },
+      <Loaded of={users} what="the users">{(rows) => <Table caption="Users" rows={rows} id={(u) => u.name} columns={[
+        { head: "Name", cell: (u) => <>{u.name}{u.disabled && <> <State is="disabled" /></>}</> },
+        { head: "Role", cell: (u) => (u.name === session.value?.user ? u.role : <RoleSelect user={u} set={setRole(u)} />) },
         { head: "Second factor", cell: (u) => (u.totp ? "yes" : "no") },
         { head: "Last login", cell: (u) => clock(u.last_login) },
         { head: "", cell: (u) => u.name !== session.value?.user && (
@@ -116,7 +126,7 @@ function Users() {
             <Act class="danger" ask={`Remove ${u.name}?`} act={async () => { await remove(`/users/${u.name}`); again(); }}>Remove</Act>
           </span>
         ), right: true },
-      ]} />
+      ]} />}</Loaded>
       {adding && <AddUser done={() => { setAdding(false); again(); }} />}
       {fresh && <Dialog title={`Password of ${fresh.name}`} onClose={() => setFresh(null)}><Take text={fresh.password} label="password" /></Dialog>}
     </Card>
@@ -148,17 +158,18 @@ function AddToken({ done }: { done: () => void }) {
 }
 
 function Tokens() {
-  const [rows, again] = useItems<Token>("/tokens");
+  const tokens = useLoad(() => items<Token>("/tokens"), []);
+  const { again } = tokens;
   const [adding, setAdding] = useState(false);
   return (
     <Card title="Tokens for scripts" action={<button type="button" onClick={() => setAdding(true)}>Add</button>}>
-      <Table caption="Tokens" rows={rows} id={(t) => t.id} columns={[
+      <Loaded of={tokens} what="the tokens">{(rows) => rows.length === 0 ? <Empty title="No token">Scripts use them instead of a password.</Empty> : <Table caption="Tokens" rows={rows} id={(t) => t.id} columns={[
         { head: "Name", cell: (t) => t.name },
         { head: "May do", cell: (t) => t.scope },
         { head: "Until", cell: (t) => (t.expires ? clock(t.expires) : "for ever") },
         { head: "Last used", cell: (t) => clock(t.last_used) },
         { head: "", cell: (t) => <Act class="danger" ask={`Remove the token ${t.name}?`} act={async () => { await remove(`/tokens/${t.id}`); again(); }}>Remove</Act>, right: true },
-      ]} />
+      ]} />}</Loaded>
       {adding && <AddToken done={() => { setAdding(false); again(); }} />}
     </Card>
   );

@@ -1,10 +1,11 @@
 // A job in three steps: what kind, from where, to where.
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, get, post } from "../api";
+import { get, post } from "../api";
 import { agents, refresh } from "../live";
 import { bytes } from "../format";
 import { go, href } from "../router";
-import { Card, Check, Choice, Dialog, Form, PageHead, State, Text } from "../ui/parts";
+import { Card, Check, Choice, Dialog, Empty, Form, PageHead, State, Text } from "../ui/parts";
+import { Failed, Loading, reasonOf, Shared } from "../ui/load";
 import type { Job } from "../types";
 
 interface End { agent: string; path: string }
@@ -18,12 +19,14 @@ function Browser({ agent, from, choose, close }: { agent: string; from: string; 
   const [entries, setEntries] = useState<Entry[]>([]);
   const [more, setMore] = useState(false);
   const [error, setError] = useState("");
+  const [busy, setBusy] = useState(true);
   const fetch = (known: Entry[]) => {
     const after = known.length ? known[known.length - 1].name : "";
     setError("");
+    setBusy(true);
     get<{ items: Entry[]; more: boolean }>(`/agents/${encodeURIComponent(agent)}/folders?path=${encodeURIComponent(path)}&after=${encodeURIComponent(after)}`).then(
-      (answer) => { setEntries([...known, ...answer.items]); setMore(answer.more); },
-      (e: unknown) => { setEntries([]); setMore(false); setError(e instanceof ApiError ? e.message : String(e)); },
+      (answer) => { setBusy(false); setEntries([...known, ...answer.items]); setMore(answer.more); },
+      (e: unknown) => { setBusy(false); setEntries([]); setMore(false); setError(reasonOf(e)); },
     );
   };
   useEffect(() => fetch([]), [path]);
@@ -31,7 +34,7 @@ function Browser({ agent, from, choose, close }: { agent: string; from: string; 
   const below = (name: string) => (path === "/" ? `/${name}` : `${path}/${name}`);
   return (
     <Dialog title={`${agent}:${path}`} onClose={close}>
-      {error && <p class="error" role="alert">{error}</p>}
+      {error && <Failed what={`the content of ${path}`} reason={error} again={() => fetch([])} />}
       <ul class="browser">
         {path !== "/" && <li><button type="button" class="plain" onClick={() => setPath(up)}>↑ {up}</button></li>}
         {entries.map((e) => (
@@ -41,7 +44,8 @@ function Browser({ agent, from, choose, close }: { agent: string; from: string; 
           </li>
         ))}
         {more && <li><button type="button" class="plain" onClick={() => fetch(entries)}>more…</button></li>}
-        {!error && entries.length === 0 && <li class="hint">nothing in it</li>}
+        {busy && <li><Loading what={path} /></li>}
+        {!busy && !error && entries.length === 0 && <li class="hint">nothing in it</li>}
       </ul>
       <footer><button type="button" class="plain" onClick={close}>Cancel</button><button type="button" class="primary" onClick={() => choose(path)}>Take {path}</button></footer>
     </Dialog>
@@ -133,7 +137,7 @@ export function Wizard() {
   return (
     <>
       <PageHead title="New job" sub={<a href={href("jobs")}>All jobs</a>} />
-      <Form submit={submit} button={hold ? "Create" : "Create and start"}>
+      <Shared name="agents" what="the agents">{() => usable().length === 0 ? <Empty title="No agent that could take part"><a href={href("agents", "add")}>Add an agent</a></Empty> : <Form submit={submit} button={hold ? "Create" : "Create and start"}>
         {(error) => (
           <>
             <Card title="1 · What">
@@ -154,7 +158,7 @@ export function Wizard() {
             </Card>
           </>
         )}
-      </Form>
+      </Form>}</Shared>
     </>
   );
 }

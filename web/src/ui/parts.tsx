@@ -59,8 +59,8 @@ export interface Column<T> { head: string; cell: (row: T) => ComponentChildren; 
 
 const PAGE = 100;
 
-/** A table that becomes a list of cards on a narrow screen. Long ones are shown a page at a time. */
-export function Table<T>({ rows, columns, id, caption }: { rows: T[]; columns: Column<T>[]; id: (row: T) => string; caption: string }) {
+/** A table that becomes a list of cards on a narrow screen. Long ones are shown a page at a time, unless @all of it is wanted. */
+export function Table<T>({ rows, columns, id, caption, all }: { rows: T[]; columns: Column<T>[]; id: (row: T) => string; caption: string; all?: boolean }) {
   const [most, setMost] = useState(PAGE);
   return (
     <div class="table-box" tabIndex={0} role="region" aria-label={caption}>
@@ -68,12 +68,12 @@ export function Table<T>({ rows, columns, id, caption }: { rows: T[]; columns: C
         <caption class="hidden">{caption}</caption>
         <thead><tr>{columns.map((c) => <th scope="col" class={c.right ? "right" : ""} key={c.head}>{c.head}</th>)}</tr></thead>
         <tbody>
-          {rows.slice(0, most).map((row) => (
+          {rows.slice(0, all ? rows.length : most).map((row) => (
             <tr key={id(row)}>{columns.map((c) => <td class={`${c.right ? "right" : ""} ${c.wide ? "wide" : ""}`} data-head={c.head} key={c.head}>{c.cell(row)}</td>)}</tr>
           ))}
         </tbody>
       </table>
-      {rows.length > most && <p><button type="button" onClick={() => setMost(most + PAGE)}>{Math.min(PAGE, rows.length - most)} more of {rows.length}</button></p>}
+      {!all && rows.length > most && <p><button type="button" onClick={() => setMost(most + PAGE)}>{Math.min(PAGE, rows.length - most)} more of {rows.length}</button></p>}
     </div>
   );
 }
@@ -82,8 +82,13 @@ export function Table<T>({ rows, columns, id, caption }: { rows: T[]; columns: C
 export function Dialog({ title, onClose, children, wide }: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean }) {
   const box = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    const dialog = box.current;
+    const dialog = box.current, opener = document.activeElement;
     if (dialog && !dialog.open) dialog.showModal();
+    // The browser gives the focus back when a dialog is closed, not when it is taken out of the page.
+    return () => {
+      if (opener instanceof HTMLElement && opener.isConnected) opener.focus();
+      else document.querySelector<HTMLElement>("main")?.focus();
+    };
   }, []);
   return (
     <dialog ref={box} class={wide ? "wide" : ""} aria-label={title} onClose={onClose} onCancel={onClose}>
