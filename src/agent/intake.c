@@ -274,6 +274,80 @@ size_t intake_ways(const struct intake *in, struct intake_way *ret, size_t max)
     return count;
 }
 
+#define FILE_SAMPLE (500 * CLOCK_MS) /* least time between two looks at a file's rate */
+
+/* arrived - bytes of @incoming in blocks that come in now. */
+static uint64_t arrived(const struct intake *in, const struct incoming *incoming)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++)
+        if (in->way[i].tunnel && in->way[i].arriving.incoming == incoming)
+            bytes += in->way[i].arriving.got;
+    return bytes;
+}
+
+static void sample(struct incoming *incoming, uint64_t done, uint64_t now)
+{
+    uint64_t spent = now - incoming->sampled;
+
+    if (incoming->sampled && spent < FILE_SAMPLE)
+        return;
+    if (incoming->sampled) {
+        uint64_t fresh = done > incoming->sample_done ? done - incoming->sample_done : 0;
+        uint64_t rate = (uint64_t)((double)fresh * (double)CLOCK_SEC / (double)spent);
+
+        incoming->rate = incoming->rate ? (incoming->rate + rate) / 2 : rate;
+    }
+    incoming->sampled = now;
+    incoming->sample_done = done;
+}
+
+/* is_busier - the faster one, of equal ones the one of which more is here. */
+static bool is_busier(const struct intake_file *a, const struct intake_file *b)
+{
+    return a->rate != b->rate ? a->rate > b->rate : a->done > b->done;
+}
+
+/* insert_file - into @list, the busiest first; the last one falls out when it is full. */
+static void insert_file(struct intake_file *list, size_t *count, size_t max,
+                        const struct intake_file *file)
+{
+    size_t at = *count;
+
+    while (at > 0 && is_busier(file, &list[at - 1]))
+        at--;
+    if (at == max)
+        return;
+    *count += *count < max;
+    memmove(&list[at + 1], &list[at], (*count - at - 1) * sizeof(*list));
+    list[at] = *file;
+}
+
+size_t intake_files(struct intake *in, uint64_t now, struct intake_file *ret, size_t max,
+                    size_t *ret_all)
+{
+    struct incoming *incoming;
+    size_t count = 0, all = 0;
+
+    DL_FOREACH (in->live, incoming) {
+        const struct part *part = &incoming->part;
+        struct intake_file file = {
+            .name = part->path, .name_len = part->path_len, .size = part->size};
+
+        if (!incoming->current || incoming->done >= part->size)
+            continue;
+        file.done = incoming->done + arrived(in, incoming);
+        sample(incoming, file.done, now);
+        file.rate = incoming->rate;
+        all++;
+        if (file.done > 0)
+            insert_file(ret, &count, max, &file);
+    }
+    *ret_all = all;
+    return count;
+}
+
 void intake_writable(struct intake *in)
 {
     intake_pump(in);

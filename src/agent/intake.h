@@ -79,6 +79,19 @@ void intake_retire(struct intake *intake, const struct tunnel *tunnel);
 /* intake_ways - the tunnels in use. Returns their number, at most @max. */
 size_t intake_ways(const struct intake *intake, struct intake_way *ret, size_t max);
 
+/* One file on its way in. */
+struct intake_file {
+    const void *name; /* below the folder; lives as long as the list */
+    size_t name_len;
+    uint64_t size, done; /* bytes; done: with what has come of the block that comes in now */
+    uint64_t rate;       /* bytes a second */
+};
+
+/* intake_files - of the files that are on their way in at @now the fastest ones, fastest first.
+ * Returns their number, at most @max; *ret_all: how many there are. */
+size_t intake_files(struct intake *intake, uint64_t now, struct intake_file *ret, size_t max,
+                    size_t *ret_all);
+
 /* intake_message - a frame from the source. Negative: it broke the protocol. */
 int intake_message(struct intake *intake, const struct tunnel *tunnel, const struct frame *frame);
 void intake_writable(struct intake *intake);

@@ -47,6 +47,9 @@ struct incoming {
     uint32_t hashes_next; /* first block whose hash is to come next */
     uint32_t hashes_had;  /* blocks whose hashes were taken, from whichever way */
     uint64_t done;        /* bytes verified */
+    uint64_t sampled;     /* when @rate was last found; 0: never */
+    uint64_t sample_done; /* bytes then */
+    uint64_t rate;        /* bytes a second, smoothed */
     struct gap *gap;      /* blocks to want; owned */
     uint32_t gap_first, gap_count, gap_cap;
 };

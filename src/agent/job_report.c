@@ -52,6 +52,30 @@ static void fill_failed_ways(const struct flow *flow, fl_FlowReport *r)
     }
 }
 
+/* fill_files - what is on its way in now; not for the journal. */
+static void fill_files(const struct flow *flow, uint64_t now, fl_FlowReport *r)
+{
+    struct intake_file files[ARRAY_SIZE(r->files)];
+    size_t all = 0;
+    size_t count =
+        flow->receive ? receive_files(flow->receive, now, files, ARRAY_SIZE(files), &all) : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        fl_FlowFile *file = &r->files[i];
+        size_t most = sizeof(file->name.bytes);
+        size_t len = files[i].name_len < most ? files[i].name_len : most;
+
+        *file = (fl_FlowFile){.cut = len < files[i].name_len,
+                              .size = files[i].size,
+                              .done = files[i].done,
+                              .rate = files[i].rate};
+        file->name.size = (pb_size_t)len;
+        memcpy(file->name.bytes, (const char *)files[i].name + files[i].name_len - len, len);
+    }
+    r->files_count = (pb_size_t)count;
+    r->files_open = (uint32_t)all;
+}
+
 void job_fill_report(struct flow *flow)
 {
     const struct receive_progress *p = flow->receive ? receive_progress(flow->receive) : NULL;
@@ -147,7 +171,10 @@ static int tell_flow(struct flow *flow, struct tunnel *tunnel, uint64_t now)
         return result;
     job_fill_report(flow);
     flow_report_number(&flow->report);
+    fill_files(flow, now, &flow->report);
     result = tunnel_send_message(tunnel, FRAME_FLOW_REPORT, fl_FlowReport_fields, &flow->report);
+    flow->report.files_count = 0;
+    flow->report.files_open = 0;
     if (result)
         return result;
     flow_report_sent(&flow->told, now);

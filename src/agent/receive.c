@@ -594,6 +594,13 @@ bool receive_connected(const struct receive *r)
     return r->tunnels[0] != NULL;
 }
 
+size_t receive_files(struct receive *r, uint64_t now, struct intake_file *ret, size_t max,
+                     size_t *ret_all)
+{
+    *ret_all = 0;
+    return r->state == RECEIVE_MOVING ? intake_files(r->intake, now, ret, max, ret_all) : 0;
+}
+
 size_t receive_ways(const struct receive *r, struct intake_way *ret, size_t max)
 {
     size_t count = 0;

@@ -82,6 +82,10 @@ bool receive_connected(const struct receive *receive);
 /* receive_ways - the open tunnels. Returns their number, at most @max. */
 size_t receive_ways(const struct receive *receive, struct intake_way *ret, size_t max);
 
+/* receive_files - as intake_files(); none while nothing moves. */
+size_t receive_files(struct receive *receive, uint64_t now, struct intake_file *ret, size_t max,
+                     size_t *ret_all);
+
 /* receive_retire - @tunnel brings what it was asked for and is closed then, without way_lost().
  * Only beside a better one; should that fail, it is used on. */
 void receive_retire(struct receive *receive, const struct tunnel *tunnel);

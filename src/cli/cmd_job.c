@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/job.h"
+#include "cli/progress.h"
 
 /* check_places - each of @list must be of the @form AGENT:…. */
 static int check_places(const json_t *list, const char *option, const char *form)
@@ -180,6 +181,25 @@ static void print_flows(const json_t *flows)
     output_table_free(table);
 }
 
+/* print_files - those on their way in. */
+static void print_files(const json_t *flows)
+{
+    size_t width = output_terminal(STDOUT_FILENO, NULL);
+    json_t *list = progress_files(flows), *file;
+    size_t i;
+
+    if (json_array_size(list))
+        (void)printf("\nfiles on their way, the fastest first:\n");
+    json_array_foreach(list, i, file)
+    {
+        char line[PROGRESS_LINE];
+
+        (void)printf("  %s\n",
+                     progress_file(line, file, width > 10 ? width - 2 : PROGRESS_LINE / 2));
+    }
+    json_decref(list);
+}
+
 /* print_run - the latest run in @job, with its flows and what was not done. */
 static int print_run(struct cli *cli, const json_t *job)
 {
@@ -199,6 +219,7 @@ static int print_run(struct cli *cli, const json_t *job)
     }
     job_print_run(run);
     print_flows(json_object_get(run, "flows"));
+    print_files(json_object_get(run, "flows"));
     status = job_print_errors(cli, run, stdout);
     json_decref(run);
     return status;

@@ -256,6 +256,10 @@ const struct command commands[] = {
      "done in part; 3 not finished in time. A console that restarts meanwhile is waited for.\n\n"
      "Example:\n"
      "  fairlead job wait web --timeout 600 && echo 'web is up to date'\n"},
+    {"job watch", "ID", wait_options, cmd_job_wait, "Watch the run, with its agents and files",
+     "The same as `fairlead job wait`: on a terminal it shows the files that are on their way in, "
+     "the\n"
+     "fastest first. Ctrl-C ends the watching, not the run.\n"},
     {"job remove", "ID", NULL, cmd_job_remove, "Remove a job and its history; files stay", NULL},
     {"tunnel list", NULL, NULL, cmd_tunnel_list,
      "Show over which ways data moves between agents, and what was tried in vain", NULL},

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/output.h"
@@ -14,6 +15,7 @@
 #define MEASURE_LEAST (CLOCK_SEC / 2)
 #define BAR_COLUMNS   24
 #define NAME_COLUMNS  28
+#define FILES_SHOWN   8
 
 void progress_init(struct progress *progress)
 {
@@ -105,6 +107,45 @@ void progress_clear(struct progress *progress)
     progress->drawn = 0;
 }
 
+json_t *progress_files(const json_t *flows)
+{
+    json_t *list = json_array(), *flow, *file;
+    size_t i, k;
+
+    json_array_foreach((json_t *)flows, i, flow)
+        json_array_foreach(json_object_get(flow, "files"), k, file)
+    {
+        size_t at = 0;
+
+        while (at < json_array_size(list) &&
+               json_count(json_array_get(list, at), "speed") >= json_count(file, "speed"))
+            at++;
+        (void)json_array_insert(list, at, file);
+    }
+    return list;
+}
+
+char *progress_file(char dst[static PROGRESS_LINE], const json_t *file, size_t width)
+{
+    char done[OUTPUT_SIZE_MAX], size[OUTPUT_SIZE_MAX], rate[OUTPUT_SIZE_MAX], numbers[120];
+    _cleanup_free_ char *name = output_safe(json_text(file, "name"));
+    uint64_t bytes = json_count(file, "size"), have = json_count(file, "done");
+    size_t len = name ? strlen(name) : 0, room;
+
+    (void)snprintf(numbers, sizeof(numbers), "%3.0f %%  %s of %s  %s/s",
+                   bytes ? 100.0 * (double)have / (double)bytes : 0.0, output_size(done, have),
+                   output_size(size, bytes), output_size(rate, json_count(file, "speed")));
+    room = width > strlen(numbers) + 8 ? width - strlen(numbers) - 4 : 12;
+    /* Its end tells more of a path than its beginning; escaped, so that a byte is a column or less.
+     */
+    bool cut = json_is_true(json_object_get(file, "cut")) || len > room;
+    const char *shown = name ? name + (len > room ? len - room : 0) : "";
+    while ((*shown & 0xc0) == 0x80)
+        shown++;
+    (void)snprintf(dst, PROGRESS_LINE, "%s  %s%.300s", numbers, cut ? "…" : "", shown);
+    return dst;
+}
+
 static void draw_flows(struct progress *progress, const json_t *flows)
 {
     char line[PROGRESS_LINE], name[PROGRESS_LINE];
@@ -127,6 +168,27 @@ static void draw_flows(struct progress *progress, const json_t *flows)
     }
 }
 
+/* draw_files - those on their way in, of all flows together the fastest, as many as there is room
+ * for. */
+static void draw_files(struct progress *progress, const json_t *flows)
+{
+    size_t room =
+        progress->height > progress->drawn + 2 ? progress->height - progress->drawn - 2 : 0;
+    json_t *list = progress_files(flows), *file;
+    size_t i;
+
+    json_array_foreach(list, i, file)
+    {
+        char line[PROGRESS_LINE];
+
+        if (i == room || i == FILES_SHOWN)
+            break;
+        (void)fprintf(stderr, "    %s\n", progress_file(line, file, progress->width - 4));
+        progress->drawn++;
+    }
+    json_decref(list);
+}
+
 void progress_show(struct progress *progress, const json_t *run, uint64_t now)
 {
     const json_t *flows = json_object_get(run, "flows");
@@ -146,5 +208,6 @@ void progress_show(struct progress *progress, const json_t *run, uint64_t now)
     progress->drawn = 1;
     if (json_array_size(flows) > 1)
         draw_flows(progress, flows);
+    draw_files(progress, flows);
     (void)fflush(stderr);
 }

@@ -36,4 +36,11 @@ char *progress_line(char dst[static PROGRESS_LINE], const char *name, const json
 /* progress_measure - fold @bytes done at @now into the speed. Pure. */
 void progress_measure(struct progress *progress, uint64_t bytes, uint64_t now);
 
+/* progress_files - the files on their way in of all @flows, the fastest first: a new array. */
+json_t *progress_files(const json_t *flows);
+
+/* progress_file - " 45 %  1.2 GiB of 2.6 GiB  80 MiB/s  …/film.bin" within @width columns. Returns
+ * @dst. */
+char *progress_file(char dst[static PROGRESS_LINE], const json_t *file, size_t width);
+
 #endif

@@ -85,7 +85,8 @@ static const struct {
              "state:text path:text text:text speed:integer files_total:integer files_done:integer "
              "files_failed:integer files_same:integer bytes_total:integer bytes_done:integer "
              "bytes_moved:integer micros:integer list_complete:boolean raw:boolean "
-             "connections?:Connections"},
+             "connections?:Connections files?:[FlowFile] files_open?:integer"},
+    {"FlowFile", "name:text cut:boolean size:integer done:integer speed:integer"},
     {"Tunnel", "run:id flow:id source:Party target:Party via:text state:text relayed:boolean "
                "raw:boolean since:time rate:integer bytes:integer rtt_us:integer text:text"},
     {"TunnelList", "items:[Tunnel] total:integer"},

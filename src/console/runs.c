@@ -85,6 +85,7 @@ static void flow_done(struct runs_flow *flow)
 {
     store_flow_done(&flow->row);
     free(flow->ways);
+    free(flow->files);
 }
 
 static void free_run(struct runs_run *run)
@@ -398,6 +399,20 @@ static void take_ways(struct runs_flow *flow, const fl_FlowReport *report)
     flow->way_count = report->ways_count;
 }
 
+/* take_files - the same. */
+static void take_files(struct runs_flow *flow, const fl_FlowReport *report)
+{
+    fl_FlowFile *files = calloc(report->files_count + 1u, sizeof(*files));
+
+    if (!files)
+        return;
+    memcpy(files, report->files, report->files_count * sizeof(*files));
+    free(flow->files);
+    flow->files = files;
+    flow->file_count = report->files_count;
+    flow->files_open = report->files_open;
+}
+
 static void take_report(struct runs *runs, struct runs_flow *flow, const fl_FlowReport *report)
 {
     int before = flow->row.state;
@@ -416,6 +431,7 @@ static void take_report(struct runs *runs, struct runs_flow *flow, const fl_Flow
                         flow->row.counters.bytes_moved - moved);
         take_speed(flow, clock_now());
         take_ways(flow, report);
+        take_files(flow, report);
         if (report->path[0])
             log_escape(flow->row.via, sizeof(flow->row.via), report->path, strlen(report->path));
         log_escape(flow->row.text, sizeof(flow->row.text), report->text, strlen(report->text));

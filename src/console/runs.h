@@ -35,7 +35,10 @@ struct runs_flow {
     uint64_t speed;        /* bytes per second, smoothed */
     fl_FlowWay *ways;      /* as last reported; owned, may be NULL */
     size_t way_count;
-    UT_hash_handle hh; /* by row.id */
+    fl_FlowFile *files; /* on their way in, as last reported; owned, may be NULL */
+    size_t file_count;
+    uint32_t files_open; /* how many there are */
+    UT_hash_handle hh;   /* by row.id */
 };
 
 struct runs_run {

@@ -374,6 +374,38 @@ json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow)
     return json;
 }
 
+/* view_files - those on their way in, the fastest first; none of an agent that has fallen silent.
+ */
+static json_t *view_files(const struct runs_flow *flow)
+{
+    json_t *files = json_array();
+    bool fresh = flow->run && !jobs_flow_is_final(flow->row.state) &&
+                 clock_since(clock_now(), flow->sampled) < SPEED_STALE;
+
+    for (size_t i = 0; fresh && i < flow->file_count; i++) {
+        const fl_FlowFile *file = &flow->files[i];
+        uint64_t size = file->size > INT64_MAX ? INT64_MAX : file->size;
+
+        (void)json_array_append_new(
+            files, json_pack("{s:o, s:b, s:o, s:o, s:o}", "name",
+                             view_text(file->name.bytes, file->name.size), "cut", file->cut, "size",
+                             number(size), "done", number(file->done < size ? file->done : size),
+                             "speed", number(file->rate > INT64_MAX ? 0 : file->rate)));
+    }
+    return files;
+}
+
+/* view_flow_whole - with its files: for a run that is looked at alone. */
+static json_t *view_flow_whole(struct fleet *fleet, const struct runs_flow *flow)
+{
+    json_t *json = view_flow(fleet, flow), *files = view_files(flow);
+
+    (void)json_object_set_new(json, "files_open",
+                              number(json_array_size(files) ? flow->files_open : 0));
+    (void)json_object_set_new(json, "files", files);
+    return json;
+}
+
 /* ---- ways ---- */
 
 static const char *way_state(fl_WayState state)
@@ -427,7 +459,9 @@ json_t *view_run(struct fleet *fleet, const struct runs_run *run, size_t shown)
     for (size_t i = 0; i < run->count; i++) {
         add_counters(&sum, &run->flows[i].row.counters);
         if (i < shown)
-            (void)json_array_append_new(flows, view_flow(fleet, &run->flows[i]));
+            (void)json_array_append_new(flows, shown == VIEW_WHOLE
+                                                   ? view_flow_whole(fleet, &run->flows[i])
+                                                   : view_flow(fleet, &run->flows[i]));
     }
     json_t *json = json_pack(
         "{s:o, s:o, s:I, s:s, s:o, s:o, s:o, s:o}", "id", view_id(&run->row.id), "job",

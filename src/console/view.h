@@ -4,6 +4,7 @@
 #define FL_CONSOLE_VIEW_H
 
 #include <jansson.h>
+#include <stdint.h>
 
 #include "console/runs.h"
 #include "console/store_log.h"
@@ -32,7 +33,9 @@ json_t *view_agent_whole(const struct fleet_agent *agent);
 json_t *view_token(const struct store_token *token);
 /* view_tunnels - one for each way of @flow: who, where, how. An array. */
 json_t *view_tunnels(struct fleet *fleet, const struct runs_flow *flow);
-/* view_job, view_run - with at most @flows flows of the run; its sums are of all. */
+/* view_job, view_run - with at most @flows flows of the run; its sums are of all. VIEW_WHOLE: all
+ * of them, with their files that are on their way in. */
+#define VIEW_WHOLE SIZE_MAX
 json_t *view_job(struct runs *runs, struct fleet *fleet, const struct runs_job *job, size_t flows);
 json_t *view_run(struct fleet *fleet, const struct runs_run *run, size_t flows);
 json_t *view_flow(struct fleet *fleet, const struct runs_flow *flow);

@@ -145,6 +145,19 @@ size_t receive_ways(const struct receive *receive, struct intake_way *ret, size_
         ret[count++] = (struct intake_way){.tunnel = receive->more[i], .suspect = receive->suspect};
     return count;
 }
+static struct intake_file fake_files[9];
+static size_t fake_file_count;
+size_t receive_files(struct receive *receive, uint64_t at, struct intake_file *ret, size_t max,
+                     size_t *ret_all)
+{
+    size_t count = fake_file_count < max ? fake_file_count : max;
+
+    (void)receive;
+    (void)at;
+    memcpy(ret, fake_files, count * sizeof(*ret));
+    *ret_all = fake_file_count;
+    return count;
+}
 /* Tunnel i goes over proxy i; tunnel 0 is direct. */
 void tunnel_info(const struct tunnel *tunnel, struct tunnel_info *ret_info)
 {
@@ -423,6 +436,37 @@ static void failures_are_shown_and_tried_again(void **state)
     receives[0].ops->lost(receives[0].ctx, TUNNEL_CLOSE_LEG, "reset");
     assert_string_equal(heard()->text, "no way to home-a: reset");
     assert_int_equal(receive_count, 1); /* the engine lives on */
+}
+
+/* The console is told of a few files, by the ends of their names where those are long; what is kept
+ * of a flow says nothing of them. */
+static void files_on_their_way_are_told(void **state)
+{
+    char longest[300];
+    const fl_FlowReport *report;
+
+    memset(longest, 'a', sizeof(longest));
+    longest[sizeof(longest) - 1] = 'z';
+    fake_file_count = ARRAY_SIZE(fake_files);
+    for (size_t i = 0; i < fake_file_count; i++)
+        fake_files[i] = (struct intake_file){
+            .name = longest, .name_len = i ? 10 : 300, .size = 100, .done = 50 + i, .rate = 9 - i};
+    tell(1, fl_FlowAction_ACTION_RUN, 1);
+    open_dial(0);
+    report = heard();
+    assert_int_equal(report->files_count, 8);
+    assert_int_equal(report->files_open, 9);
+    assert_int_equal(report->files[0].name.size, 255);
+    assert_true(report->files[0].cut);
+    assert_int_equal(report->files[0].name.bytes[254], 'z');
+    assert_false(report->files[1].cut);
+    assert_int_equal(report->files[1].name.size, 10);
+    assert_int_equal(report->files[7].done, 57);
+    assert_int_equal(report->files[7].rate, 2);
+    fake_file_count = 0;
+    now += CLOCK_SEC;
+    finish(0, RECEIVE_DONE);
+    assert_int_equal(heard()->files_count, 0);
 }
 
 static void at_most_four_move(void **state)
@@ -868,6 +912,7 @@ int main(void)
         TEST(a_flow_moves),
         TEST(a_final_report_is_repeated_until_seen),
         TEST(failures_are_shown_and_tried_again),
+        TEST(files_on_their_way_are_told),
         TEST(at_most_four_move),
         TEST(pause_resume_stop),
         TEST(forget),

@@ -64,8 +64,11 @@ export interface Connections { open: number; total: number; refused: number; byt
 
 export interface Flow extends Counters {
   id: string; source: Party; target: Party; source_path: string; target_path: string; subfolder: string;
-  state: string; path: string; text: string; speed: number; raw: boolean; connections?: Connections;
+  state: string; path: string; text: string; speed: number; raw: boolean; connections?: Connections; files?: FlowFile[]; files_open?: number;
 }
+
+/** A file on its way in; of a name that is @cut its end. */
+export interface FlowFile { name: string; cut: boolean; size: number; done: number; speed: number }
 
 /** One way of a flow under way: a direct one or a proxy's, and what was tried in vain, with the reason. */
 export interface Tunnel {

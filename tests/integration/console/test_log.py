@@ -311,3 +311,41 @@ def test_sessions_outlive_a_kill(world):
     subprocess.run([fairlead.program("fairlead-console"), "--state", str(state), "--restore", str(backup)], check=True, capture_output=True)
     with contextlib.closing(sqlite3.connect(state / "console.db")) as database:
         assert database.execute("SELECT count(*) FROM sessions").fetchone()[0] == 0
+
+
+# ---- files on their way ----
+
+
+def test_files_on_their_way(world):
+    """A run tells which files move, the fastest first and few of many; so does the command."""
+    console = world.console()
+    world.proxy("hub")
+    world.agent("a", via=["hub"])
+    world.agent("b", via=["hub"], rate_limit_download=2048)
+    folder = world.path("data")
+    (folder / "deep").mkdir(parents=True)
+    for number in range(12):
+        (folder / f"film-{number:02}.bin").write_bytes(bytes([number]) * (8 << 20))
+    long_name = "deep/" + "x" * 120 + "/" + "y" * 200 + ".bin"
+    (folder / long_name).parent.mkdir()
+    (folder / long_name).write_bytes(b"z" * (8 << 20))
+    job = console.job("distribution", "films", [f"a:{folder}"], [f"b:{world.path('there')}"])
+
+    def moving():
+        flow = console.rest("GET", "/jobs/films")["run"]["flows"][0]
+        return flow if any(f["speed"] > 0 and f["done"] > 0 for f in flow["files"]) else None
+
+    flow = fairlead.until("files on their way", moving, timeout=60)
+    files = flow["files"]
+    assert 1 <= len(files) <= 8 and flow["files_open"] >= len(files)
+    assert [f["speed"] for f in files] == sorted((f["speed"] for f in files), reverse=True)
+    for file in files:
+        assert 0 < file["done"] <= file["size"] == 8 << 20
+        assert file["name"] == long_name[-255:] if file["cut"] else (folder / file["name"]).exists()
+    assert all("files" not in f for j in console.items("/jobs?flows=5") for f in j["run"]["flows"])  # not in lists
+    shown = console.cli("job", "show", "films").stdout
+    assert "files on their way" in shown and "MiB of 8.0 MiB" in shown
+    console.rest("POST", "/jobs/films/stop")
+    job.wait(("stopped",))
+    assert console.rest("GET", "/jobs/films")["run"]["flows"][0]["files"] == []
+    assert "files on their way" not in console.cli("job", "show", "films").stdout

@@ -81,6 +81,27 @@ function Flows({ flows }: { flows: Flow[] }) {
   );
 }
 
+const FILES_SHOWN = 12;
+
+/** The files on their way in, of all flows the fastest first. Agents tell of a few each. */
+function FilesMoving({ run }: { run: Run }) {
+  const all = run.flows.flatMap((f) => (f.files ?? []).map((file) => ({ ...file, flow: f }))).sort((a, b) => b.speed - a.speed || b.done - a.done);
+  const open = run.flows.reduce((sum, f) => sum + (f.files_open ?? 0), 0);
+  if (all.length === 0) return null;
+  const rows = all.slice(0, FILES_SHOWN);
+  return (
+    <Card title="Files on their way">
+      <Table caption="Files on their way" rows={rows} id={(f) => `${f.flow.id}/${f.name}`} columns={[
+        { head: "File", cell: (f) => <>{f.cut && "…"}{f.name}</>, wide: true },
+        { head: "To", cell: (f) => f.flow.target.name },
+        { head: "Progress", cell: (f) => <><Progress part={f.done} whole={f.size} label={`progress of ${f.name}`} /><div class="hint">{bytes(f.done)} of {bytes(f.size)}</div></> },
+        { head: "Speed", cell: (f) => rate(f.speed), right: true },
+      ]} />
+      {open > rows.length && <p class="hint">The fastest {rows.length} of {count(open)}.</p>}
+    </Card>
+  );
+}
+
 /** Moves what was chosen, or all, in a run of its own. */
 function Retry({ run, chosen, done }: { run: Run; chosen: string[]; done: () => void }) {
   const retry = async () => {
@@ -150,6 +171,7 @@ function FilesView({ run }: { run: Run }) {
       </div>
       <Progress part={run.bytes_done} whole={run.bytes_total} label="progress of the run" tone={TONE[run.state]} />
       <Card title="By agent"><Flows flows={run.flows} /></Card>
+      {!run.ended && <FilesMoving run={run} />}
       <Card title="What was not done"><Errors run={run} /></Card>
     </>
   );
