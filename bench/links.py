@@ -9,6 +9,7 @@ end to end. rsync and ssh go the same way as one connection that the middle forw
 
 import array
 import contextlib
+import json
 import os
 import pathlib
 import resource
@@ -137,11 +138,12 @@ class Ours:
         self.jobs += 1
         self.failed = True
         start = time.monotonic()
-        job = self.console.job("distribution", f"job{self.jobs}", [f"a:{source}"], [f"b:{target}"])
         if self.console.netns:  # where each look at REST is a process of its own, and no small one
-            self.console.cli("job", "wait", job.id, "--timeout", WAIT, timeout=WAIT)
+            made = self.console.cli("--json", "job", "create", "distribution", "--name", f"job{self.jobs}", "--from", f"a:{source}",
+                                    "--to", f"b:{target}")
+            self.console.cli("job", "wait", json.loads(made.stdout)["id"], "--timeout", WAIT, timeout=WAIT)
         else:
-            job.wait(timeout=WAIT)
+            self.console.job("distribution", f"job{self.jobs}", [f"a:{source}"], [f"b:{target}"]).wait(timeout=WAIT)
         seconds = time.monotonic() - start
         self.failed = False
         return seconds
