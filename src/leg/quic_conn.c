@@ -168,6 +168,7 @@ static int cb_data(ngtcp2_conn *ngtcp2, uint32_t flags, int64_t id, uint64_t off
 
     if (conn->dialled)
         conn->received = conn->heard; /* about: no clock is asked for each frame */
+    quic_wear_note(&conn->wear, conn->heard, len);
     ngtcp2_conn_extend_max_offset(ngtcp2, len);
     if (!stream) {
         (void)ngtcp2_conn_extend_max_stream_offset(ngtcp2, id, len);
@@ -679,8 +680,10 @@ static ngtcp2_ssize write_once(struct quic_conn *conn, struct quic_stream *strea
     ngtcp2_ssize n =
         ngtcp2_conn_writev_stream(conn->ngtcp2, &packet->path.path, &packet->info, dst, cap,
                                   &packet->taken, flags, stream ? stream->id : -1, vec, count, now);
-    if (stream && packet->taken >= 0)
+    if (stream && packet->taken >= 0) {
+        quic_wear_note(&conn->wear, now / NGTCP2_MICROSECONDS, (size_t)packet->taken);
         quic_stream_sent(stream, (size_t)packet->taken, fin && (size_t)packet->taken == total);
+    }
     return n;
 }
 
@@ -885,6 +888,14 @@ static void set_keepalive(struct quic_conn *conn, uint64_t now)
     ngtcp2_conn_set_keep_alive_timeout(conn->ngtcp2,
                                        (busy ? BUSY_ALIVE_US : KEEPALIVE_US) * NGTCP2_MICROSECONDS);
     quic_conn_touch(conn);
+}
+
+bool quic_conn_worn(const struct quic_conn *conn)
+{
+    ngtcp2_conn_info info;
+
+    ngtcp2_conn_get_conn_info(conn->ngtcp2, &info);
+    return quic_wear_worn(&conn->wear, info.min_rtt / NGTCP2_MICROSECONDS);
 }
 
 bool quic_conn_doubtful(const struct quic_conn *conn, uint64_t now)

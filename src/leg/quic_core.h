@@ -21,6 +21,7 @@
 #include "leg/quic_packet.h"
 #include "leg/quic_poke.h"
 #include "leg/quic_tokens.h"
+#include "leg/quic_wear.h"
 
 #define QUIC_LISTEN_MAX 16
 #define QUIC_PACKET_MAX 1500 /* bytes of one that we send; ngtcp2's probes end below it */
@@ -140,6 +141,7 @@ struct quic_conn {
     unsigned holes;             /* how often that was so */
     struct quic_pace pace;
     bool paced; /* there is more to send than it allows */
+    struct quic_wear wear;
     struct quic_guard guard;
     struct tls_meter meter; /* of all its handshake */
     uint64_t ids_second;    /* that @ids were made in */
@@ -184,6 +186,9 @@ void quic_conn_drop(struct quic_conn *conn, int error);
 /* quic_conn_open_streams - those that wait, as many as the peer allows. */
 void quic_conn_open_streams(struct quic_conn *conn);
 void quic_conn_tick(struct quic_conn *conn, uint64_t now);
+
+/* quic_conn_worn - a new stream had better go over a new connection (quic_wear.h). */
+bool quic_conn_worn(const struct quic_conn *conn);
 
 /* quic_conn_doubtful - packets have waited for an answer longer than they should. */
 bool quic_conn_doubtful(const struct quic_conn *conn, uint64_t now);

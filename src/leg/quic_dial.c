@@ -4,7 +4,8 @@
  *        |             |              |
  *        +-------------+--------------+--> OVER
  *
- * There is one dial for a host and port; it lives as long as its connection.
+ * There is one dial for a host and port, and further ones for streams that come when its connection
+ * is worn (quic_wear.h); each lives as long as its connection.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -17,6 +18,8 @@
 #include "base/error.h"
 #include "base/state.h"
 #include "leg/quic_core.h"
+
+#define DIALS_MOST 4 /* to one host and port; then the newest is joined, however worn */
 
 #ifndef ADDRESS_US                       /* tests have less patience */
 #define ADDRESS_US      (3 * CLOCK_SEC)  /* for an address when there is another to try */
@@ -123,16 +126,28 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     connect_next(dial, -FL_ENOTFOUND);
 }
 
-static struct quic_dial *dial_find(const struct quic_endpoint *endpoint, enum quic_from from,
-                                   const char *host, uint16_t port)
+static bool is_to(const struct quic_dial *dial, enum quic_from from, const char *host,
+                  uint16_t port)
 {
-    struct quic_dial *dial;
+    return dial->from == from && dial->port == port && strcmp(dial->host, host) == 0;
+}
+
+/* dial_for - what a new stream joins: the newest, and NULL, for one more, if that is worn. */
+static struct quic_dial *dial_for(const struct quic_endpoint *endpoint, enum quic_from from,
+                                  const char *host, uint16_t port)
+{
+    struct quic_dial *dial, *newest = NULL;
+    unsigned count = 0;
 
     DL_FOREACH (endpoint->dials, dial) {
-        if (dial->from == from && dial->port == port && strcmp(dial->host, host) == 0)
-            return dial;
+        if (!is_to(dial, from, host, port))
+            continue;
+        newest = dial;
+        count++;
     }
-    return NULL;
+    if (!newest || newest->state != DIAL_CONNECTED || count == DIALS_MOST)
+        return newest;
+    return quic_conn_worn(newest->conn) ? NULL : newest;
 }
 
 static int dial_new(struct quic_endpoint *endpoint, enum quic_from from, const char *host,
@@ -167,7 +182,7 @@ int quic_endpoint_dial_from(struct quic_endpoint *endpoint, enum quic_from from,
                             uint16_t port, quic_stream_handler *handler, void *ctx,
                             struct quic_stream **ret_stream)
 {
-    struct quic_dial *dial = dial_find(endpoint, from, host, port);
+    struct quic_dial *dial = dial_for(endpoint, from, host, port);
     struct quic_stream *stream;
     int rc = 0;
 
@@ -199,16 +214,25 @@ int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_
 
 bool quic_endpoint_reaches(const struct quic_endpoint *endpoint, const char *host, uint16_t port)
 {
-    const struct quic_dial *dial = dial_find(endpoint, QUIC_OWN, host, port);
+    const struct quic_dial *dial;
 
-    return dial && dial->state == DIAL_CONNECTED;
+    DL_FOREACH (endpoint->dials, dial) {
+        if (is_to(dial, QUIC_OWN, host, port) && dial->state == DIAL_CONNECTED)
+            return true;
+    }
+    return false;
 }
 
 bool quic_endpoint_doubts(const struct quic_endpoint *endpoint, const char *host, uint16_t port)
 {
-    const struct quic_dial *dial = dial_find(endpoint, QUIC_OWN, host, port);
+    const struct quic_dial *dial;
 
-    return dial && dial->state == DIAL_CONNECTED && quic_conn_doubtful(dial->conn, clock_now());
+    DL_FOREACH (endpoint->dials, dial) {
+        if (is_to(dial, QUIC_OWN, host, port) && dial->state == DIAL_CONNECTED &&
+            quic_conn_doubtful(dial->conn, clock_now()))
+            return true;
+    }
+    return false;
 }
 
 void quic_dial_opened(struct quic_dial *dial)

@@ -1,8 +1,9 @@
 /* quic_endpoint.h - QUIC connections over UDP, and their streams as pipes of bytes.
  *
  * An endpoint lives in one loop and on one thread. It may listen, dial, or both. A connection to an
- * address is shared by all streams dialled to it, and ends when none is left. Everything that
- * ngtcp2 (RFC 9000) is used for happens here and in the files quic_*.c; above it are only streams.
+ * address is shared by the streams dialled to it, until it is worn, and ends when none is left.
+ * Everything that ngtcp2 (RFC 9000) is used for happens here and in the files quic_*.c; above it
+ * are only streams.
  *
  *   quic_packet.c    datagrams and sockets           quic_guard.c    what a peer may make us do
  *   quic_tokens.c    answers without a connection    quic_chain.c    bytes in blocks
@@ -103,7 +104,8 @@ void quic_endpoint_forget_poke(struct quic_endpoint *endpoint,
 typedef void quic_stream_handler(void *ctx, struct quic_stream *stream, unsigned events);
 
 /* quic_endpoint_dial - a new stream to @host:@port, over the connection that is there, or a new
- * one. LEG_OPENED or LEG_FAILED follows. Returns 0 or -ENOMEM. */
+ * one: also when that has carried much over a long line, up to four at once. LEG_OPENED or
+ * LEG_FAILED follows. Returns 0 or -ENOMEM. */
 int quic_endpoint_dial(struct quic_endpoint *endpoint, const char *host, uint16_t port,
                        quic_stream_handler *handler, void *ctx, struct quic_stream **ret_stream);
 
