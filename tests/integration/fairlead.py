@@ -87,6 +87,8 @@ class Program:
         return ["ip", "netns", "exec", self.netns] if self.netns else []
 
     def start(self):
+        if self.running():
+            raise Failure(f"{self.name} runs already, and would be lost sight of")
         self.killed = False
         self.mark = self.log_path.stat().st_size if self.log_path.exists() else 0
         with open(self.log_path, "ab") as log:
@@ -402,15 +404,36 @@ class World:
             self.the_console.wait_agent(name)
         return made
 
+    def processes(self):
+        """Pid and command of each process that has something to do with this folder."""
+        found = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has just ended
+                command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if f"{self.folder}/" in command and int(path.parent.name) != os.getpid():
+                    found.append((int(path.parent.name), command.strip()))
+        return found
+
+    def left_behind(self):
+        """What still runs though all programs were stopped: a failure, and killed."""
+        with contextlib.suppress(Failure):
+            until("all processes to end", lambda: not self.processes(), 5)
+        left = self.processes()
+        for pid, _ in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return [f"left behind: {command}" for _, command in left]
+
     def close(self, failed=False):
         """Stop everything; the console last. Keep the logs of a failure."""
         bad = []
         for one in sorted(self.programs, key=lambda p: isinstance(p, Console)):
             try:
                 one.stop()
-            except Failure as failure:
+            except (Failure, OSError) as failure:
                 bad.append(str(failure))
             bad += [one.crash] if one.crash else []
+        bad += self.left_behind()
         if failed or bad:
             kept = LOGS / self.name
             shutil.rmtree(kept, ignore_errors=True)

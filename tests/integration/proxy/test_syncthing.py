@@ -416,6 +416,7 @@ def test_announced_address(make, devices):
 
 def test_id_stays_over_restarts(make, devices):
     relay = make()
+    relay.rig.proxy.stop()
     relay.rig.proxy.restart()
     assert relay.rig.proxy.wait_log(r"relay://[^\"]*id=([A-Z2-7-]+)").group(1) == relay.id
 
