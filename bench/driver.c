@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -153,4 +154,64 @@ double driver_run(struct driver_pair *pairs, unsigned count, uint64_t total)
     work(&out, POLLIN, swallow);
     (void)pthread_join(thread, NULL);
     return (double)(clock_now() - start) / 1e6;
+}
+
+/* ---- at a given pace ---- */
+
+struct pace {
+    int fd;
+    uint64_t rate; /* bytes a second */
+};
+
+/* What could not be sent is not made up for later: that is what is measured. */
+static void *feed_paced(void *arg)
+{
+    static char piece[PIECE];
+    const struct timespec rest = {.tv_nsec = 500000};
+    const struct pace *pace = arg;
+    struct pollfd fd = {.fd = pace->fd, .events = POLLOUT};
+    uint64_t last = clock_now(), owed = 0;
+
+    for (;;) {
+        uint64_t now = clock_now();
+        owed += (now - last) * pace->rate / CLOCK_SEC;
+        owed = owed < PIECE ? owed : PIECE;
+        last = now;
+        if (owed < PIECE / 4) {
+            (void)nanosleep(&rest, NULL);
+            continue;
+        }
+        (void)poll(&fd, 1, -1);
+        ssize_t n = send(pace->fd, piece, (size_t)owed, MSG_NOSIGNAL);
+        if (n < 0 && errno != EAGAIN)
+            driver_die("send", -errno);
+        owed -= n > 0 ? (uint64_t)n : 0;
+    }
+    return NULL;
+}
+
+noreturn void driver_stream(const struct driver_pair *pair, uint64_t bytes_per_second)
+{
+    static struct pace pace;
+    static struct end out;
+    struct pollfd fd = {.fd = pair->out, .events = POLLIN};
+    uint64_t next = 0;
+    pthread_t thread;
+
+    settle(pace.fd = pair->in);
+    settle(out.fds[0] = pair->out);
+    pace.rate = bytes_per_second;
+    out.share = UINT64_MAX;
+    if (pthread_create(&thread, NULL, feed_paced, &pace) != 0)
+        driver_die("thread", 0);
+    for (;;) {
+        uint64_t now = clock_now();
+        if (now >= next) {
+            printf("%.6f %llu\n", (double)now / 1e6, (unsigned long long)out.moved[0]);
+            (void)fflush(stdout);
+            next = now + 100 * CLOCK_MS;
+        }
+        if (poll(&fd, 1, 10) > 0)
+            (void)swallow(&out, 0);
+    }
 }

@@ -30,6 +30,15 @@ int driver_socket(uint16_t port);
  * is counted and dropped in the kernel, so that the relay is what is measured. */
 double driver_run(struct driver_pair *pairs, unsigned count, uint64_t total);
 
+/* driver_stream - @bytes_per_second from one end of @pair to the other, or what gets through;
+ * prints every 100 ms the seconds on the monotonic clock and the bytes that have come out. Never
+ * returns.
+ */
+noreturn void driver_stream(const struct driver_pair *pair, uint64_t bytes_per_second);
+
+/* A raw session through the fairlead-proxy at @port, with the keys in @dir. */
+void relay_fairlead_open(const char *dir, uint16_t port, struct driver_pair *ret_pair);
+
 /* Through the fairlead-proxy at @port, with the keys in @dir. Returns the seconds. A session that
  * JOINED does not allow to be raw is pushed through its legs instead, with all their cryptography.
  */

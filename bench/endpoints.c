@@ -3,7 +3,8 @@
  *     endpoints setup DIR PORT         keys and a proxy.json that listens on 127.0.0.1:PORT
  *     endpoints registered DIR PORT N  N registered agents at the fairlead-proxy at PORT
  *     endpoints sessions DIR PORT N    two agents with N sessions, raw both ways, each used once
- *     endpoints joins DIR PORT N       sessions one after the other; prints how long each took
+ *     endpoints joins DIR PORT N [MS]  sessions one after the other; prints how long each took.
+ *                                      With pauses of MS: from an address of their own
  *     endpoints devices DIR PORT N     N devices waiting at a Syncthing relay (protocol version 1)
  *
  * Prints "ready" when all of them stand, and keeps them (answering pings) until standard input
@@ -27,6 +28,7 @@
 #include "identity/authority.h"
 #include "identity/tls.h"
 #include "leg/leg_tcp.h"
+#include "source.h"
 #include "tunnel/hail.h"
 #include "wire/close_reason.h"
 
@@ -140,8 +142,10 @@ static struct {
     struct maker maker;
     unsigned goal, started, ready;
     unsigned at_once;
-    uint64_t asked;      /* when the latest session was asked for */
-    void (*start)(void); /* begin one more */
+    unsigned pause_ms;             /* between sessions that follow each other */
+    const struct dialler *dialler; /* NULL: straight */
+    uint64_t asked;                /* when the latest session was asked for */
+    void (*start)(void);           /* begin one more */
 } run;
 
 static void more(void)
@@ -234,8 +238,8 @@ static struct endpoint *start_endpoint(void)
     if (!endpoint)
         die("endpoint", -ENOMEM);
     endpoint->identity = make_agent(&run.maker);
-    check("dial", leg_tcp_dial(&run.loop, "127.0.0.1", run.port, LEG_TCP_WRAPPED, on_control,
-                               endpoint, &endpoint->leg));
+    check("dial", leg_tcp_dial_by(run.dialler, &run.loop, "127.0.0.1", run.port, LEG_TCP_WRAPPED,
+                                  on_control, endpoint, &endpoint->leg));
     return endpoint;
 }
 
@@ -329,8 +333,8 @@ static void open_data(struct endpoint *of, const uint8_t *session, const uint8_t
     data->of = of;
     memcpy(data->join.session, session, sizeof(data->join.session));
     memcpy(data->join.key, key, sizeof(data->join.key));
-    check("dial", leg_tcp_dial(&run.loop, "127.0.0.1", run.port, LEG_TCP_WRAPPED, on_data, data,
-                               &data->leg));
+    check("dial", leg_tcp_dial_by(run.dialler, &run.loop, "127.0.0.1", run.port, LEG_TCP_WRAPPED,
+                                  on_data, data, &data->leg));
 }
 
 static void on_session_frame(struct endpoint *endpoint, const struct frame *frame)
@@ -393,6 +397,8 @@ static void print_joins(unsigned count)
         more();
         run_until(i);
         printf("%.6f\n", (double)(clock_now() - run.asked) / 1e6);
+        (void)fflush(stdout);
+        (void)usleep(run.pause_ms * 1000);
     }
 }
 
@@ -495,7 +501,10 @@ int main(int argc, char **argv)
         set_up(argv[2], argv[3]);
         return 0;
     }
-    if (argc != 5) {
+    if (argc == 6 && strcmp(argv[1], "joins") == 0) {
+        run.pause_ms = (unsigned)atoi(argv[5]);
+        run.dialler = source_dialler(1, 1);
+    } else if (argc != 5) {
         fprintf(stderr, "endpoints: setup DIR PORT, or registered, sessions, joins or devices DIR "
                         "PORT N expected\n");
         return 2;

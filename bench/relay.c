@@ -5,6 +5,9 @@
  *                                                    127.0.0.1:PORT
  *     relay fairlead DIR PORT BYTES SESSIONS         two agents and sessions through the
  *                                                    fairlead-proxy at PORT
+ *     relay stream DIR PORT MBITS                    one raw session through the fairlead-proxy at
+ *                                                    PORT, MBITS a second until it is stopped;
+ *                                                    prints how far it is
  *     relay syncthing DIR PORT BYTES SESSIONS        two devices and sessions through the Syncthing
  *                                                    relay at PORT
  *     relay plain IN_PORT OUT_PORT BYTES SESSIONS    connects to IN_PORT, whose relay shall connect
@@ -61,6 +64,7 @@ static void set_up(const char *dir, const char *port)
     driver_check("authority", authority_create(&key, &cert));
     driver_check("authority", authority_load(key, cert, &authority));
     save(dir, "ca.pem", cert, "");
+    save(dir, "ca.key", key, "");
     issue(authority, dir, "proxy.pem", PARTY_PROXY);
     issue(authority, dir, "caller.pem", PARTY_AGENT);
     issue(authority, dir, "callee.pem", PARTY_AGENT);
@@ -118,9 +122,15 @@ int main(int argc, char **argv)
         set_up(argv[2], argv[3]);
         return 0;
     }
+    if (argc == 5 && strcmp(argv[1], "stream") == 0) {
+        struct driver_pair pair;
+        relay_fairlead_open(argv[2], (uint16_t)atoi(argv[3]), &pair);
+        driver_stream(&pair, strtoull(argv[4], NULL, 10) * 125000);
+    }
     count = argc == 6 ? (unsigned)atoi(argv[5]) : 0;
     if (count == 0 || count > DRIVER_SESSIONS_MAX) {
-        fprintf(stderr, "relay: setup DIR PORT, fairlead|syncthing DIR PORT BYTES SESSIONS, or "
+        fprintf(stderr, "relay: setup DIR PORT, stream DIR PORT MBITS, fairlead|syncthing DIR PORT "
+                        "BYTES SESSIONS, or "
                         "plain IN_PORT OUT_PORT BYTES SESSIONS expected\n");
         return 2;
     }

@@ -267,14 +267,12 @@ static void open_session(struct session *session, unsigned request)
         (void)uv_run(&run.loop, UV_RUN_ONCE);
 }
 
-double relay_fairlead(const char *dir, uint16_t port, unsigned count, uint64_t total)
+static void open_sessions(const char *dir, uint16_t port, unsigned count, struct driver_pair *pairs)
 {
-    struct driver_pair pairs[DRIVER_SESSIONS_MAX];
     char *ca = driver_load(dir, "ca.pem");
 
     driver_check("loop", uv_loop_init(&run.loop));
     run.port = port;
-    run.share = total / count;
     open_side(&run.sides[0], dir, ca, "caller.pem");
     open_side(&run.sides[1], dir, ca, "callee.pem");
     free(ca);
@@ -283,5 +281,20 @@ double relay_fairlead(const char *dir, uint16_t port, unsigned count, uint64_t t
         pairs[i].in = run.sessions[i].end[0].fd;
         pairs[i].out = run.sessions[i].end[1].fd;
     }
+}
+
+void relay_fairlead_open(const char *dir, uint16_t port, struct driver_pair *ret_pair)
+{
+    open_sessions(dir, port, 1, ret_pair);
+    if (!run.sessions[0].raw)
+        driver_die("the session is not raw", 0);
+}
+
+double relay_fairlead(const char *dir, uint16_t port, unsigned count, uint64_t total)
+{
+    struct driver_pair pairs[DRIVER_SESSIONS_MAX];
+
+    run.share = total / count;
+    open_sessions(dir, port, count, pairs);
     return run.sessions[0].raw ? driver_run(pairs, count, total) : run_wrapped(count);
 }
