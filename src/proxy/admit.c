@@ -78,6 +78,12 @@ static enum close_reason leave_full(struct worker *worker, struct door_place *pl
     return CLOSE_FULL;
 }
 
+/* Not the console, nor a data leg, which go before those who are late. */
+static bool must_queue(const struct door_place *place)
+{
+    return !place->console && !place->expected;
+}
+
 enum close_reason admit_stream(struct worker *worker, const struct sockaddr *address,
                                struct door_place *ret_place)
 {
@@ -88,7 +94,7 @@ enum close_reason admit_stream(struct worker *worker, const struct sockaddr *add
         return CLOSE_LOCAL;
     prefix_of(address, &from);
     enum close_reason reason = enter(worker, &from, ret_place);
-    if (reason == CLOSE_DONE && !ret_place->console && worker_is_late(worker))
+    if (reason == CLOSE_DONE && must_queue(ret_place) && worker_is_late(worker))
         reason = leave_full(worker, ret_place);
     return reason;
 }
@@ -108,7 +114,8 @@ enum close_reason admit_place(struct worker *worker, int *fd, struct door_place 
         return reason;
     make_room(worker, fd, kept);
     ret_place->narrow = is_among_last(proxy, *fd, kept);
-    if (ret_place->console || (!worker_is_late(worker) && !is_among_last(proxy, *fd, kept / 2)))
+    bool late = must_queue(ret_place) && worker_is_late(worker);
+    if (ret_place->console || (!late && !is_among_last(proxy, *fd, kept / 2)))
         return CLOSE_DONE;
     return leave_full(worker, ret_place);
 }

@@ -523,9 +523,10 @@ static void greeting_is_out(struct conn *conn)
  * all, and what was begun before what was not. */
 static void stand_in_line(struct conn *conn)
 {
-    enum worker_list list = conn->place.console ? LIST_CONSOLE
-                            : conn->served      ? LIST_BEGUN
-                                                : LIST_FRESH;
+    enum worker_list list = conn->place.console    ? LIST_CONSOLE
+                            : conn->place.expected ? LIST_EXPECTED
+                            : conn->served         ? LIST_BEGUN
+                                                   : LIST_FRESH;
     if (conn->state == CONN_FIRST_BYTE)
         conn_move(conn, CONN_HANDSHAKE);
     if (conn->state == CONN_HELLO)
@@ -649,12 +650,22 @@ void conn_greet(struct conn *conn, const fl_Joined *joined)
 
 /* --- time ---------------------------------------------------------------------------------- */
 
+/* Has it stood in line for so long that its peer would give up in the middle of the handshake? In
+ * a crowd all arithmetic would be spent on such ones, and none would get in. */
+static bool waits_in_vain(const struct conn *conn, uint64_t now)
+{
+    return conn->list == &conn->worker->strangers[LIST_FRESH] &&
+           clock_since(now, conn->since) >= WORKER_VAIN_MS * CLOCK_MS;
+}
+
 void conn_tick(struct conn *conn, uint64_t now)
 {
     uint64_t limit = conn_defs[conn->state].timeout_ms * CLOCK_MS;
 
     if (limit && clock_since(now, conn->since) >= limit)
         conn_close(conn, conn_rules[conn->state].late);
+    else if (waits_in_vain(conn, now))
+        conn_close(conn, CLOSE_FULL);
     else if (conn->state == CONN_CONTROL)
         control_tick(conn, now);
     else if (conn->state == CONN_SESSION && conn->side == 0)
@@ -676,6 +687,7 @@ int conn_new(struct worker *worker, struct leg *leg, const struct door_place *pl
     conn->since = conn->opened = worker_now(worker);
     list_move(conn, &worker->strangers[LIST_SILENT]);
     counters_add(&worker->counters, COUNTER_ACCEPTED, 1);
+    counters_add(&worker->counters, COUNTER_EXPECTED, held.expected);
     leg_set_handler(leg, conn_event, conn);
     leg_want(leg, LEG_READABLE);
     return 0;

@@ -170,6 +170,7 @@ static void offer(struct conn *conn, const fl_Connect *asked, struct conn_ref *c
     memcpy(offer.session, made->session.b, FL_ID_BYTES);
     memcpy(offer.key, made->key[0], KEY_BYTES);
     offer.expires = PAIR_KEY_SECONDS;
+    door_expect(conn->worker->proxy->door, &conn->place.from);
     conn_send_message(conn, FRAME_OFFER, fl_Offer_fields, &offer);
 }
 

@@ -1,6 +1,7 @@
 #include "proxy/door.h"
 
 #include <errno.h>
+#include <gnutls/crypto.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,11 +9,15 @@
 #include "base/error.h"
 #include "base/hash.h"
 
+#define SLOTS 4096 /* of addresses by hash; two that share one lend each other what is expected */
+
 struct door {
     pthread_mutex_t lock; /* all below */
     struct prefixes *prefixes;
-    uint32_t all;                         /* limit */
-    uint32_t ordinary, kept;              /* places taken */
+    uint32_t all;                  /* limit */
+    uint32_t ordinary, kept, legs; /* places taken: everybody's, the console's, of data legs */
+    uint64_t secret[2];            /* of the hash */
+    uint8_t expected[2][SLOTS];    /* data legs: since the last door_age(), and before */
     struct prefix console[DOOR_CONSOLES]; /* latest first */
 };
 
@@ -21,7 +26,9 @@ int door_new(uint32_t all, uint32_t per_address, uint32_t per_network, struct do
     struct door *door = calloc(1, sizeof(*door));
     if (!door)
         return -ENOMEM;
-    int rc = prefixes_new(per_address, per_network, &door->prefixes);
+    int rc = gnutls_rnd(GNUTLS_RND_KEY, door->secret, sizeof(door->secret)) < 0 ? -FL_EKEY : 0;
+    if (rc == 0)
+        rc = prefixes_new(per_address, per_network, &door->prefixes);
     if (rc) {
         free(door);
         return rc;
@@ -60,15 +67,55 @@ static bool is_console(const struct door *door, const struct prefix *from)
     return false;
 }
 
-/* The console's own places first; when they are gone, one as for everybody. */
+/* Keyed, as in prefix.c. */
+static unsigned slot_of(const struct door *door, const struct prefix *from)
+{
+    uint64_t h = ((from->address >> 32) + door->secret[0]) *
+                 ((from->address & UINT32_MAX) + (uint64_t)from->kind + door->secret[1]);
+    return (unsigned)(h >> 32) % SLOTS;
+}
+
+/* The older one first. */
+static bool take_expected(struct door *door, const struct prefix *from)
+{
+    unsigned slot = slot_of(door, from);
+
+    for (unsigned age = 2; from->kind != PREFIX_NONE && age-- > 0;) {
+        if (door->expected[age][slot] > 0) {
+            door->expected[age][slot]--;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void expect(struct door *door, const struct prefix *from)
+{
+    uint8_t *count = &door->expected[0][slot_of(door, from)];
+    if (from->kind != PREFIX_NONE && *count < UINT8_MAX)
+        ++*count;
+}
+
+/* How many are there of those that may have this one beside the places for everybody; NULL: it is
+ * none of them. */
+static uint32_t *kept_of(struct door *door, const struct door_place *place)
+{
+    if (place->console)
+        return &door->kept;
+    return place->expected ? &door->legs : NULL;
+}
+
+/* A place of its own kind first; when those are gone, one as for everybody. */
 static enum door_answer enter(struct door *door, struct door_place *place)
 {
     const struct prefix *from = &place->from;
 
     place->console = is_console(door, from);
-    if (place->console && door->kept < door_kept(door->all)) {
+    place->expected = !place->console && take_expected(door, from);
+    uint32_t *kept = kept_of(door, place);
+    if (kept && *kept < door_kept(door->all)) {
         place->kept = true;
-        door->kept++;
+        ++*kept;
         return DOOR_IN;
     }
     int rc = prefixes_enter(door->prefixes, from);
@@ -88,6 +135,8 @@ enum door_answer door_enter(struct door *door, const struct prefix *from,
     *ret_place = (struct door_place){.from = *from};
     pthread_mutex_lock(&door->lock);
     enum door_answer answer = enter(door, ret_place);
+    if (answer != DOOR_IN && ret_place->expected)
+        expect(door, from); /* it may come again */
     pthread_mutex_unlock(&door->lock);
     ret_place->taken = answer == DOOR_IN;
     return answer;
@@ -100,7 +149,7 @@ void door_leave(struct door *door, struct door_place *place)
     place->taken = false;
     pthread_mutex_lock(&door->lock);
     if (place->kept) {
-        door->kept--;
+        --*kept_of(door, place);
     } else {
         door->ordinary--;
         prefixes_leave(door->prefixes, &place->from);
@@ -111,9 +160,26 @@ void door_leave(struct door *door, struct door_place *place)
 uint32_t door_count(struct door *door)
 {
     pthread_mutex_lock(&door->lock);
-    uint32_t count = door->ordinary + door->kept;
+    uint32_t count = door->ordinary + door->kept + door->legs;
     pthread_mutex_unlock(&door->lock);
     return count;
+}
+
+/* --- data legs ----------------------------------------------------------------------------- */
+
+void door_expect(struct door *door, const struct prefix *from)
+{
+    pthread_mutex_lock(&door->lock);
+    expect(door, from);
+    pthread_mutex_unlock(&door->lock);
+}
+
+void door_age(struct door *door)
+{
+    pthread_mutex_lock(&door->lock);
+    memcpy(door->expected[1], door->expected[0], sizeof(door->expected[1]));
+    memset(door->expected[0], 0, sizeof(door->expected[0]));
+    pthread_mutex_unlock(&door->lock);
 }
 
 /* --- the console --------------------------------------------------------------------------- */

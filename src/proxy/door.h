@@ -5,6 +5,11 @@
  * known before its proof, so those are for the addresses from which a console has been proved
  * before, since the start of the program. For a console that comes from elsewhere a flood is what
  * it is for all: who lasts and speaks gets in, see worker_evict_stranger().
+ *
+ * As many again are for data legs. When an endpoint is told to open one, a connection from the
+ * address of its control leg is expected, and the next one from there is taken for it: so the
+ * sessions of who is here already do not stand behind thousands who only come in. A neighbour at
+ * the same address may be quicker; then that one goes first once, and nothing else is gained.
  */
 #ifndef FL_PROXY_DOOR_H
 #define FL_PROXY_DOOR_H
@@ -25,10 +30,11 @@ enum door_answer {
 /* What a connection holds from door_enter() to door_leave(). */
 struct door_place {
     struct prefix from;
-    bool taken;   /* false: nothing to give back */
-    bool kept;    /* one of the console's places */
-    bool console; /* from where a console has been proved */
-    bool narrow;  /* set by whoever lets it in: may prove itself, but only the console may stay */
+    bool taken;    /* false: nothing to give back */
+    bool kept;     /* one of those that are not for everybody */
+    bool console;  /* from where a console has been proved */
+    bool expected; /* from where a data leg was expected */
+    bool narrow;   /* set by whoever lets it in: may prove itself, but only the console may stay */
 };
 
 struct door;
@@ -50,10 +56,15 @@ void door_leave(struct door *door, struct door_place *place);
 void door_console(struct door *door, const struct prefix *from);
 bool door_is_console(struct door *door, const struct prefix *from);
 
+/* door_expect - soon a data leg will come from @from; door_age() a second time forgets it.
+ * door_age - as often as a session's key lives. */
+void door_expect(struct door *door, const struct prefix *from);
+void door_age(struct door *door);
+
 /* door_count - places taken. */
 uint32_t door_count(struct door *door);
 
-/* door_kept - how many places are kept for the console beside @all. */
+/* door_kept - how many places are kept for the console beside @all, and for data legs. */
 static inline uint32_t door_kept(uint32_t all)
 {
     return all / 16 + 4;

@@ -29,6 +29,8 @@ static const struct {
     {"bytes_per_second", "gauge", "session bytes forwarded a second, over the last 5 s",
      VIEW(rate)},
     {"connections_total", "counter", "connections taken from a listener", COUNTED(ACCEPTED)},
+    {"expected_total", "counter", "of them taken for a data leg that was due, which goes first",
+     COUNTED(EXPECTED)},
     {"proofs_total", "counter", "identity proofs accepted", COUNTED(AUTHENTICATED)},
     {"registrations_total", "counter", "control legs registered", COUNTED(REGISTERED)},
     {"connects_total", "counter", "CONNECT frames", COUNTED(CONNECTS)},

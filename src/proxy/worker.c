@@ -276,6 +276,8 @@ static void deliver(struct worker *worker, const struct letter *letter)
     struct conn *conn = letter->ref ? conn_ref_conn(letter->ref) : letter->conn;
     switch (letter->kind) {
     case LETTER_FRAME:
+        if (conn && letter->type == FRAME_INVITE)
+            door_expect(worker->proxy->door, &conn->place.from);
         if (conn)
             conn_send(conn, letter->type, letter->body, letter->len);
         break;
@@ -388,6 +390,10 @@ void worker_tick(struct worker *worker)
     reap(worker);
     if (worker == proxy->workers[0] && proxy->reconfig)
         reconfig_tick(proxy->reconfig, now);
+    if (worker == proxy->workers[0] && now >= worker->next_age) {
+        worker->next_age = now + PAIR_KEY_SECONDS * CLOCK_SEC;
+        door_age(proxy->door);
+    }
     if (worker == proxy->workers[0] && now >= worker->next_sweep) {
         worker->next_sweep = now + SWEEP_SECONDS * CLOCK_SEC;
         registry_sweep(proxy->registry, now);
@@ -409,12 +415,40 @@ static struct conn *next_in_line(struct worker *worker)
     return NULL;
 }
 
+/* How many strangers may be served now. While sessions move bytes in each turn they have their rest
+ * from the last one; if they did since then but not now, they may just wait for their peers, and
+ * shall not wait long for us. */
+static unsigned served_now(const struct worker *worker, uint64_t bytes)
+{
+    if (bytes == worker->served_bytes)
+        return WORKER_SERVED;
+    if (bytes == worker->turn_bytes)
+        return 1;
+    return worker_now(worker) >= worker->rest_until;
+}
+
+static void serve(struct worker *worker)
+{
+    uint64_t bytes =
+        atomic_load_explicit(&worker->counters.value[COUNTER_BYTES], memory_order_relaxed);
+    unsigned most = served_now(worker, bytes);
+    struct conn *conn;
+
+    worker->turn_bytes = bytes;
+    if (most == 0 || !next_in_line(worker))
+        return;
+    uint64_t start = worker_now(worker);
+    for (unsigned i = 0; i < most && (conn = next_in_line(worker)); i++)
+        conn_serve(conn, worker_now(worker));
+    uint64_t end = worker_now(worker);
+    worker->served_bytes = bytes;
+    worker->rest_until = end + WORKER_REST * clock_since(end, start);
+}
+
 void worker_turn(struct worker *worker)
 {
-    struct conn *conn;
     reap(worker);
-    for (unsigned i = 0; i < WORKER_SERVED && (conn = next_in_line(worker)); i++)
-        conn_serve(conn, worker_now(worker));
+    serve(worker);
     if (next_in_line(worker))
         worker_wake(worker);
     reap(worker);

@@ -19,8 +19,10 @@
 
 #define WORKER_TICK_MS   250  /* how often worker_tick() is due: the grain of every deadline */
 #define WORKER_SERVED    4    /* strangers served in a turn: some 2 ms of arithmetic */
+#define WORKER_REST      3    /* how much longer than that sessions have afterwards, if they want */
 #define WORKER_ANSWER_MS 1000 /* more than a round trip */
 #define WORKER_LATE_MS   3000 /* less than the peers' patience */
+#define WORKER_VAIN_MS   7000 /* of their 10 s not enough is left for a handshake */
 
 /* What a worker needs of its surroundings. */
 struct worker_env {
@@ -56,6 +58,7 @@ struct letter;
 enum worker_list {
     LIST_SILENT,   /* nothing has come from them */
     LIST_CONSOLE,  /* from where a console has been proved */
+    LIST_EXPECTED, /* from where a data leg was expected */
     LIST_BEGUN,    /* have been served before */
     LIST_FRESH,    /* have not */
     LIST_ANSWERED, /* it is their turn to say something */
@@ -86,8 +89,12 @@ struct worker {
     bool stopping;                  /* letters with conns are refused from now on; under the lock */
     uint64_t random;                /* state of worker_random() */
     uint64_t linger_until;          /* of worker_may_linger(): how far its allowance is used */
+    uint64_t turn_bytes;            /* that sessions had moved at the last turn */
+    uint64_t served_bytes;          /* the same when a stranger was last served */
+    uint64_t rest_until;            /* strangers wait so long if sessions move something */
     uint64_t tick_due;              /* when worker_tick() should be called next; 0 before */
     uint64_t next_sweep;            /* of registry and keys; first worker only */
+    uint64_t next_age;              /* of what the door expects; first worker only */
     uint32_t crowd;                 /* most strangers since memory was given back; worker 0 */
     uint8_t in[LEG_BUFFER];         /* one control frame being read */
     uint8_t out[FRAME_MAX];         /* one control frame being made */
@@ -102,9 +109,11 @@ void worker_done(struct worker *worker);
 
 /* worker_drain - deliver the mailbox, and look for new settings. worker_tick - deadlines,
  * keepalives, reports; about every WORKER_TICK_MS. worker_turn - at the end of each turn of the
- * loop, outside of any conn's callback: serve a few of the strangers that wait, so that handshakes,
- * however many, leave room for sessions between them; and free what was closed. More of them make
- * themselves heard by env.wake. */
+ * loop, outside of any conn's callback: serve a few of the strangers that wait, and free what was
+ * closed. More of them make themselves heard by env.wake. However many they are, sessions that have
+ * something to move get WORKER_REST times the time that strangers do, while a worker with nothing
+ * else to do does handshakes all the time: so after a restart endpoints come in as fast as the
+ * machine allows, and slow down by themselves where data begin to flow. */
 void worker_drain(struct worker *worker);
 void worker_tick(struct worker *worker);
 void worker_turn(struct worker *worker);

@@ -363,6 +363,7 @@ static void cmd_proxy(char **word, int count)
     (void)mkdir(word[2], 0700);
     write_file(word[2], "identity.pem", key, cert);
     write_file(word[2], "ca.pem", ca->cert, "");
+    write_file(word[2], "ca.key", ca->key, ""); /* for other tools that make endpoints of it */
     write_file(word[2], "tls.pem", web, "");
     puts("ok");
 }

@@ -2,7 +2,10 @@
  * to go when there are too many. */
 #include "proxy_rig.h"
 
+#include <arpa/inet.h>
+
 #include "base/log.h"
+#include "proxy/admit.h"
 
 #define CROWD (2 * WORKER_SERVED + 2)
 
@@ -94,6 +97,101 @@ static void the_console_goes_first(void **state)
     assert_int_equal(last->party.role, PARTY_CONSOLE);
 }
 
+static void data_legs_go_before_newcomers(void **state)
+{
+    open_all(CROWD);
+    struct conn *last = worker->strangers[LIST_SILENT]->prev;
+    last->place.expected = true;
+    for (unsigned i = 0; i < CROWD; i++)
+        say_hello(i, agent);
+    assert_ptr_equal(worker->strangers[LIST_EXPECTED], last);
+    worker_turn(worker);
+    assert_int_equal(authenticated(), WORKER_SERVED);
+    assert_int_equal(last->state, CONN_READY);
+}
+
+/* A session on this worker has moved something since the last turn. */
+static void move_bytes(void)
+{
+    counters_add(&worker->counters, COUNTER_BYTES, 100);
+}
+
+static void sessions_have_their_rest(void **state)
+{
+    open_all(CROWD);
+    for (unsigned i = 0; i < CROWD; i++)
+        say_hello(i, agent);
+    rig.look = CLOCK_MS; /* so serving takes some */
+    move_bytes();
+    uint64_t start = rig.now;
+    worker_turn(worker);
+    uint64_t took = rig.now - start;
+    assert_int_equal(authenticated(), 1);
+    assert_true(worker->rest_until > rig.now && worker->rest_until <= rig.now + WORKER_REST * took);
+    while (rig.now + 2 * rig.look < worker->rest_until) {
+        move_bytes();
+        rig.woken = false;
+        worker_turn(worker);
+        assert_int_equal(authenticated(), 1);
+        assert_true(rig.woken); /* nobody is forgotten meanwhile */
+    }
+    rig.now = worker->rest_until;
+    move_bytes();
+    worker_turn(worker);
+    assert_int_equal(authenticated(), 2);
+    move_bytes(); /* none in the turn after this one: they wait for their peers */
+    worker_turn(worker);
+    worker_turn(worker);
+    assert_int_equal(authenticated(), 3);
+    worker_turn(worker); /* and none since: nobody is kept waiting */
+    assert_int_equal(authenticated(), 3 + WORKER_SERVED);
+    rig.look = 0;
+}
+
+static void who_waits_in_vain_goes(void **state)
+{
+    open_all(2);
+    say_hello(0, agent);
+    say_hello(1, agent);
+    uint64_t since = worker->strangers[LIST_FRESH]->since = rig.now;
+    worker->strangers[LIST_FRESH]->next->since = since + 1;
+    rig.now = since + WORKER_VAIN_MS * CLOCK_MS - 1;
+    worker_tick(worker);
+    assert_int_equal(rig_ends(&rig, CLOSE_FULL), 0);
+    rig.now++;
+    worker_tick(worker);
+    assert_int_equal(rig_ends(&rig, CLOSE_FULL), 1);
+    rig_run(&rig, 5 * RIG_DELAY);
+    end_expect_over(&ends[0]);
+    assert_int_equal(authenticated(), 1); /* the other one is in time */
+}
+
+static void who_need_not_queue_is_never_late(void **state)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000207)};
+    const struct sockaddr *address = (struct sockaddr *)&in;
+    struct door *door = rig.proxy.door;
+    struct door_place place, other;
+    struct prefix here;
+
+    prefix_of(address, &here);
+    open_all(1);
+    say_hello(0, agent);
+    assert_int_equal(admit_stream(worker, address, &place), CLOSE_DONE);
+    door_leave(door, &place);
+    rig.now += WORKER_LATE_MS * CLOCK_MS;
+    assert_int_equal(admit_stream(worker, address, &place), CLOSE_FULL);
+    assert_int_equal(door_count(door), 1);
+    door_expect(door, &here);
+    assert_int_equal(admit_stream(worker, address, &place), CLOSE_DONE);
+    assert_true(place.expected);
+    door_console(door, &here);
+    assert_int_equal(admit_stream(worker, address, &other), CLOSE_DONE);
+    assert_true(other.console);
+    door_leave(door, &place);
+    door_leave(door, &other);
+}
+
 static void the_silent_have_to_go(void **state)
 {
     fl_Hello ack;
@@ -170,6 +268,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CROWD_TEST(a_few_in_a_turn),
         CROWD_TEST(the_console_goes_first),
+        CROWD_TEST(data_legs_go_before_newcomers),
+        CROWD_TEST(sessions_have_their_rest),
+        CROWD_TEST(who_waits_in_vain_goes),
+        CROWD_TEST(who_need_not_queue_is_never_late),
         CROWD_TEST(the_silent_have_to_go),
         CROWD_TEST(who_owes_an_answer_has_a_second),
         CROWD_TEST(the_consoles_places_are_not_for_others),

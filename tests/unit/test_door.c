@@ -133,6 +133,82 @@ static void the_console_has_places_of_its_own(void **state)
     door_free(door);
 }
 
+static void data_legs_have_places_of_their_own(void **state)
+{
+    struct door *door = door_with(16, 2, 2);
+    struct prefix here = from("192.0.2.7"), nowhere = {PREFIX_NONE, 0};
+    struct door_place place, last = {0};
+    unsigned kept = 0;
+
+    door_set_max(door, 0, 2, 2);
+    assert_int_equal(enter(door, "192.0.2.7", &place), DOOR_FULL);
+    assert_false(place.expected);
+    door_expect(door, &here);
+    assert_int_equal(enter(door, "192.0.2.7", &place), DOOR_IN);
+    assert_true(place.expected && place.kept && !place.console);
+    door_leave(door, &place);
+    assert_int_equal(door_count(door), 0);
+    assert_int_equal(enter(door, "192.0.2.7", &place), DOOR_FULL); /* it was expected once */
+
+    door_set_max(door, 16, 2, 2);
+    for (unsigned i = 0; i < 2 * door_kept(16); i++)
+        door_expect(door, &here);
+    while (enter(door, "192.0.2.7", &place) == DOOR_IN && place.kept) {
+        last = place;
+        kept++;
+    }
+    assert_int_equal(kept, door_kept(16));
+    assert_true(place.taken && place.expected); /* then a place as everybody's */
+    assert_int_equal(enter(door, "192.0.2.7", &place), DOOR_IN);
+    for (unsigned i = 0; i < 50; i++) /* which a refusal does not use up */
+        assert_int_equal(enter(door, "192.0.2.7", &place), DOOR_CROWDED);
+    door_leave(door, &last);
+    assert_int_equal(enter(door, "192.0.2.7", &place), DOOR_IN);
+    assert_true(place.expected && place.kept);
+
+    door_expect(door, &nowhere);
+    assert_int_equal(door_enter(door, &nowhere, &place), DOOR_IN);
+    assert_false(place.expected);
+    door_free(door);
+}
+
+static void what_does_not_come_is_forgotten(void **state)
+{
+    struct door *door = door_with(16, 16, 16);
+    struct prefix here = from("2001:db8::1");
+    struct door_place place;
+
+    door_expect(door, &here);
+    door_age(door);
+    door_expect(door, &here);
+    assert_int_equal(enter(door, "2001:db8::2", &place), DOOR_IN); /* the older one; the same /64 */
+    assert_true(place.expected);
+    door_age(door);
+    assert_int_equal(enter(door, "2001:db8::1", &place), DOOR_IN);
+    assert_true(place.expected);
+    door_expect(door, &here);
+    door_age(door);
+    door_age(door);
+    assert_int_equal(enter(door, "2001:db8::1", &place), DOOR_IN);
+    assert_false(place.expected);
+    door_free(door);
+}
+
+static void the_console_uses_up_no_expectation(void **state)
+{
+    struct door *door = door_with(16, 16, 16);
+    struct prefix here = from("192.0.2.7");
+    struct door_place place;
+
+    door_console(door, &here);
+    door_expect(door, &here);
+    assert_int_equal(enter(door, "192.0.2.7", &place), DOOR_IN);
+    assert_true(place.console && !place.expected);
+    door_leave(door, &place);
+    assert_int_equal(door_count(door), 0);
+    door_free(door);
+}
+
 static void the_latest_consoles_are_remembered(void **state)
 {
     struct door *door = door_with(32, 2, 2);
@@ -183,6 +259,9 @@ int main(void)
         cmocka_unit_test(limits_of_address_and_network),
         cmocka_unit_test(a_limit_in_all),
         cmocka_unit_test(the_console_has_places_of_its_own),
+        cmocka_unit_test(data_legs_have_places_of_their_own),
+        cmocka_unit_test(what_does_not_come_is_forgotten),
+        cmocka_unit_test(the_console_uses_up_no_expectation),
         cmocka_unit_test(the_latest_consoles_are_remembered),
         cmocka_unit_test(many_addresses),
     };
