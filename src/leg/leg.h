@@ -28,6 +28,10 @@
 /* What leg_recv() needs: one frame and the record's padding. */
 #define LEG_BUFFER (FRAME_MAX + 512)
 
+/* What leg_send_data() may take at once on a bare leg: there a call of the kernel costs more than
+ * the bytes, and the wake-ups that follow it cost as much again. */
+#define LEG_DATA_MAX (4 * FRAME_BODY_MAX)
+
 #define LEG_ADDRESS_MAX 72 /* "[v6 address]:port" and NUL */
 
 enum leg_event {
@@ -70,6 +74,7 @@ struct leg_ops {
     int (*recv)(struct leg *leg, uint8_t *buf, struct frame *ret_frame);
     int (*send)(struct leg *leg, uint8_t type, uint8_t flags, const void *body, size_t len);
     int (*send_data)(struct leg *leg, uint8_t *data, size_t len);
+    size_t (*data_max)(struct leg *leg); /* may be NULL: FRAME_BODY_MAX, always */
     int (*send_eof)(struct leg *leg);
     void (*want)(struct leg *leg, unsigned events);
     void (*close)(struct leg *leg, enum leg_close how);
@@ -123,7 +128,14 @@ static inline int leg_send(struct leg *leg, uint8_t type, uint8_t flags, const v
     return leg->ops->send(leg, type, flags, body, len);
 }
 
-/* leg_send_data - @len bytes (1..FRAME_BODY_MAX) of a session's stream. The FRAME_HEADER bytes
+/* leg_data_max - how much leg_send_data() takes at once now: FRAME_BODY_MAX, or LEG_DATA_MAX where
+ * bytes leave bare. It never becomes less. */
+static inline size_t leg_data_max(struct leg *leg)
+{
+    return leg->ops->data_max ? leg->ops->data_max(leg) : FRAME_BODY_MAX;
+}
+
+/* leg_send_data - @len bytes (1..leg_data_max()) of a session's stream. The FRAME_HEADER bytes
  * before @data must be writable: the header is put there. Returns the number of bytes accepted, > 0
  * and on a plain leg maybe fewer than @len; -EAGAIN; or the leg is over. */
 static inline int leg_send_data(struct leg *leg, uint8_t *data, size_t len)

@@ -359,14 +359,21 @@ static int mem_send_text(struct leg *base, const void *text, size_t len)
     return 0;
 }
 
+static size_t mem_data_max(struct leg *base)
+{
+    return bare(mem(base), mem(base)->tx) ? LEG_DATA_MAX : FRAME_BODY_MAX;
+}
+
 static int mem_send_data(struct leg *base, uint8_t *data, size_t len)
 {
     struct leg_mem *leg = mem(base);
     size_t most = room(leg);
     int rc;
 
-    if (len == 0 || len > FRAME_BODY_MAX)
+    if (len == 0 || len > mem_data_max(base))
         return -FL_EBUG;
+    if (len > FRAME_BODY_MAX)
+        len = FRAME_BODY_MAX; /* in parts, as the kernel may do it */
     if (bare(leg, leg->tx) && most > FRAME_HEADER && most - FRAME_HEADER < len)
         len = most - FRAME_HEADER;
     memset(data - FRAME_HEADER, 0, FRAME_HEADER); /* must be writable: sanitizers tell when not */
@@ -437,6 +444,7 @@ static const struct leg_ops mem_ops = {
     .recv = mem_recv,
     .send = mem_send,
     .send_data = mem_send_data,
+    .data_max = mem_data_max,
     .send_eof = mem_send_eof,
     .want = mem_want,
     .close = mem_close,

@@ -792,6 +792,7 @@ static const struct leg_ops tcp_ops = {
     .recv = leg_tcp_recv,
     .send = leg_tcp_send,
     .send_data = leg_tcp_send_data,
+    .data_max = leg_tcp_data_max,
     .send_eof = leg_tcp_send_eof,
     .want = tcp_want,
     .close = tcp_close,

@@ -130,6 +130,7 @@ ssize_t leg_tcp_recv_text(struct leg *base, uint8_t *buf);
 int leg_tcp_send(struct leg *base, uint8_t type, uint8_t flags, const void *body, size_t len);
 int leg_tcp_send_text(struct leg *base, const void *text, size_t len);
 int leg_tcp_send_data(struct leg *base, uint8_t *data, size_t len);
+size_t leg_tcp_data_max(struct leg *base);
 int leg_tcp_send_eof(struct leg *base);
 int leg_tcp_send_raw(struct leg *base);
 ssize_t leg_tcp_splice_in(struct leg *base, int pipe, size_t most);

@@ -246,6 +246,11 @@ static int send_plain(struct leg_tcp *leg, const uint8_t *data, size_t len)
     return (int)n;
 }
 
+size_t leg_tcp_data_max(struct leg *base)
+{
+    return leg_tcp_of(base)->tx == TX_PLAIN ? LEG_DATA_MAX : FRAME_BODY_MAX;
+}
+
 int leg_tcp_send_data(struct leg *base, uint8_t *data, size_t len)
 {
     struct leg_tcp *leg = leg_tcp_of(base);
@@ -253,7 +258,7 @@ int leg_tcp_send_data(struct leg *base, uint8_t *data, size_t len)
 
     if (ret < 0)
         return ret;
-    if (len == 0 || len > FRAME_BODY_MAX)
+    if (len == 0 || len > leg_tcp_data_max(base))
         return -FL_EBUG;
     if (leg->tx == TX_PLAIN)
         return send_plain(leg, data, len);

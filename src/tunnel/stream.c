@@ -10,8 +10,8 @@
 #include "wire/close_reason.h"
 #include "wire/message.h"
 
-/* Beyond one DATA frame: a KeyUpdate that GnuTLS owes, an alert, a handshake flight. */
-#define STAGE_MAX (FRAME_BODY_MAX + 2048)
+/* Beyond what leaves at once: a KeyUpdate that GnuTLS owes, an alert, a handshake flight. */
+#define STAGE_MAX (LEG_DATA_MAX + 2048)
 
 struct stream_buffers {
     uint8_t in[LEG_BUFFER];                  /* the DATA frame being fed to GnuTLS */
@@ -23,7 +23,8 @@ struct stream_buffers {
 int stream_flush(struct stream *stream)
 {
     while (stream_staged(stream) > 0) {
-        size_t n = stream_staged(stream) < FRAME_BODY_MAX ? stream_staged(stream) : FRAME_BODY_MAX;
+        size_t most = leg_data_max(stream->leg);
+        size_t n = stream_staged(stream) < most ? stream_staged(stream) : most;
         /* The header overwrites bytes that are gone already, or the room at the front. */
         uint8_t *data = stream->buffers->stage + FRAME_HEADER + stream->stage_start;
         int r = leg_send_data(stream->leg, data, n);

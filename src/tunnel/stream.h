@@ -2,8 +2,9 @@
  * DATA frames are what it reads.
  *
  * Out, records are staged behind room for a frame header, so that one full record leaves as exactly
- * one DATA frame without another copy; whoever makes records looks first whether the stage can take
- * one, thus gnutls_record_send() never stops half-way.
+ * one DATA frame without another copy, and several at once where bytes travel bare; whoever makes
+ * records looks first whether the stage can take one, thus gnutls_record_send() never stops
+ * half-way.
  */
 #ifndef FL_TUNNEL_STREAM_H
 #define FL_TUNNEL_STREAM_H
@@ -55,12 +56,12 @@ static inline size_t stream_staged(const struct stream *stream)
     return stream->stage_end - stream->stage_start;
 }
 
-/* stream_takes - is there room for a record of @len bytes in the DATA frame being filled? If not:
+/* stream_takes - is there room for a record of @len bytes in what leaves next as one? If not:
  * stream_flush(). */
 static inline bool stream_takes(const struct stream *stream, size_t len)
 {
     return stream->stage_start == 0 &&
-           stream->stage_end + len + STREAM_RECORD_EXTRA <= FRAME_BODY_MAX;
+           stream->stage_end + len + STREAM_RECORD_EXTRA <= leg_data_max(stream->leg);
 }
 
 /* stream_flush - hand the leg what is staged. 0: all is gone; -EAGAIN; other: the leg is over. */

@@ -275,7 +275,7 @@ static void exporters(void **state)
 
 static void plain(void **state)
 {
-    static uint8_t data[FRAME_MAX];
+    static uint8_t data[FRAME_HEADER + LEG_DATA_MAX];
     struct frame frame;
     size_t sent = 0;
     int n;
@@ -284,7 +284,8 @@ static void plain(void **state)
     (void)leg_mem_run(net, DELAY);
     assert_int_equal(leg_send(a.leg, FRAME_PING, 0, NULL, 0), -FL_EBUG);
     assert_int_equal(leg_exporter(a.leg, 0, buf), -FL_ETLS);
-    assert_int_equal(leg_send_data(a.leg, data + FRAME_HEADER, FRAME_BODY_MAX), FRAME_BODY_MAX);
+    assert_int_equal(leg_data_max(a.leg), LEG_DATA_MAX);
+    assert_int_equal(leg_send_data(a.leg, data + FRAME_HEADER, LEG_DATA_MAX), FRAME_BODY_MAX);
     n = leg_send_data(a.leg, data + FRAME_HEADER, FRAME_BODY_MAX);
     assert_in_range(n, 1, 200); /* part of it */
     sent = FRAME_BODY_MAX + (size_t)n;

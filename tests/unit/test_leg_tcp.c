@@ -404,6 +404,38 @@ static void back_pressure(enum leg_tcp_mode mode)
     net_done(&net);
 }
 
+/* Bare bytes leave many at a time; a record is never more than one frame. */
+static void data_at_once(void **state)
+{
+    static uint8_t data[FRAME_HEADER + LEG_DATA_MAX + 1];
+    struct net net;
+    size_t sent = 0;
+
+    net_open(&net, LEG_TCP_WRAPPED);
+    assert_int_equal(leg_data_max(net.dialler.leg), FRAME_BODY_MAX);
+    assert_int_equal(leg_send_data(net.dialler.leg, data + FRAME_HEADER, FRAME_BODY_MAX + 1),
+                     -FL_EBUG);
+    net_done(&net);
+
+    net_open(&net, LEG_TCP_PLAIN);
+    assert_int_equal(leg_data_max(net.dialler.leg), LEG_DATA_MAX);
+    assert_int_equal(leg_send_data(net.dialler.leg, data + FRAME_HEADER, LEG_DATA_MAX + 1),
+                     -FL_EBUG);
+    leg_want(net.answerer.leg, LEG_READABLE);
+    while (sent < LEG_DATA_MAX) {
+        int n = leg_send_data(net.dialler.leg, data + FRAME_HEADER + sent, LEG_DATA_MAX - sent);
+
+        assert_true(n > 0 || n == -EAGAIN);
+        if (sent == 0)
+            assert_in_range(n, FRAME_BODY_MAX + 1,
+                            LEG_DATA_MAX); /* the kernel took them together */
+        sent += n > 0 ? (size_t)n : 0;
+        turn(&net.loop);
+    }
+    UNTIL(&net.loop, net.answerer.bytes == LEG_DATA_MAX);
+    net_done(&net);
+}
+
 static void back_pressure_wrapped(void **state)
 {
     back_pressure(LEG_TCP_WRAPPED);
@@ -1852,6 +1884,7 @@ int main(void)
         cmocka_unit_test(first_records_are_padded),
         cmocka_unit_test(half_close_wrapped),
         cmocka_unit_test(half_close_plain),
+        cmocka_unit_test(data_at_once),
         cmocka_unit_test(back_pressure_wrapped),
         cmocka_unit_test(back_pressure_plain),
         cmocka_unit_test(graceful_close_wrapped),
