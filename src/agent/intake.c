@@ -13,8 +13,8 @@
  * silent is asked for elsewhere. What then still comes from the former is dropped. The list comes
  * over one way; to the others the source is told by FILES what an index means.
  *
- * Disk work: one compare job (list against folder), one lane job (blocks), one commit job (sync and
- * rename) at a time.
+ * Work in the thread pool: one compare job (list against folder), one check job (hashes of what
+ * came), one lane job (writing it), one commit job (sync and rename) at a time.
  *
  * Here are its life, its ways and its end; one file is in intake_file.c, what is asked for in
  * intake_ask.c, what comes in intake_take.c, disk work in intake_disk.c.
@@ -38,7 +38,8 @@ int intake_new(uv_loop_t *loop, struct disk *disk, struct index *index, const st
     in->ops = ops;
     in->ctx = ctx;
     in->flow = *flow;
-    in->ops_tail = &in->ops_head;
+    in->check_station.tail = &in->check_station.head;
+    in->lane_station.tail = &in->lane_station.head;
     in->entries = entries_new();
     in->compare = calloc(1, sizeof(*in->compare));
     if (!in->entries || !in->compare)
@@ -46,12 +47,17 @@ int intake_new(uv_loop_t *loop, struct disk *disk, struct index *index, const st
     rc = parts_lane_init(&in->lane, disk, index, flow);
     if (rc < 0)
         goto fail;
+    rc = parts_check_init(&in->check);
+    if (rc < 0)
+        goto fail_lane;
     in->compare->disk = disk;
     in->compare->flow = *flow;
     in->compare->entries = in->entries;
     *ret_intake = in;
     return 0;
 
+fail_lane:
+    parts_lane_done(&in->lane);
 fail:
     free(in->compare);
     entries_free(in->entries);
@@ -71,6 +77,7 @@ void intake_free(struct intake *in)
         free(incoming->gap);
         free(incoming);
     }
+    parts_check_done(&in->check);
     parts_lane_done(&in->lane);
     for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
         want_done(&in->way[i].want);
@@ -104,10 +111,15 @@ void intake_local_failure(struct intake *in)
     in->failed_local = true;
 }
 
+static bool station_empty(const struct station *station)
+{
+    return !station->running && !station->head;
+}
+
 bool intake_is_drained(const struct intake *in)
 {
-    return !in->comparing && !in->lane_busy && !in->committing && !in->ops_head &&
-           in->ready.count == 0;
+    return !in->comparing && station_empty(&in->check_station) &&
+           station_empty(&in->lane_station) && !in->committing && in->ready.count == 0;
 }
 
 static bool all_settled(const struct intake *in)

@@ -54,6 +54,14 @@ struct incoming {
     uint32_t gap_first, gap_count, gap_cap;
 };
 
+/* Ops on their way to the disk: first all are checked, then written, in the order in which they
+ * came; while some are written, those after them are checked. */
+struct station {
+    uv_work_t work;
+    struct part_op *head, **tail; /* waiting */
+    struct part_op *running;      /* NULL: its job is not out */
+};
+
 struct queue {              /* of incomings; each holds a reference */
     struct incoming **item; /* ring; owned */
     uint32_t cap, first, count;
@@ -112,13 +120,10 @@ struct intake {
     uint32_t asked_files;  /* hashes awaited, over all ways: files, and blocks of them */
     uint64_t asked_blocks;
 
-    uv_work_t lane_work;
+    struct station check_station, lane_station;
+    struct parts_check check;
     struct parts_lane lane;
-    bool lane_busy;
-    struct part_op *ops_head, **ops_tail; /* waiting */
-    struct part_op *running;
-    uint64_t backlog; /* bytes waiting or running */
-    uint64_t running_cost;
+    uint64_t backlog; /* bytes at the stations */
 
     uv_work_t commit_work;
     bool committing;
@@ -161,7 +166,13 @@ void intake_queue_pop(struct intake *in, struct queue *queue);
 /* intake_queue_clear - all leave. */
 void intake_queue_clear(struct intake *in, struct queue *queue);
 
-/* intake_op_queue - for the lane, after those that wait. */
+/* intake_op_cost - what it counts in the backlog. */
+static inline uint64_t intake_op_cost(const struct part_op *op)
+{
+    return op->data ? op->len : OP_COST;
+}
+
+/* intake_op_queue - for the check and then the lane, after those that wait. */
 void intake_op_queue(struct intake *in, struct part_op *op);
 
 /* intake_op_new - of a file, not queued yet. NULL: no memory. */
@@ -198,7 +209,7 @@ void intake_start_empty(struct intake *in, uint32_t index);
 /* intake_compare_more - the next part of the list, if the pool has time and there is one. */
 void intake_compare_more(struct intake *in);
 
-/* intake_lane_more - what waits is verified and written. */
+/* intake_lane_more - what waits is checked, what is checked is written. */
 void intake_lane_more(struct intake *in);
 
 /* intake_commit_more - files that are complete go to their places, many at a time. */

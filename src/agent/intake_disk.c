@@ -3,11 +3,11 @@
 #include "agent/intake_core.h"
 #include "base/error.h"
 
-#define LANE_BYTES   (UINT64_C(4) << 20) /* data of one lane job */
-#define LANE_OPS     1024
-#define COMMIT_FILES 512
-#define COMMIT_BYTES (UINT64_C(64) << 20)
-#define COMMIT_WAIT  (100 * CLOCK_MS)
+#define STATION_BYTES (UINT64_C(4) << 20) /* data of one job of a station */
+#define STATION_OPS   1024
+#define COMMIT_FILES  512
+#define COMMIT_BYTES  (UINT64_C(64) << 20)
+#define COMMIT_WAIT   (100 * CLOCK_MS)
 
 /* ---- comparing the list with what is here ---- */
 
@@ -94,13 +94,20 @@ void intake_compare_more(struct intake *in)
         intake_local_failure(in);
 }
 
-/* ---- the lane: verifying and writing ---- */
+/* ---- the stations: checking, then writing ---- */
+
+static void check_job(uv_work_t *work)
+{
+    struct intake *in = work->data;
+
+    parts_check_run(&in->check, in->check_station.running);
+}
 
 static void lane_job(uv_work_t *work)
 {
     struct intake *in = work->data;
 
-    parts_run(&in->lane, in->running);
+    parts_run(&in->lane, in->lane_station.running);
 }
 
 static void take_missing(struct intake *in, struct incoming *incoming, const struct part_op *op)
@@ -155,17 +162,39 @@ static void take_result(struct intake *in, struct part_op *op)
     }
 }
 
+/* station_start - a job for what waits, as much of it as one should take at a time. */
+static void station_start(struct intake *in, struct station *station, uv_work_cb run,
+                          uv_after_work_cb after)
+{
+    struct part_op **end = &station->head;
+    uint64_t cost = 0;
+
+    if (station->running || !station->head)
+        return;
+    for (unsigned n = 0; *end && n < STATION_OPS && cost < STATION_BYTES; n++) {
+        cost += intake_op_cost(*end);
+        end = &(*end)->next;
+    }
+    station->running = station->head;
+    station->head = *end;
+    if (!station->head)
+        station->tail = &station->head;
+    *end = NULL;
+    station->work.data = in;
+    if (uv_queue_work(in->loop, &station->work, run, after) != 0)
+        abort(); /* libuv fails here only without a work function */
+}
+
 static void lane_after(uv_work_t *work, int status)
 {
     struct intake *in = work->data;
-    struct part_op *op;
+    struct part_op *op, *next;
 
-    in->lane_busy = false;
-    in->backlog -= in->running_cost;
-    while ((op = in->running)) {
+    for (op = take_ptr(in->lane_station.running); op; op = next) {
         struct incoming *incoming = container_of(op->part, struct incoming, part);
 
-        in->running = op->next;
+        next = op->next;
+        in->backlog -= intake_op_cost(op);
         take_result(in, op);
         part_op_free(op);
         intake_incoming_unref(in, incoming);
@@ -174,29 +203,20 @@ static void lane_after(uv_work_t *work, int status)
     intake_pump(in);
 }
 
+static void check_after(uv_work_t *work, int status)
+{
+    struct intake *in = work->data;
+
+    *in->lane_station.tail = take_ptr(in->check_station.running);
+    while (*in->lane_station.tail)
+        in->lane_station.tail = &(*in->lane_station.tail)->next;
+    intake_pump(in);
+}
+
 void intake_lane_more(struct intake *in)
 {
-    struct part_op **end = &in->ops_head;
-    unsigned n = 0;
-
-    if (in->lane_busy || !in->ops_head)
-        return;
-    in->running_cost = 0;
-    while (*end && n < LANE_OPS && in->running_cost < LANE_BYTES) {
-        in->running_cost += (*end)->data ? (*end)->len : OP_COST;
-        end = &(*end)->next;
-        n++;
-    }
-    in->running = in->ops_head;
-    in->ops_head = *end;
-    if (!in->ops_head)
-        in->ops_tail = &in->ops_head;
-    *end = NULL;
-    in->lane_work.data = in;
-    if (uv_queue_work(in->loop, &in->lane_work, lane_job, lane_after) == 0)
-        in->lane_busy = true;
-    else
-        abort(); /* libuv fails here only without a work function */
+    station_start(in, &in->check_station, check_job, check_after);
+    station_start(in, &in->lane_station, lane_job, lane_after);
 }
 
 /* ---- the commit: into place ---- */

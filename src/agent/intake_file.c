@@ -61,9 +61,9 @@ void intake_queue_clear(struct intake *in, struct queue *queue)
 void intake_op_queue(struct intake *in, struct part_op *op)
 {
     op->next = NULL;
-    *in->ops_tail = op;
-    in->ops_tail = &op->next;
-    in->backlog += op->data ? op->len : OP_COST;
+    *in->check_station.tail = op;
+    in->check_station.tail = &op->next;
+    in->backlog += intake_op_cost(op);
 }
 
 struct part_op *intake_op_new(struct intake *in, struct incoming *incoming, enum part_op_kind kind)

@@ -21,27 +21,16 @@
 int parts_lane_init(struct parts_lane *lane, struct disk *disk, struct index *index,
                     const struct fl_id *flow)
 {
-    int rc;
-
     memset(lane, 0, sizeof(*lane));
     lane->disk = disk;
     lane->index = index;
     lane->flow = *flow;
-    rc = blocks_hasher_init(&lane->hasher);
-    if (rc < 0)
-        return rc;
-    for (unsigned i = 0; rc == 0 && i < PARTS_WAYS; i++)
-        rc = blocks_hasher_init(&lane->stream[i]);
-    if (rc < 0)
-        parts_lane_done(lane);
-    return rc;
+    return blocks_hasher_init(&lane->hasher);
 }
 
 void parts_lane_done(struct parts_lane *lane)
 {
     blocks_hasher_done(&lane->hasher);
-    for (unsigned i = 0; i < PARTS_WAYS; i++)
-        blocks_hasher_done(&lane->stream[i]);
 }
 
 void part_init(struct part *part, const struct fl_id *flow, const struct entry *entry)
@@ -273,41 +262,75 @@ static int blocks_there(struct part_op *op, uint32_t count)
     return rc;
 }
 
+/* Is it right? */
+
+int parts_check_init(struct parts_check *check)
+{
+    int rc;
+
+    memset(check, 0, sizeof(*check));
+    rc = blocks_hasher_init(&check->whole);
+    for (unsigned i = 0; rc == 0 && i < PARTS_WAYS; i++)
+        rc = blocks_hasher_init(&check->stream[i]);
+    if (rc < 0)
+        parts_check_done(check);
+    return rc;
+}
+
+void parts_check_done(struct parts_check *check)
+{
+    blocks_hasher_done(&check->whole);
+    for (unsigned i = 0; i < PARTS_WAYS; i++)
+        blocks_hasher_done(&check->stream[i]);
+}
+
+static void check_op(struct parts_check *check, struct part_op *op)
+{
+    bool whole = op->from == 0 && op->last;
+    struct blocks_hasher *hasher = whole ? &check->whole : &check->stream[op->way];
+    uint8_t hash[BLOCKS_HASH];
+
+    if (op->from == 0 && !whole)
+        blocks_hasher_end(hasher, hash); /* whatever an unfinished block left */
+    blocks_hasher_add(hasher, op->data, op->len);
+    if (!op->last)
+        return;
+    blocks_hasher_end(hasher, hash);
+    op->wrong = memcmp(hash, op->hash, BLOCKS_HASH) != 0;
+}
+
+void parts_check_run(struct parts_check *check, struct part_op *ops)
+{
+    for (struct part_op *op = ops; op; op = op->next) {
+        if (op->kind == PART_WRITE && !op->zero)
+            check_op(check, op);
+    }
+}
+
 /* A block, written. */
 
 static int run_whole(struct parts_lane *lane, struct part_op *op, uint64_t offset)
 {
-    uint8_t hash[BLOCKS_HASH];
     int rc;
 
-    if (op->zero) {
+    if (op->wrong)
+        return -FL_EHASH;
+    if (op->zero)
         rc = write_zeros(lane, op->part, offset, op->len);
-    } else {
-        blocks_hasher_add(&lane->hasher, op->data, op->len);
-        blocks_hasher_end(&lane->hasher, hash);
-        if (memcmp(hash, op->hash, BLOCKS_HASH) != 0)
-            return -FL_EHASH;
+    else
         rc = write_all(op->part, op->data, op->len, offset);
-    }
     return rc < 0 ? rc : blocks_there(op, 1);
 }
 
 /* run_piece - of a block over BLOCKS_PIECE: written as it comes, since it may have to be written
  * again at worst. */
-static int run_piece(struct parts_lane *lane, struct part_op *op, uint64_t offset)
+static int run_piece(struct part_op *op, uint64_t offset)
 {
-    struct blocks_hasher *stream = &lane->stream[op->way];
-    uint8_t hash[BLOCKS_HASH];
-    int rc;
+    int rc = write_all(op->part, op->data, op->len, offset + op->from);
 
-    if (op->from == 0)
-        blocks_hasher_end(stream, hash); /* whatever an unfinished block left */
-    blocks_hasher_add(stream, op->data, op->len);
-    rc = write_all(op->part, op->data, op->len, offset + op->from);
     if (rc < 0 || !op->last)
         return rc;
-    blocks_hasher_end(stream, hash);
-    if (memcmp(hash, op->hash, BLOCKS_HASH) != 0) {
+    if (op->wrong) {
         op->part->fresh = false; /* there is something wrong in it */
         return -FL_EHASH;
     }
@@ -323,7 +346,7 @@ static int run_write(struct parts_lane *lane, struct part_op *op)
         return rc;
     if (op->from == 0 && op->last)
         return run_whole(lane, op, offset);
-    return run_piece(lane, op, offset);
+    return run_piece(op, offset);
 }
 
 /* Blocks that are here already: in the temporary file, or in the old target. */

@@ -1,6 +1,6 @@
 /* parts.h - temporary files beside their targets: blocks are verified and written there, and whole
- * files put in place. For the thread pool; one lane (parts_run) and one commit (parts_commit) of a
- * flow may run at the same time.
+ * files put in place. For the thread pool; one check (parts_check_run), one lane (parts_run) and
+ * one commit (parts_commit) of a flow may run at the same time.
  */
 #ifndef FL_AGENT_PARTS_H
 #define FL_AGENT_PARTS_H
@@ -58,6 +58,7 @@ struct part_op {
     bool zero;                 /* no data: @len zero bytes */
     uint8_t hash[BLOCKS_HASH]; /* of the whole block */
     uint8_t *data;             /* owned */
+    bool wrong; /* set by parts_check_run(): with this op the block is not what its hash says */
     /* PART_COMPARE: @count blocks from @block */
     uint32_t count;
     uint8_t *hashes;                   /* owned */
@@ -73,9 +74,21 @@ struct parts_lane {
     struct disk *disk;
     struct index *index; /* may be NULL */
     struct fl_id flow;
-    struct blocks_hasher hasher;             /* whole blocks */
+    struct blocks_hasher hasher; /* what is here already; its buffer */
+};
+
+/* What came, against the hashes that came with it. */
+struct parts_check {
+    struct blocks_hasher whole;              /* blocks in one piece */
     struct blocks_hasher stream[PARTS_WAYS]; /* the block that comes in pieces, of each way */
 };
+
+int parts_check_init(struct parts_check *check); /* 0, -ENOMEM, -FL_ETLS */
+void parts_check_done(struct parts_check *check);
+
+/* parts_check_run - first of all, in the order in which they came: is the data of @ops right?
+ * Touches no part. */
+void parts_check_run(struct parts_check *check, struct part_op *ops);
 
 int parts_lane_init(struct parts_lane *lane, struct disk *disk, struct index *index,
                     const struct fl_id *flow);
@@ -83,7 +96,7 @@ void parts_lane_done(struct parts_lane *lane);
 
 void part_init(struct part *part, const struct fl_id *flow, const struct entry *entry);
 
-/* parts_run - do @ops in order; results are in them. */
+/* parts_run - do @ops, which are checked, in order; results are in them. */
 void parts_run(struct parts_lane *lane, struct part_op *ops);
 void part_op_free(struct part_op *op);
 
