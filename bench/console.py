@@ -24,7 +24,7 @@ SECONDS = int(os.environ.get("BENCH_SECONDS", "30"))
 EVERY = 5  # seconds between two reports of an agent
 GOAL_MS = 100
 # What a page asks for while it is open, and how often in a minute (web/src/live.ts).
-CALLS = {"/status": 12, "/proxies": 12, "/agents": 2, "/jobs?flows=1": 30, "/flows?limit=100": 30}
+CALLS = {"/status": 12, "/proxies": 12, "/agents": 2, "/throughput": 2, "/jobs?flows=1": 30, "/flows?limit=100": 30}
 
 
 class Client:

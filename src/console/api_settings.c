@@ -274,23 +274,24 @@ static json_t *view_settings_of(const struct fleet_agent *agent)
     return json;
 }
 
-void api_list_agent_settings(struct api_call *call)
-{
-    struct fleet_agent *agent, *tmp;
-    json_t *items = json_array();
-
-    HASH_ITER (hh, fleet_agents(call->api->fleet), agent, tmp)
-        if (agent->row.state != AGENT_REVOKED)
-            (void)json_array_append_new(items, view_settings_of(agent));
-    api_list(call, items);
-}
-
 static bool has_tag(const struct fleet_agent *agent, const char *tag)
 {
     for (size_t i = 0; i < agent->row.tags.count; i++)
         if (!strcmp(agent->row.tags.item[i], tag))
             return true;
     return false;
+}
+
+void api_list_agent_settings(struct api_call *call)
+{
+    const char *tag = http_query(call->request, "tag");
+    struct fleet_agent *agent, *tmp;
+    json_t *items = json_array();
+
+    HASH_ITER (hh, fleet_agents(call->api->fleet), agent, tmp)
+        if (agent->row.state != AGENT_REVOKED && (!tag || has_tag(agent, tag)))
+            (void)json_array_append_new(items, view_settings_of(agent));
+    api_list(call, items);
 }
 
 /* patch_one - on top of what is wanted of @agent already. Returns its view; one whose settings

@@ -58,6 +58,11 @@ export function percent(part: number, whole: number): number {
   return whole > 0 ? Math.min(100, (100 * part) / whole) : 0;
 }
 
+/** "fairlead-agent 0.1.0": the number alone, whoever tells it. */
+export function version(software: string | undefined): string {
+  return software?.replace(/^fairlead(-\w+)? /, "") || "–";
+}
+
 export function shortId(id: string): string {
   return id.slice(0, 8);
 }

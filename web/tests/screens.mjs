@@ -35,7 +35,7 @@ const unfold = (page) => page.evaluate(() => document.querySelectorAll("details.
 
 async function picture(page, name, path, size, scheme) {
   await page.goto(`/${path}`);
-  await page.getByRole("heading").first().waitFor();
+  await page.getByRole("heading").or(page.getByText("There is no such")).first().waitFor();
   if (scene === "lost") {
     await page.context().setOffline(true);
     await page.getByText("The console does not answer").waitFor();

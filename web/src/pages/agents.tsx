@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, items, may, patch, post, put } from "../api";
 import { agents, flows, jobs, loaded, proxies, refresh } from "../live";
-import { ago, bytes, clock, rate, rtt, shortId } from "../format";
+import { ago, bytes, clock, rate, rtt, shortId, version } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
@@ -35,7 +35,7 @@ export function Agents({ adding, bulk, find }: { adding?: boolean; bulk?: boolea
             { head: "State", cell: (a) => <State is={a.state} /> },
             { head: "Path to the console", cell: (a) => a.path || "–" },
             { head: "Tags", cell: (a) => <Tags of={a.tags} />, wide: true },
-            { head: "Version", cell: (a) => a.software.replace(/^fairlead /, "") },
+            { head: "Version", cell: (a) => version(a.software) },
             { head: "Last seen", cell: (a) => ago(a.last_seen), right: true },
           ]} />
         )}
@@ -234,7 +234,7 @@ export function AgentPage({ id }: { id: string }) {
         <Figure label="Path to the console" value={agent.path || "none"} />
         <Figure label="Last seen" value={ago(agent.last_seen)} hint={`first ${clock(agent.first_seen)}`} />
         <Figure label="Certificate until" value={agent.expires?.slice(0, 10) ?? "–"} hint="renewed by itself at two thirds" />
-        <Figure label="Version" value={agent.software.replace(/^fairlead /, "") || "–"} hint={agent.system || undefined} />
+        <Figure label="Version" value={version(agent.software)} />
       </div>
       <div class="columns">
         <Card title="Addresses">{agent.addresses.length ? <ul class="plain-list">{agent.addresses.map((a) => <li key={a}><code>{a}</code></li>)}</ul> : <p class="calm">It listens nowhere.</p>}</Card>

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { items, may, patch, post, put, remove } from "../api";
 import { loaded, proxies, refresh } from "../live";
-import { ago, bytes, count, duration, rate, rtt, shortId } from "../format";
+import { ago, bytes, count, duration, rate, rtt, shortId, version } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { toast } from "../ui/toast";
@@ -11,7 +11,6 @@ import type { Json, Proxy, Sample } from "../types";
 
 /** Of one core. */
 const percent = (n: number | undefined) => (n === undefined ? "–" : `${n.toFixed(n < 10 ? 1 : 0)} %`);
-const version = (software: string | undefined) => software?.replace(/^fairlead /, "") ?? "–";
 
 export function Proxies({ adding }: { adding?: boolean }) {
   return (

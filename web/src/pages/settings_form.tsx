@@ -125,13 +125,15 @@ function Names({ label, hint, error, value, set, placeholder }: { label: string;
   );
 }
 
+const said = (value: string) => (value === "true" ? "yes" : value === "false" ? "no" : value);
+
 function KeyField({ of: key, value, set, error, now, unset }: { of: Key; value: string; set: (value: string) => void; error?: string; now?: string; unset: string }) {
-  const placeholder = now ? `${now.split("\n").join("; ")} (${unset})` : unset;
+  const placeholder = now ? `${said(now).split("\n").join("; ")} (${unset})` : unset;
   const common = { label: labelOf(key), hint: hintOf(key), value, set, error };
-  if (key.path === "agents") return <Names {...common} placeholder={unset} />;
+  if (key.path === "agents") return <Names {...common} hint="By name. The others lose their connections through this proxy at once. Default: all" placeholder={unset} />;
   if (key.choices || key.type === "true|false") {
     const words = key.choices ?? ["true", "false"];
-    return <Choice {...common} of={[["", placeholder], ...words.map((w): [string, string] => [w, w === "true" ? "yes" : w === "false" ? "no" : w])]} />;
+    return <Choice {...common} of={[["", placeholder], ...words.map((w): [string, string] => [w, said(w)])]} />;
   }
   return key.type === "list" ? <Area {...common} hint={`${common.hint}. One a line.`} placeholder={placeholder} /> : <Text {...common} placeholder={placeholder} />;
 }
