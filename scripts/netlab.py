@@ -35,7 +35,9 @@ NATS = {
     "symmetric": {"masquerade": "meta l4proto udp masquerade fully-random"},
     "udp-blocked": {"deny": "meta l4proto udp"},
 }
-CT_DELETE = (1 << 8) | 2  # linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h: of everything, if no entry is named
+CT_DELETE = (1 << 8) | 2  # linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h: of everything, or all with a mark
+CTA_MARK, CTA_MARK_MASK = 8, 21
+UDP_MARK = 17
 
 
 class LabError(RuntimeError):
@@ -47,6 +49,11 @@ def _sh(argv, text=None):
     if done.returncode != 0:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def attribute(kind, value):
+    """One of netlink's, with a number in network order."""
+    return struct.pack("=HH", 8, kind) + struct.pack(">I", value)
 
 
 def available():
@@ -206,6 +213,7 @@ table ip lab {{
   }}
   chain forward {{ type filter hook forward priority 0; policy drop;
 {drops}
+    meta l4proto udp ct mark set {UDP_MARK}
     {f'iifname "lan0" oifname "{wan}" {kind["note"]}' if "note" in kind else ""}
     ct state established,related accept
     ct status dnat accept
@@ -219,11 +227,13 @@ table ip lab {{
 """
         self.nft(gateway, self.routers[name])
 
-    def forget(self, name):
-        """The router of a natted host forgets every connection, as when it is switched off and on."""
+    def forget(self, name, udp_only=False):
+        """The router of a natted host forgets every connection, as when it is switched off and on. One of TCP is known again when its host
+        sends something. @udp_only: none of TCP."""
         self.nft(f"{name}-gw", self.routers[name])
         with self.socket_of(f"{name}-gw", socket.SOCK_RAW, family=socket.AF_NETLINK, protocol=12) as netlink:  # NETLINK_NETFILTER
-            netlink.send(struct.pack("=IHHIIBBH", 20, CT_DELETE, 1 | 4, 1, 0, 0, 0, 0))  # NLM_F_REQUEST, NLM_F_ACK
+            only = attribute(CTA_MARK, UDP_MARK) + attribute(CTA_MARK_MASK, 0xffffffff) if udp_only else b""
+            netlink.send(struct.pack("=IHHIIBBH", 20 + len(only), CT_DELETE, 1 | 4, 1, 0, 0, 0, 0) + only)  # NLM_F_REQUEST, NLM_F_ACK
             error = -struct.unpack("=IHHIIi", netlink.recv(4096)[:20])[5]
         if error:
             raise LabError(f"forget {name}: {os.strerror(error)}")

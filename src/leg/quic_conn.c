@@ -34,7 +34,7 @@
 #define IDLE_US      (30 * CLOCK_SEC)
 #endif
 #define KEEPALIVE_US   (10 * CLOCK_SEC) /* home routers forget UDP after 30 s */
-#define BUSY_ALIVE_US  (2 * CLOCK_SEC)  /* while bytes come: who only receives asks nothing else */
+#define BUSY_ALIVE_US  (2 * CLOCK_SEC)  /* while bytes move: who only receives asks nothing else */
 #define BUSY_US        (10 * CLOCK_SEC) /* since the last of them */
 #define CLOSING_US     (3 * CLOCK_SEC)
 #define LONELY_US      (2 * CLOCK_SEC)  /* a dialled connection without streams */
@@ -166,8 +166,7 @@ static int cb_data(ngtcp2_conn *ngtcp2, uint32_t flags, int64_t id, uint64_t off
 {
     struct quic_conn *conn = user;
 
-    if (conn->dialled)
-        conn->received = conn->heard; /* about: no clock is asked for each frame */
+    conn->moved = conn->heard; /* about: no clock is asked for each frame */
     quic_wear_note(&conn->wear, conn->heard, len);
     ngtcp2_conn_extend_max_offset(ngtcp2, len);
     if (!stream) {
@@ -185,6 +184,7 @@ static int cb_acked(ngtcp2_conn *ngtcp2, int64_t id, uint64_t offset, uint64_t l
     struct quic_conn *conn = user;
 
     conn->acked++;
+    conn->moved = conn->heard;
     if (stream)
         quic_stream_acked(stream, len);
     return 0;
@@ -877,10 +877,11 @@ static bool is_lonely(const struct quic_conn *conn, uint64_t now)
     return conn->idle_since && clock_since(now, conn->idle_since) > patience;
 }
 
-/* So that silence is noticed by who waits for it. */
+/* So that silence is noticed by who waits for it, and that a router which has forgotten us is open
+ * again before the other side gives up: it lets nobody in before we have sent. */
 static void set_keepalive(struct quic_conn *conn, uint64_t now)
 {
-    bool busy = conn->received && clock_since(now, conn->received) < BUSY_US;
+    bool busy = conn->moved && clock_since(now, conn->moved) < BUSY_US;
 
     if (busy == conn->busy)
         return;
@@ -956,12 +957,12 @@ void quic_conn_tick(struct quic_conn *conn, uint64_t now)
 
     DL_FOREACH_SAFE (conn->streams, stream, next)
         quic_stream_tick(stream, now);
-    if (conn->state == QCONN_OPEN)
+    if (conn->state == QCONN_OPEN) {
         look_for_black_hole(conn, now);
-    if (conn->state == QCONN_OPEN && conn->dialled) {
         set_keepalive(conn, now);
-        look_for_silence(conn, now);
     }
+    if (conn->state == QCONN_OPEN && conn->dialled)
+        look_for_silence(conn, now);
     if (conn->state == QCONN_CLOSING && clock_since(now, conn->idle_since) > CLOSING_US)
         quic_conn_drop(conn, conn->error);
     else if (clock_since(now, conn->heard) > IDLE_US + IDLE_US / 4)

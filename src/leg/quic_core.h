@@ -132,8 +132,8 @@ struct quic_conn {
     uint64_t opened;           /* microseconds */
     uint64_t heard;            /* when the peer's last good packet came */
     uint64_t idle_since;       /* no stream is open; 0: one is */
-    uint64_t received;         /* dialled: when the peer's last stream bytes came; 0: never */
-    bool busy;                 /* dialled: that is not long ago */
+    uint64_t moved;            /* when stream bytes last came, or arrived; 0: never */
+    bool busy;                 /* that is not long ago */
     uint64_t asked; /* since when packets of ours have waited for any answer; 0: none do */
     uint64_t acked, acked_seen; /* acknowledgements of stream bytes; as of the last tick */
     unsigned stalls;            /* ticks in a row in which bytes waited and none came */

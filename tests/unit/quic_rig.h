@@ -97,6 +97,7 @@ struct box {
     unsigned lose;  /* one of so many, each way; 0: none */
     unsigned count; /* datagrams so far */
     bool shut;      /* nothing passes */
+    bool forgetful; /* nothing passes to the server before something has come from it */
     size_t mtu;     /* what is longer is lost; 0: no limit */
     bool meddle;    /* all that passes comes again, and altered */
     unsigned meddled;
@@ -166,7 +167,9 @@ static inline void box_forward(struct box *box, int from, int to)
             return;
         if (from == box->front)
             box->client = sender;
-        if (!box_passes(box, n))
+        else
+            box->forgetful = false;
+        if (!box_passes(box, n) || box->forgetful)
             continue;
         const struct sockaddr_in *dst = from == box->front ? &box->server : &box->client;
         if (from == box->back) {

@@ -401,6 +401,23 @@ static void a_new_address_of_ours_is_followed(void **state)
     field_done(&field);
 }
 
+/* The peer's router has been switched off and on, and lets in nothing before the peer has sent; who
+ * has nothing to say does so all the same while bytes move, before we give up. */
+static void a_router_may_forget_who_answers(void **state)
+{
+    struct field field;
+    struct end *end, *other;
+
+    field_init(&field, true, true);
+    end = open_from(&field.rig, QUIC_PUNCHED, &other);
+    transfer(&field.rig, end, other);
+    rig_run(&field.rig, 1500 * CLOCK_MS); /* all is acknowledged, and nobody has anything to say */
+    field.rig.box.forgetful = true;
+    transfer(&field.rig, end, other);
+    assert_int_equal(end->seen & LEG_FAILED, 0);
+    field_done(&field);
+}
+
 /* ---- nobody answers ---- */
 
 /* A connection with a socket of its own takes another port then; this one may not, for there are
@@ -636,6 +653,7 @@ int main(void)
         cmocka_unit_test(our_own_address_is_one_like_others),
         cmocka_unit_test(a_stateless_reset_is_heard),
         cmocka_unit_test(a_new_address_of_ours_is_followed),
+        cmocka_unit_test(a_router_may_forget_who_answers),
         cmocka_unit_test(a_silent_peer_moves_no_socket),
         cmocka_unit_test(icmp_is_not_heard),
         cmocka_unit_test(a_dial_that_is_left_sends_no_more),

@@ -93,6 +93,21 @@ def test_nobody_comes_in_unasked(net, kind):
     assert not lets_in(sock, one, there)
 
 
+def test_a_router_may_forget_udp_alone(net):
+    net.natted("a", A, LAN["a"])
+    sock, one = udp(net, "a"), udp(net, "one", ONE)
+    there = seen(sock, one)
+    with net.socket_of("one", socket.SOCK_STREAM, ONE) as listener, net.socket_of("a", socket.SOCK_STREAM) as client:
+        listener.listen()
+        client.settimeout(10 * fairlead.SLOW)
+        client.connect(listener.getsockname())
+        with listener.accept()[0] as accepted:
+            net.forget("a", udp_only=True)
+            assert not lets_in(sock, one, there)
+            accepted.sendall(b"still here")
+            assert client.recv(100) == b"still here"
+
+
 def test_udp_may_be_blocked(net):
     net.natted("a", A, LAN["a"], nat="udp-blocked")
     sock, one = udp(net, "a"), udp(net, "one", ONE)
