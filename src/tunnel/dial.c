@@ -4,6 +4,7 @@
  *
  *   NEW -> CALLING (direct leg) ------------------------------+
  *      \-> ASKING (CONNECT) -OFFER-> JOINING (data leg) ------+-> SHAKING (TLS) -> READY ->
+ *      \-> MEETING (meet.h) ----------------------------------'
  * GREETING -> won any of them -> FAILED, with its reason in the dial's text
  *
  * Direct addresses start 100 ms apart; proxies after 300 ms or when no direct one is left, a
@@ -22,6 +23,7 @@
 #include "tunnel/endpoint_core.h"
 #include "tunnel/greeting.h"
 #include "tunnel/link.h"
+#include "tunnel/meet.h"
 
 #define DIAL_TIME     (20 * CLOCK_SEC)
 #define HEAD_START    (300 * CLOCK_MS)
@@ -31,13 +33,18 @@
 #define GATE_TIME     (3 * CLOCK_SEC) /* then the next way may greet as well */
 #define ADDRESS_MAX   128
 #define ERRORS_MAX    480
-#define ATTEMPTS      (ENDPOINT_ADDRESSES_MAX + ENDPOINT_PROXIES_MAX)
+#define PUNCH_AFTER   (1 * CLOCK_SEC)        /* addresses that answer need less */
+#define MEET_AGAIN    (2 * CLOCK_SEC)        /* a proxy that refused so soon: the next is asked */
+#define PUNCHED       ENDPOINT_ADDRESSES_MAX /* number of the attempt by a meeting */
+#define RELAYED       (PUNCHED + 1)          /* and of the first by a proxy */
+#define ATTEMPTS      (RELAYED + ENDPOINT_PROXIES_MAX)
 
 enum attempt_state {
     ATTEMPT_NEW,
     ATTEMPT_CALLING,
     ATTEMPT_ASKING,
     ATTEMPT_JOINING,
+    ATTEMPT_MEETING,
     ATTEMPT_SHAKING,
     ATTEMPT_READY,
     ATTEMPT_GREETING,
@@ -47,11 +54,12 @@ enum attempt_state {
 static const struct state_def attempt_states[] = {
     [ATTEMPT_NEW] = {"new",
                      STATE_BIT(ATTEMPT_CALLING) | STATE_BIT(ATTEMPT_ASKING) |
-                         STATE_BIT(ATTEMPT_FAILED),
+                         STATE_BIT(ATTEMPT_MEETING) | STATE_BIT(ATTEMPT_FAILED),
                      0},
     [ATTEMPT_CALLING] = {"calling", STATE_BIT(ATTEMPT_SHAKING) | STATE_BIT(ATTEMPT_FAILED), 10000},
     [ATTEMPT_ASKING] = {"asking", STATE_BIT(ATTEMPT_JOINING) | STATE_BIT(ATTEMPT_FAILED), 10000},
     [ATTEMPT_JOINING] = {"joining", STATE_BIT(ATTEMPT_SHAKING) | STATE_BIT(ATTEMPT_FAILED), 0},
+    [ATTEMPT_MEETING] = {"meeting", STATE_BIT(ATTEMPT_SHAKING) | STATE_BIT(ATTEMPT_FAILED), 0},
     [ATTEMPT_SHAKING] = {"shaking", STATE_BIT(ATTEMPT_READY) | STATE_BIT(ATTEMPT_FAILED), 0},
     [ATTEMPT_READY] = {"ready", STATE_BIT(ATTEMPT_GREETING) | STATE_BIT(ATTEMPT_FAILED), 0},
     [ATTEMPT_GREETING] = {"greeting", STATE_BIT(ATTEMPT_FAILED), 0},
@@ -68,6 +76,7 @@ struct attempt {
     struct link *link; /* ASKING: where @wait is */
     struct link_wait wait;
     struct join *join;     /* JOINING */
+    struct meet *meet;     /* MEETING */
     struct tunnel *tunnel; /* SHAKING, READY, GREETING */
     struct fl_id session;
     struct fl_id proxy;         /* ASKING and later; zero: direct */
@@ -86,7 +95,8 @@ struct dial {
     uint8_t token[GREETING_TOKEN];
     const struct tunnel_ops *ops;
     void *ctx;
-    struct attempt attempts[ATTEMPTS]; /* direct ones, then one per slot of a proxy */
+    struct attempt attempts[ATTEMPTS]; /* direct ones, the punched, then one per slot of a proxy */
+    bool met_at[ENDPOINT_PROXIES_MAX]; /* slots of proxies that were asked for a meeting */
     uint64_t direct_at, proxy_at;      /* last start of each kind */
     enum tunnel_close refusal;         /* the peer's own answer; DONE: none */
     char errors[ERRORS_MAX];
@@ -100,9 +110,14 @@ static uint64_t dial_now(const struct dial *dial)
     return turn_now(&dial->endpoint->turn);
 }
 
+static bool is_punched(const struct attempt *a)
+{
+    return a == &a->dial->attempts[PUNCHED];
+}
+
 static bool is_direct(const struct attempt *a)
 {
-    return a < a->dial->attempts + ENDPOINT_ADDRESSES_MAX;
+    return a < a->dial->attempts + RELAYED;
 }
 
 static bool is_active(const struct attempt *a)
@@ -128,11 +143,14 @@ static void attempt_stop(struct attempt *a)
         leg_close(a->leg, LEG_RESET);
     if (a->join)
         join_close(a->join);
+    if (a->meet)
+        meet_close(a->meet);
     if (a->tunnel)
         tunnel_close(a->tunnel, TUNNEL_CLOSE_CANCELLED, NULL);
     a->link = NULL;
     a->leg = NULL;
     a->join = NULL;
+    a->meet = NULL;
     a->tunnel = NULL;
 }
 
@@ -142,7 +160,9 @@ static void attempt_fail(struct attempt *a, const char *text)
     size_t used = strlen(dial->errors);
     (void)snprintf(dial->errors + used, sizeof(dial->errors) - used, "%s%s: %s", used ? "; " : "",
                    a->label, text);
-    if (dial->request.failed)
+    if (is_punched(a) && dial->request.punched)
+        dial->request.punched(dial->ctx, a->label, text);
+    else if (!is_punched(a) && dial->request.failed)
         dial->request.failed(dial->ctx, &a->proxy, a->label, text);
     attempt_stop(a);
     attempt_move(a, ATTEMPT_FAILED);
@@ -185,8 +205,8 @@ static void attempt_tunnel(struct attempt *a, struct leg *leg, bool raw)
     struct dial *dial = a->dial;
     struct endpoint *endpoint = dial->endpoint;
     char via[TUNNEL_VIA_MAX];
-    (void)snprintf(via, sizeof(via), "%.80s %s", is_direct(a) ? "direct" : a->label,
-                   leg->ops->kind);
+    (void)snprintf(via, sizeof(via), "%.80s %s%s", is_direct(a) ? "direct" : a->label,
+                   leg->ops->kind, is_punched(a) ? MEET_VIA : "");
     struct tunnel_params params = {
         .turn = &endpoint->turn,
         .list = &endpoint->tunnels,
@@ -297,6 +317,8 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
     struct attempt *a = ctx;
     struct dial *dial = a->dial;
     a->tunnel = NULL;
+    if (is_punched(a) && dial->request.punched)
+        dial->request.punched(dial->ctx, a->label, NULL);
     dial_drop(dial);
     tunnel_set_owner(tunnel, dial->ops, dial->ctx);
     if (dial->ops->opened)
@@ -327,8 +349,8 @@ static const struct tunnel_ops attempt_ops = {.opened = on_opened, .closed = on_
 
 static bool any(const struct dial *dial, bool direct, bool (*test)(const struct attempt *))
 {
-    size_t first = direct ? 0 : ENDPOINT_ADDRESSES_MAX;
-    size_t end = direct ? ENDPOINT_ADDRESSES_MAX : ATTEMPTS;
+    size_t first = direct ? 0 : RELAYED;
+    size_t end = direct ? RELAYED : ATTEMPTS;
     for (size_t i = first; i < end; i++) {
         if (test(&dial->attempts[i]))
             return true;
@@ -401,7 +423,7 @@ static struct attempt *next_proxy(struct dial *dial, struct link **ret_link)
     uint64_t best_place = UINT64_MAX;
     for (size_t i = 0; dial->request.relayed && i < ENDPOINT_PROXIES_MAX; i++) {
         struct link *link = dial->endpoint->links[i];
-        struct attempt *a = &dial->attempts[ENDPOINT_ADDRESSES_MAX + i];
+        struct attempt *a = &dial->attempts[RELAYED + i];
         if (!link || !link_usable(link) || a->state != ATTEMPT_NEW ||
             (dial->request.only_others && is_avoided(&dial->request, link)))
             continue;
@@ -423,7 +445,7 @@ static bool may_come(const struct dial *dial)
     bool trying = false, exists = false;
     for (size_t i = 0; dial->request.relayed && i < ENDPOINT_PROXIES_MAX; i++) {
         const struct link *link = dial->endpoint->links[i];
-        const struct attempt *a = &dial->attempts[ENDPOINT_ADDRESSES_MAX + i];
+        const struct attempt *a = &dial->attempts[RELAYED + i];
         asked = asked || a->state == ATTEMPT_FAILED;
         if (!link || a->state != ATTEMPT_NEW ||
             (dial->request.only_others && is_avoided(&dial->request, link)))
@@ -442,6 +464,74 @@ static void start_direct(struct dial *dial, uint64_t now)
         return;
     dial->direct_at = now;
     attempt_call(a, dial->request.addresses[a - dial->attempts]);
+}
+
+/* The proxy to ask for a meeting: one at which the peer is, else as those of data; each once. */
+static struct link *next_meeting(struct dial *dial)
+{
+    const struct fl_id *known = &dial->request.meet_at;
+    size_t best = ENDPOINT_PROXIES_MAX;
+    uint64_t best_place = UINT64_MAX;
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        const struct link *link = dial->endpoint->links[i];
+        if (!link || !link_meets(link) || dial->met_at[i])
+            continue;
+        uint64_t at = !id_is_zero(known) && id_equal(known, link_proxy_id(link))
+                          ? 0
+                          : place(dial, &dial->attempts[RELAYED + i], link);
+        if (at < best_place) {
+            best = i;
+            best_place = at;
+        }
+    }
+    if (best == ENDPOINT_PROXIES_MAX)
+        return NULL;
+    dial->met_at[best] = true;
+    return dial->endpoint->links[best];
+}
+
+static void on_met(void *ctx, struct meet *meet, struct leg *leg, const char *label,
+                   const char *text, bool told);
+
+/* Returns whether there was one to ask. */
+static bool attempt_meet(struct attempt *a)
+{
+    struct dial *dial = a->dial;
+    struct link *link = next_meeting(dial);
+    if (!link)
+        return false;
+    int r = meet_call(dial->endpoint, link, &dial->request.peer, on_met, a, &a->meet);
+    if (r < 0)
+        attempt_fail(a, r == -FL_EFULL ? "others are under way" : error_text(r));
+    return true;
+}
+
+static void on_met(void *ctx, struct meet *meet, struct leg *leg, const char *label,
+                   const char *text, bool told)
+{
+    struct attempt *a = ctx;
+    a->meet = NULL;
+    (void)snprintf(a->label, sizeof(a->label), "%s", label);
+    if (leg)
+        attempt_tunnel(a, leg, false);
+    else if (told || dial_now(a->dial) >= a->since + MEET_AGAIN || !attempt_meet(a))
+        attempt_fail(a, text);
+}
+
+/* Addresses cost nobody anything, and answer at once where they do. */
+static void start_meeting(struct dial *dial, uint64_t now)
+{
+    struct attempt *a = &dial->attempts[PUNCHED];
+    bool direct = any(dial, true, is_active) || next_direct(dial);
+    if (!dial->request.punch || a->state != ATTEMPT_NEW ||
+        (direct && now < dial->started + PUNCH_AFTER))
+        return;
+    (void)snprintf(a->label, sizeof(a->label), "hole punching");
+    attempt_move(a, ATTEMPT_MEETING);
+    if (!dial->endpoint->meetings)
+        attempt_fail(a, "UDP is not used here");
+    else if (!attempt_meet(a))
+        attempt_fail(a, "no proxy of ours arranges meetings");
 }
 
 static void start_proxy(struct dial *dial, uint64_t now)
@@ -484,6 +574,7 @@ static void dial_step(struct dial *dial)
         return;
     }
     start_direct(dial, now);
+    start_meeting(dial, now);
     start_proxy(dial, now);
     run_gate(dial, now);
     if (dial->over || any(dial, true, is_active) || any(dial, false, is_active) ||
@@ -546,7 +637,7 @@ static uint64_t weight_of(const struct dial *dial, size_t slot)
 /* An order of the proxies by chance: each next one in proportion to its weight among those left. */
 static void shuffle(struct dial *dial)
 {
-    struct attempt *relayed = dial->attempts + ENDPOINT_ADDRESSES_MAX;
+    struct attempt *relayed = dial->attempts + RELAYED;
     uint64_t total = 0;
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++)
         total += weight_of(dial, i);

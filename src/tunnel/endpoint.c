@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "tunnel/endpoint_core.h"
 #include "tunnel/link.h"
+#include "tunnel/meet.h"
 
 const char *const endpoint_raw_names[] = {"never", "allowed", "required", NULL};
 
@@ -72,7 +73,8 @@ void endpoint_answer(struct endpoint *endpoint, struct leg *leg)
     if (*pending >= pending_max(endpoint))
         tunnel_evict(&endpoint->strangers, pending);
     (*pending)++;
-    (void)snprintf(via, sizeof(via), "direct %s", leg->ops->kind);
+    (void)snprintf(via, sizeof(via), "direct %s%s", leg->ops->kind,
+                   meet_expects(endpoint, leg) ? MEET_VIA : "");
     answer_leg(endpoint, leg, &nobody, &none, &none, false, via, pending);
 }
 
@@ -100,6 +102,10 @@ void endpoint_invite(struct endpoint *endpoint, struct link *link, unsigned slot
 {
     struct party from;
     unsigned *pending = &endpoint->pending[slot];
+    if (invite->meet) {
+        meet_invited(endpoint, link, invite);
+        return;
+    }
     if (!invite->has_from || party_from_wire(&invite->from, &from) < 0 ||
         from.role == PARTY_PROXY || trust_is_denied(identity_trust(endpoint->identity), &from.id) ||
         *pending >= pending_max(endpoint))
@@ -362,6 +368,11 @@ int endpoint_new(struct identity *identity, const struct endpoint_net *net,
     return 0;
 }
 
+void endpoint_set_meetings(struct endpoint *endpoint, bool on)
+{
+    endpoint->meetings = on && endpoint->net.open_here != NULL;
+}
+
 void endpoint_set_raw(struct endpoint *endpoint, enum endpoint_raw raw)
 {
     endpoint->raw = raw;
@@ -442,6 +453,7 @@ static void tick_all(struct endpoint *endpoint, uint64_t now)
     DL_FOREACH_SAFE (endpoint->invited, invited, tmp) {
         join_tick(invited->join, now);
     }
+    meet_tick_all(endpoint, now);
 }
 
 void endpoint_tick(struct endpoint *endpoint, uint64_t now)
@@ -479,6 +491,7 @@ void endpoint_close(struct endpoint *endpoint)
         join_close(invited->join);
         free(invited);
     }
+    meet_close_all(endpoint);
     drop_list(&endpoint->strangers);
     drop_list(&endpoint->tunnels);
     for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++)

@@ -14,6 +14,7 @@
 #define ENDPOINT_ADDRESSES_MAX 16
 #define ENDPOINT_WEIGHT        100 /* of a proxy of which nothing else was said */
 #define ENDPOINT_WEIGHT_MAX    1000
+#define ENDPOINT_TAG           16 /* bytes of what tells pokes of one meeting from all others */
 
 struct endpoint;
 struct dial;
@@ -41,6 +42,17 @@ struct endpoint_net {
     void (*set_alarm)(void *ctx, uint64_t at);
     /* Legs from now on belong to this identity (endpoint_set_identity()). May be NULL. */
     void (*renewed)(void *ctx, struct identity *identity);
+    /* For hole punching, all from one UDP socket, at which the peer's legs are answered as well; as
+     * leg_racer_open_here() and so on. All NULL: there is none. open_here() and open_punched() as
+     * open(). @heard comes from the loop. */
+    int (*open_here)(void *ctx, const char *address, leg_handler *handler, void *handler_ctx,
+                     struct leg **ret_leg);
+    int (*open_punched)(void *ctx, const char *address, leg_handler *handler, void *handler_ctx,
+                        struct leg **ret_leg);
+    int (*poke)(void *ctx, const char *address, const uint8_t tag[static ENDPOINT_TAG]);
+    int (*expect_poke)(void *ctx, const uint8_t tag[static ENDPOINT_TAG],
+                       void (*heard)(void *heard_ctx, const char *address), void *heard_ctx);
+    void (*forget_poke)(void *ctx, const uint8_t tag[static ENDPOINT_TAG]);
 };
 
 struct endpoint_proxy {
@@ -109,6 +121,10 @@ int endpoint_new(struct identity *identity, const struct endpoint_net *net,
 /* endpoint_set_raw - for legs from now on; ENDPOINT_RAW_ALLOWED until then. */
 void endpoint_set_raw(struct endpoint *endpoint, enum endpoint_raw raw);
 
+/* endpoint_set_meetings - whether we come to meetings, and may ask for them; for legs from now on.
+ * False until then, and always where the net cannot. */
+void endpoint_set_meetings(struct endpoint *endpoint, bool on);
+
 /* endpoint_set_rates - how many bytes a second all tunnels for transfers and forwards together may
  * send and receive from now on; 0: no limit. What runs is held back or let go at once. */
 void endpoint_set_rates(struct endpoint *endpoint, uint64_t send, uint64_t receive);
@@ -167,6 +183,8 @@ struct dial_request {
     size_t address_count;
     bool direct;  /* direct legs allowed */
     bool relayed; /* proxies allowed */
+    bool punch;   /* a meeting allowed, and what comes of it, when no address has answered */
+    struct fl_id meet_at; /* the proxy to ask first for that: the peer is there; zero: any */
     enum _fl_Purpose purpose;
     struct fl_id flow; /* greeting_has_flow() */
     uint8_t token[32]; /* the same */
@@ -178,9 +196,13 @@ struct dial_request {
     /* One way of several has failed; the dial goes on. @proxy: zero for a direct one. @label: as
      * "proxy NAME". May be NULL; the same ctx as the tunnel's ops. */
     void (*failed)(void *ctx, const struct fl_id *proxy, const char *label, const char *text);
+    /* How the meeting ended: @text tells why in vain, NULL: its tunnel opens. Not called when
+     * another way was first. May be NULL; the same ctx. */
+    void (*punched)(void *ctx, const char *label, const char *text);
 };
 
-/* endpoint_dial - a tunnel to @request->peer: direct addresses first, with 300 ms of head start,
+/* endpoint_dial - a tunnel to @request->peer: direct addresses first, with 300 ms of head start
+ * (where @request->punch, and none has answered in a second, a meeting as well),
  * then the proxies (registered ones, nearest first; of those about as near, one by chance). The
  * first whose tunnel opens wins and ops->opened() tells; the rest is dropped. If all fail:
  * ops->closed() with a NULL tunnel and UNREACHABLE, or the peer's own refusal. 20 s at most.

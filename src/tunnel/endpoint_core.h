@@ -10,6 +10,13 @@
 #define ENDPOINT_PENDING_MAX_CONSOLE 512
 
 struct link;
+struct meet;
+
+/* Meetings to which we were invited in the minute from @since on. */
+struct meet_count {
+    uint64_t since;
+    unsigned count;
+};
 
 /* A session to which a proxy invited us, while its data leg is made. */
 struct invited {
@@ -30,6 +37,9 @@ struct endpoint {
     void *ctx;
     struct identity *identity;                  /* a reference */
     enum endpoint_raw raw;                      /* policy of this endpoint */
+    bool meetings;                              /* we come to them */
+    struct meet *meets;                         /* under way, as either side; see meet.c */
+    struct meet_count meet_count;               /* of the last minute */
     struct link *links[ENDPOINT_PROXIES_MAX];   /* NULL: slot free */
     struct link *rivals[ENDPOINT_PROXIES_MAX];  /* second legs on their way, by slot, or NULL */
     unsigned pending[ENDPOINT_PROXIES_MAX + 1]; /* strangers by slot of their proxy; last: direct */

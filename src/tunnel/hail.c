@@ -25,7 +25,7 @@ int hail_message(struct leg *leg, uint8_t type, const pb_msgdesc_t *fields, cons
     return leg_send(leg, type, 0, frame + FRAME_HEADER, (size_t)size - FRAME_HEADER);
 }
 
-int hail_hello(struct leg *leg, const struct identity *identity, bool raw)
+int hail_hello(struct leg *leg, const struct identity *identity, uint32_t caps)
 {
     uint8_t exporter[HELLO_EXPORTER_BYTES];
     fl_Hello hello = fl_Hello_init_zero;
@@ -35,7 +35,7 @@ int hail_hello(struct leg *leg, const struct identity *identity, bool raw)
     r = hello_make(identity, HELLO_DIALLER, exporter, &hello);
     if (r < 0)
         return r;
-    hello.caps = raw && leg_can_raw(leg) ? HELLO_CAP_RAW : 0;
+    hello.caps = leg_can_raw(leg) ? caps : caps & ~HELLO_CAP_RAW;
     return hail_message(leg, FRAME_HELLO, fl_Hello_fields, &hello);
 }
 
@@ -84,6 +84,8 @@ int hail_check(struct leg *leg, const struct identity *identity, const struct fr
 void hail_reason_text(uint32_t reason, const char *said, char *text)
 {
     char safe[HAIL_TEXT_MAX / 2];
+    if (strcmp(said, close_reason_text(reason)) == 0)
+        said = ""; /* nothing beyond the reason */
     log_escape(safe, sizeof(safe), said, strlen(said));
     (void)snprintf(text, HAIL_TEXT_MAX, "%s%s%s", close_reason_text(reason), said[0] ? ": " : "",
                    safe);

@@ -12,9 +12,9 @@
 /* hail_message - encode @src as @type and send it. Returns as leg_send(). */
 int hail_message(struct leg *leg, uint8_t type, const pb_msgdesc_t *fields, const void *src);
 
-/* hail_hello - our HELLO, bound to this leg's encryption. @raw: a session on this leg may turn raw,
- * if the leg can. Returns as leg_send(). */
-int hail_hello(struct leg *leg, const struct identity *identity, bool raw);
+/* hail_hello - our HELLO, bound to this leg's encryption. @caps: HELLO_CAP_…; RAW is left out where
+ * the leg cannot. Returns as leg_send(). */
+int hail_hello(struct leg *leg, const struct identity *identity, uint32_t caps);
 
 /* hail_check - is @ack (a HELLO_ACK) from the proxy @expect (zero: any of our domain) at the other
  * end of this very leg? Returns 0 and its id, or a negative code with the reason for people in

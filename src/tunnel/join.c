@@ -9,6 +9,7 @@
  */
 #include "tunnel/join.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/state.h"
+#include "identity/hello.h"
 #include "tunnel/hail.h"
 #include "wire/close_reason.h"
 
@@ -50,7 +52,8 @@ struct join {
     unsigned state;            /* enum join_state */
     uint64_t deadline;
     struct join_request request;
-    bool raw; /* as JOINED said */
+    bool raw;              /* as JOINED said */
+    struct join_told told; /* of a meeting: the same */
     join_done *done;
     void *ctx;
 };
@@ -60,6 +63,7 @@ static void join_release(struct turn_item *item)
     struct join *join = container_of(item, struct join, item);
     identity_unref(join->identity);
     explicit_bzero(&join->request, sizeof(join->request));
+    explicit_bzero(&join->told, sizeof(join->told));
     free(join);
 }
 
@@ -81,7 +85,16 @@ static void join_fail(struct join *join, int error, const char *text)
 
 static bool may_raw(const struct join *join)
 {
-    return join->request.raw != ENDPOINT_RAW_NEVER;
+    return join->request.raw != ENDPOINT_RAW_NEVER && !join->request.meet;
+}
+
+static void take_told(struct join *join, const fl_Joined *joined)
+{
+    struct join_told *told = &join->told;
+    (void)snprintf(told->address, sizeof(told->address), "%s", joined->peer_address);
+    (void)snprintf(told->by, sizeof(told->by), "%s", join->leg->peer);
+    memcpy(told->mine, joined->tag_mine, sizeof(told->mine));
+    memcpy(told->theirs, joined->tag_theirs, sizeof(told->theirs));
 }
 
 static int join_check(struct join *join, const struct frame *frame)
@@ -97,6 +110,9 @@ static int join_check(struct join *join, const struct frame *frame)
         joined.caller != join->request.caller)
         return -FL_EPROTO;
     join->raw = joined.raw && may_raw(join) && leg_can_raw(join->leg);
+    if (join->request.meet)
+        take_told(join, &joined);
+    explicit_bzero(&joined, sizeof(joined));
     return party_equal(&peer, &join->request.peer) ? 0 : -FL_EIDENTITY;
 }
 
@@ -121,6 +137,11 @@ static void join_refuse_wrapped(struct join *join)
 bool join_raw(const struct join *join)
 {
     return join->raw;
+}
+
+const struct join_told *join_told(const struct join *join)
+{
+    return &join->told;
 }
 
 static void join_on_ack(struct join *join, const struct frame *frame)
@@ -158,7 +179,7 @@ static void join_on_frame(struct join *join, const struct frame *frame)
         r = join_check(join, frame);
     if (r < 0)
         join_fail(join, r, NULL);
-    else if (join->request.raw == ENDPOINT_RAW_REQUIRED && !join->raw)
+    else if (join->request.raw == ENDPOINT_RAW_REQUIRED && !join->raw && !join->request.meet)
         join_refuse_wrapped(join);
     else
         join_hand_on(join);
@@ -179,7 +200,7 @@ static int join_send(struct join *join)
 {
     int r = 0;
     if (join->state == JOIN_GREETING) {
-        r = hail_hello(join->leg, join->identity, may_raw(join));
+        r = hail_hello(join->leg, join->identity, may_raw(join) ? HELLO_CAP_RAW : 0);
         if (r == 0)
             state_move(&join_table, &join->state, JOIN_PROVING);
     } else if (join->state == JOIN_ASKING) {
@@ -246,7 +267,9 @@ int join_new(struct turn *turn, const struct endpoint_net *net, struct identity 
     join->done = done;
     join->ctx = ctx;
     join->deadline = turn_now(turn) + JOIN_HELLO_TIME;
-    int r = net->open(net->ctx, request->address, false, join_on_leg, join, &join->leg);
+    int r = request->meet
+                ? net->open_here(net->ctx, request->address, join_on_leg, join, &join->leg)
+                : net->open(net->ctx, request->address, false, join_on_leg, join, &join->leg);
     if (r < 0) {
         free(join);
         return r;

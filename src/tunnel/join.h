@@ -16,6 +16,14 @@ struct join_request {
     struct party peer; /* JOINED must say so */
     bool caller;       /* and this */
     enum endpoint_raw raw;
+    bool meet; /* a meeting: come by net.open_here() */
+};
+
+/* What JOINED of a meeting says. */
+struct join_told {
+    char address[LEG_ADDRESS_MAX]; /* of the peer, as the proxy saw it */
+    char by[LEG_ADDRESS_MAX];      /* of the proxy, as we reached it */
+    uint8_t mine[ENDPOINT_TAG], theirs[ENDPOINT_TAG];
 };
 
 /* join_done - the end: @leg (the receiver's from now on) and 0, or NULL, a negative code and a text
@@ -24,6 +32,9 @@ typedef void join_done(void *ctx, struct join *join, struct leg *leg, int error,
 
 /* join_raw - for use in join_done(): RAW is agreed on for the leg. */
 bool join_raw(const struct join *join);
+
+/* join_told - for use in join_done() of a meeting. */
+const struct join_told *join_told(const struct join *join);
 
 /* join_new - @identity is referenced. The answer comes later, within 20 s; join_tick() keeps that
  * deadline. */

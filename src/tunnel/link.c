@@ -37,6 +37,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/state.h"
+#include "identity/hello.h"
 #include "tunnel/hail.h"
 #include "wire/close_reason.h"
 
@@ -124,6 +125,7 @@ struct link {
     uint64_t leave_at;                    /* the proxy drains; 0: it does not */
     uint64_t away;                        /* for so long from then on */
     bool pointed;                         /* REGISTERED: it has told alternates */
+    bool meets;                           /* the same: it arranges meetings */
     uint8_t *order;                       /* owned; a frame to be sent, or NULL */
     size_t order_len;                     /* of its body */
 
@@ -280,7 +282,7 @@ static int send_connects(struct link *link)
 {
     struct link_wait *wait;
     DL_FOREACH (link->waits, wait) {
-        fl_Connect connect = {.request = wait->request, .has_peer = true};
+        fl_Connect connect = {.request = wait->request, .has_peer = true, .meet = wait->meet};
         if (wait->sent)
             continue;
         party_to_wire(&wait->peer, &connect.peer);
@@ -324,6 +326,12 @@ static int send_order(struct link *link)
     return r;
 }
 
+static uint32_t caps_of(const struct endpoint *endpoint)
+{
+    return (endpoint->raw != ENDPOINT_RAW_NEVER ? HELLO_CAP_RAW : 0) |
+           (endpoint->meetings ? HELLO_CAP_MEET : 0);
+}
+
 static int send_due(struct link *link)
 {
     static int (*const steps[])(struct link *) = {send_pong, send_denied, send_order, send_connects,
@@ -331,8 +339,7 @@ static int send_due(struct link *link)
     const fl_Register reg = fl_Register_init_zero;
     int r = 0;
     if (link->state == LINK_HAILING) {
-        r = hail_hello(link->leg, link->endpoint->identity,
-                       link->endpoint->raw != ENDPOINT_RAW_NEVER);
+        r = hail_hello(link->leg, link->endpoint->identity, caps_of(link->endpoint));
         if (r == 0)
             link_move(link, LINK_PROVING);
     } else if (link->state == LINK_ENTERING) {
@@ -367,8 +374,10 @@ static void on_hello_ack(struct link *link, const struct frame *frame)
         return;
     }
     fl_Hello ack; /* good, as hail_check() said */
-    if (message_decode(fl_Hello_fields, frame, &ack) == 0)
+    if (message_decode(fl_Hello_fields, frame, &ack) == 0) {
         memcpy(link->registered.boot, ack.boot, sizeof(link->registered.boot));
+        link->meets = (ack.caps & HELLO_CAP_MEET) != 0;
+    }
     link->id = id;
     link->error = 0;
     (void)snprintf(link->text, sizeof(link->text), "%s", text); /* perhaps of the clock */
@@ -782,6 +791,11 @@ bool link_registered(const struct link *link)
 bool link_usable(const struct link *link)
 {
     return link->state == LINK_REGISTERED && !link->leave_at;
+}
+
+bool link_meets(const struct link *link)
+{
+    return link_usable(link) && link->meets;
 }
 
 bool link_trying(const struct link *link)

@@ -10,6 +10,7 @@ struct link_wait {
     struct link_wait *prev, *next;
     uint64_t request;  /* number on the wire; unique per endpoint */
     struct party peer; /* whom we asked for */
+    bool meet;         /* for a meeting; on a link that link_meets() */
     bool sent;         /* CONNECT is out */
     /* @offer, or NULL and a negative code with a text for people. The wait is over before the call.
      */
@@ -40,6 +41,8 @@ void link_info(const struct link *link, struct endpoint_proxy_info *ret_info);
 bool link_registered(const struct link *link);
 /* link_usable - registered, and the proxy takes new work. */
 bool link_usable(const struct link *link);
+/* link_meets - usable, and the proxy arranges meetings. */
+bool link_meets(const struct link *link);
 /* link_doubtful - registered, but it has not answered for a while. link_check - ask it for a sign
  * of life now: something that went over it has failed. */
 bool link_doubtful(const struct link *link);

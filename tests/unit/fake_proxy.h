@@ -3,6 +3,7 @@
 #ifndef FL_TESTS_FAKE_PROXY_H
 #define FL_TESTS_FAKE_PROXY_H
 
+#include "base/cleanup.h"
 #include "identity/hello.h"
 #include "tunnel/endpoint.h"
 #include "tunnel_rig.h"
@@ -29,6 +30,7 @@ enum fake_lie {
 
 struct fake_leg {
     struct fake_proxy *proxy;
+    size_t from;     /* number of the endpoint; of legs for meetings */
     struct leg *leg; /* NULL: free */
     struct party party;
     bool registered, joined;
@@ -40,6 +42,7 @@ struct fake_leg {
 struct fake_session {
     struct fl_id id;
     struct party caller, callee, told_callee;
+    bool meet;
 };
 
 struct fake_proxy {
@@ -47,12 +50,15 @@ struct fake_proxy {
     const char *address;
     struct identity *identity;
     enum fake_lie lie;
-    bool down;       /* dials are refused */
-    bool black_hole; /* dials never finish */
-    uint32_t status; /* answer to REGISTER with this STATUS instead */
-    uint32_t reject; /* answer to CONNECT; 0: none */
-    uint64_t delay;  /* one way; 0: 1 ms */
-    bool raw;        /* JOINED allows it, when both sides can */
+    bool down;         /* dials are refused */
+    bool black_hole;   /* dials never finish */
+    uint32_t status;   /* answer to REGISTER with this STATUS instead */
+    uint32_t reject;   /* answer to CONNECT; 0: none */
+    uint64_t delay;    /* one way; 0: 1 ms */
+    bool raw;          /* JOINED allows it, when both sides can */
+    bool meets;        /* it arranges meetings */
+    const char *tells; /* what it says of a peer's address instead of what it is */
+    unsigned meetings;
     unsigned dials, registrations, connects, pongs, denied_parts, configs, raws;
     size_t denied_ids;
     struct fake_leg legs[FAKE_LEGS];
@@ -60,7 +66,31 @@ struct fake_proxy {
     size_t session_count;
 };
 
+/* What an endpoint's NAT does: keeps one port for all, or has one for each destination; lets in
+ * whom it was sent to, by address and port, by address, or everybody. */
+enum fake_nat { NAT_OPEN, NAT_ADDRESS, NAT_PORT, NAT_SYMMETRIC, NATS };
+
+struct fake_router {
+    enum fake_nat kind;
+    char home[LEG_ADDRESS_MAX];      /* as a proxy sees what comes from there */
+    char asked[32][LEG_ADDRESS_MAX]; /* where something went */
+    uint64_t first[32];              /* and when it did first */
+    size_t asked_count;
+    size_t pokes, dials; /* that came from inside */
+    uint8_t tags[16][ENDPOINT_TAG];
+    void (*heard)(void *ctx, const char *address);
+    void *heard_ctx[16];
+    size_t expected;
+};
+
+struct world_net {
+    struct world *world;
+    size_t k;
+};
+
 struct world {
+    struct fake_router nat[4];
+    struct world_net nets[4];
     struct leg_mem_net *net;
     struct certs certs;
     bool owns_certs;
@@ -68,6 +98,7 @@ struct world {
     struct endpoint *listeners[4]; /* direct: address "listener:N" */
     struct endpoint *endpoints[4]; /* those that are driven */
     struct leg *holes[64];         /* far ends of black holes */
+    struct fake_leg *accepted;     /* the latest */
     size_t hole_count;
     unsigned opens;
 };
@@ -104,6 +135,7 @@ static void fake_hello(struct fake_leg *f, const struct frame *frame)
     f->caps = hello.caps;
     ack.time = clock_wall();
     ack.boot[0] = 0xb0;
+    ack.caps = f->proxy->meets ? HELLO_CAP_MEET : 0;
     if (f->proxy->lie != LIE_SILENT)
         fake_send(f, FRAME_HELLO_ACK, fl_Hello_fields, &ack);
 }
@@ -173,8 +205,10 @@ static void fake_connect(struct fake_leg *f, const struct frame *frame)
     s->caller = f->party;
     s->callee = callee->party;
     s->told_callee = peer;
+    s->meet = connect.meet;
+    proxy->meetings += connect.meet;
     fl_Offer offer = {.request = connect.request, .expires = 30};
-    fl_Invite invite = {.expires = 30, .has_from = true};
+    fl_Invite invite = {.expires = 30, .has_from = true, .meet = connect.meet};
     if (proxy->lie != LIE_ZERO_SESSION)
         memcpy(offer.session, s->id.b, 16);
     memcpy(invite.session, s->id.b, 16);
@@ -198,6 +232,13 @@ static void fake_joined(struct fake_leg *f, const struct fake_session *s, bool c
         peer.id.b[5] ^= 1;
     party_to_wire(&peer, &joined.peer);
     f->joined = true;
+    if (s->meet) {
+        const struct fake_leg *other = f->other;
+        (void)snprintf(joined.peer_address, sizeof(joined.peer_address), "%s",
+                       proxy->tells ? proxy->tells : proxy->world->nat[other->from].home);
+        memset(joined.tag_mine, caller ? 0xca : 0xce, 16);
+        memset(joined.tag_theirs, caller ? 0xce : 0xca, 16);
+    }
     if (proxy->lie != LIE_NO_JOINED)
         fake_send(f, FRAME_JOINED, fl_Joined_fields, &joined);
 }
@@ -316,6 +357,7 @@ static int fake_accept(struct fake_proxy *proxy, struct leg **ret_leg)
             continue;
         assert_int_equal(leg_mem_pair(proxy->world->net, &options, ret_leg, &far), 0);
         *f = (struct fake_leg){.proxy = proxy, .leg = far};
+        proxy->world->accepted = f;
         leg_set_handler(far, fake_on_leg, f);
         return 0;
     }
@@ -346,7 +388,7 @@ static int world_direct(struct world *w, const char *address, struct leg **ret_l
 static int world_open(void *ctx, const char *address, bool plain, leg_handler *handler,
                       void *handler_ctx, struct leg **ret_leg)
 {
-    struct world *w = ctx;
+    struct world *w = ((struct world_net *)ctx)->world;
     int r = -FL_ENOTFOUND;
     w->opens++;
     if (strncmp(address, "hole", 4) == 0)
@@ -364,11 +406,150 @@ static int world_open(void *ctx, const char *address, bool plain, leg_handler *h
     return r;
 }
 
+/* ---- NATs ---- */
+
+/* From where a packet of endpoint @k to @to comes; from now on it is expected from there. */
+static void nat_out(struct fake_router *nat, const char *to, char from[static LEG_ADDRESS_MAX])
+{
+    size_t i = 0;
+    while (i < nat->asked_count && strcmp(nat->asked[i], to) != 0)
+        i++;
+    if (i == nat->asked_count) {
+        assert_true(nat->asked_count < ARRAY_SIZE(nat->asked));
+        (void)snprintf(nat->asked[nat->asked_count], LEG_ADDRESS_MAX, "%s", to);
+        nat->first[nat->asked_count++] = rig_now;
+    }
+    (void)snprintf(from, LEG_ADDRESS_MAX, "%s", nat->home);
+    if (nat->kind == NAT_SYMMETRIC)
+        (void)snprintf(strrchr(from, ':'), 8, ":%zu", 5000 + i);
+}
+
+/* Does the NAT let in what comes from @from to @to, one of its own addresses? */
+static bool nat_in(const struct fake_router *nat, const char *from, const char *to)
+{
+    size_t host = (size_t)(strrchr(from, ':') - from) + 1;
+    size_t own = (size_t)(strrchr(nat->home, ':') - nat->home) + 1;
+    if (strncmp(nat->home, to, own) != 0)
+        return false;
+    if (nat->kind != NAT_SYMMETRIC && strcmp(nat->home, to) != 0)
+        return false;
+    for (size_t i = 0; i < nat->asked_count; i++) {
+        char mapped[16];
+        (void)snprintf(mapped, sizeof(mapped), ":%zu", 5000 + i);
+        if (nat->kind == NAT_SYMMETRIC && strcmp(strrchr(to, ':'), mapped) != 0)
+            continue;
+        if (strcmp(nat->asked[i], from) == 0 ||
+            (nat->kind == NAT_ADDRESS && strncmp(nat->asked[i], from, host) == 0))
+            return true;
+    }
+    return nat->kind == NAT_OPEN;
+}
+
+static int world_open_here(void *ctx, const char *address, leg_handler *handler, void *handler_ctx,
+                           struct leg **ret_leg)
+{
+    struct world_net *net = ctx;
+    int r = world_open(net, address, false, handler, handler_ctx, ret_leg);
+    if (r < 0)
+        return r;
+    (void)snprintf((*ret_leg)->peer, LEG_ADDRESS_MAX, "198.51.100.1:443");
+    if (net->world->accepted)
+        net->world->accepted->from = net->k;
+    return 0;
+}
+
+static int world_open_punched(void *ctx, const char *address, leg_handler *handler,
+                              void *handler_ctx, struct leg **ret_leg)
+{
+    const struct leg_mem_options options = {
+        .delay = 2 * CLOCK_MS, .room = 64 * 1024, .plain = true};
+    struct world_net *net = ctx;
+    struct world *w = net->world;
+    char from[LEG_ADDRESS_MAX];
+    struct leg *far = NULL;
+    int r;
+
+    w->nat[net->k].dials++;
+    nat_out(&w->nat[net->k], address, from);
+    for (size_t k = 0; k < 4 && !far; k++) {
+        if (!w->endpoints[k] || !nat_in(&w->nat[k], from, address))
+            continue;
+        assert_int_equal(leg_mem_pair(w->net, &options, ret_leg, &far), 0);
+        far->udp = true;
+        (void)snprintf(far->peer, sizeof(far->peer), "%s", from);
+        endpoint_answer(w->endpoints[k], far);
+    }
+    r = far ? 0 : world_hole(w, true, ret_leg);
+    if (r == 0)
+        leg_set_handler(*ret_leg, handler, handler_ctx);
+    return r;
+}
+
+/* What would be in a datagram is given to who waits for it. */
+static void world_hear(struct fake_router *nat, const char *from, const uint8_t *tag)
+{
+    for (size_t i = 0; i < nat->expected; i++) {
+        if (memcmp(nat->tags[i], tag, ENDPOINT_TAG) == 0)
+            nat->heard(nat->heard_ctx[i], from);
+    }
+}
+
+static int world_poke(void *ctx, const char *address, const uint8_t tag[static ENDPOINT_TAG])
+{
+    struct world_net *net = ctx;
+    struct world *w = net->world;
+    char from[LEG_ADDRESS_MAX];
+
+    w->nat[net->k].pokes++;
+    nat_out(&w->nat[net->k], address, from);
+    for (size_t k = 0; k < 4; k++) {
+        if (w->endpoints[k] && nat_in(&w->nat[k], from, address))
+            world_hear(&w->nat[k], from, tag);
+    }
+    return 0;
+}
+
+static int world_expect_poke(void *ctx, const uint8_t tag[static ENDPOINT_TAG],
+                             void (*heard)(void *heard_ctx, const char *address), void *heard_ctx)
+{
+    struct world_net *net = ctx;
+    struct fake_router *nat = &net->world->nat[net->k];
+    assert_true(nat->expected < ARRAY_SIZE(nat->tags));
+    memcpy(nat->tags[nat->expected], tag, ENDPOINT_TAG);
+    nat->heard = heard;
+    nat->heard_ctx[nat->expected++] = heard_ctx;
+    return 0;
+}
+
+static void world_forget_poke(void *ctx, const uint8_t tag[static ENDPOINT_TAG])
+{
+    struct world_net *net = ctx;
+    struct fake_router *nat = &net->world->nat[net->k];
+    for (size_t i = 0; i < nat->expected; i++) {
+        if (memcmp(nat->tags[i], tag, ENDPOINT_TAG) != 0)
+            continue;
+        nat->expected--;
+        memcpy(nat->tags[i], nat->tags[nat->expected], ENDPOINT_TAG);
+        nat->heard_ctx[i] = nat->heard_ctx[nat->expected];
+        return;
+    }
+    fail_msg("forgets what was not expected");
+}
+
 /* An endpoint of this world, driven by it as number @k. */
 static struct endpoint *world_endpoint(struct world *w, size_t k, struct identity *identity,
                                        const struct endpoint_ops *ops, void *ctx)
 {
-    const struct endpoint_net net = {.ctx = w, .open = world_open, .now = rig_clock};
+    w->nets[k] = (struct world_net){w, k};
+    const struct endpoint_net net = {.ctx = &w->nets[k],
+                                     .open = world_open,
+                                     .now = rig_clock,
+                                     .open_here = world_open_here,
+                                     .open_punched = world_open_punched,
+                                     .poke = world_poke,
+                                     .expect_poke = world_expect_poke,
+                                     .forget_poke = world_forget_poke};
+    (void)snprintf(w->nat[k].home, sizeof(w->nat[k].home), "203.0.113.%zu:4000", k + 1);
     assert_int_equal(endpoint_new(identity, &net, ops, ctx, &w->endpoints[k]), 0);
     return w->endpoints[k];
 }
