@@ -18,9 +18,10 @@
     (STATE_BIT(fl_FlowState_FLOW_DONE) | STATE_BIT(fl_FlowState_FLOW_PARTIAL) |                    \
      STATE_BIT(fl_FlowState_FLOW_FAILED) | STATE_BIT(fl_FlowState_FLOW_STOPPED))
 
-/* What a flow has seen of one way: a proxy, or (zero) direct legs. */
+/* What a flow has seen of one way: a proxy, or (zero) direct legs, or hole punching. */
 struct held {
     struct fl_id proxy;
+    bool punched; /* zero: of the two the latter */
     bool used;
     bool open;         /* a tunnel over it has come up since */
     unsigned failures; /* in a row */

@@ -22,26 +22,32 @@ static const struct receive_ops receive_ops;
 
 /* ---- which ways ---- */
 
-static struct held *find_held(struct flow *flow, const struct fl_id *proxy)
+static struct held *find_held_way(struct flow *flow, const struct fl_id *proxy, bool punched)
 {
     for (size_t i = 0; i < ARRAY_SIZE(flow->held); i++) {
-        if (flow->held[i].used && id_equal(&flow->held[i].proxy, proxy))
+        if (flow->held[i].used && flow->held[i].punched == punched &&
+            id_equal(&flow->held[i].proxy, proxy))
             return &flow->held[i];
     }
     return NULL;
 }
 
-/* hold - @proxy (zero: a direct leg) has failed this flow. */
-static void hold(struct flow *flow, const struct fl_id *proxy, const char *label, const char *text)
+static struct held *find_held(struct flow *flow, const struct fl_id *proxy)
 {
-    struct held *held = find_held(flow, proxy);
+    return find_held_way(flow, proxy, false);
+}
+
+static void hold_way(struct flow *flow, const struct fl_id *proxy, bool punched, const char *label,
+                     const char *text)
+{
+    struct held *held = find_held_way(flow, proxy, punched);
 
     for (size_t i = 0; !held && i < ARRAY_SIZE(flow->held); i++) {
         if (!flow->held[i].used || i + 1 == ARRAY_SIZE(flow->held))
             held = &flow->held[i];
     }
-    if (!held->used || !id_equal(&held->proxy, proxy))
-        *held = (struct held){.used = true, .proxy = *proxy};
+    if (!held->used || !id_equal(&held->proxy, proxy) || held->punched != punched)
+        *held = (struct held){.used = true, .proxy = *proxy, .punched = punched};
     held->until = flow->jobs->now + clock_jitter(HOLD_FIRST << held->failures);
     held->failures += held->failures < HOLD_DOUBLED;
     held->since = clock_wall();
@@ -49,6 +55,12 @@ static void hold(struct flow *flow, const struct fl_id *proxy, const char *label
     (void)snprintf(held->label, sizeof(held->label), "%s", label);
     (void)snprintf(held->text, sizeof(held->text), "%s", text ? text : "");
     flow->told.dirty = true;
+}
+
+/* hold - @proxy (zero: a direct leg) has failed this flow. */
+static void hold(struct flow *flow, const struct fl_id *proxy, const char *label, const char *text)
+{
+    hold_way(flow, proxy, false, label, text);
 }
 
 /* Proxies with a tunnel of this flow, and those that are held. */
@@ -260,6 +272,14 @@ int job_make_receive(struct flow *flow, const char **ret_why)
     return error;
 }
 
+/* Is it worth a place among the ways of this flow? */
+static bool may_punch(const struct flow *flow)
+{
+    const struct peer_ways *ways = flow->jobs->options.ways;
+
+    return ways && ways->punch && !peer_ways_in_vain(ways, &flow->peer.id);
+}
+
 /* What every dial of @flow asks for; the addresses of its peer, if there are any, make it direct.
  */
 static void fill_request(struct flow *flow, struct dial_request *request)
@@ -273,7 +293,8 @@ static void fill_request(struct flow *flow, struct dial_request *request)
     if (options->direct)
         peer_ways_fill(options->ways, flow->assign.peer_addresses,
                        flow->assign.peer_addresses_count, request);
-    request->direct = flow->reachable = request->address_count > 0;
+    request->direct = request->address_count > 0;
+    flow->reachable = request->direct || (options->direct && may_punch(flow));
     memcpy(request->token, flow->assign.token, sizeof(request->token));
 }
 
@@ -360,13 +381,49 @@ static void direct_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close wh
 static const struct tunnel_ops direct_ops = {direct_opened, dial_message, dial_writable,
                                              direct_failed};
 
+static void punched(void *ctx, const char *label, const char *text)
+{
+    static const struct fl_id direct;
+    struct flow *flow = ctx;
+    struct held *held = find_held_way(flow, &direct, true);
+
+    peer_ways_punched(flow->jobs->options.ways, &flow->peer.id, label, text, flow->jobs->now);
+    if (text)
+        hold_way(flow, &direct, true, label, text);
+    else if (held)
+        held->open = true;
+    log_debug("hole punching", LF_ID("flow", &flow->id), LF_STR("way", label),
+              LF_STR("text", text ? text : "through"));
+}
+
+/* Hole punching as well, if it is its time; if not, it is known why. */
+static void add_punch(struct flow *flow, struct dial_request *request)
+{
+    static const struct fl_id direct;
+    struct peer_ways *ways = flow->jobs->options.ways;
+    const struct punch *vain = peer_ways_in_vain(ways, &flow->peer.id);
+    struct intake_way open[INTAKE_WAYS_MAX];
+    struct tunnel_info info;
+
+    request->punched = punched;
+    request->punch = peer_ways_punch(ways, &flow->peer.id, flow->jobs->now);
+    if (request->punch && receive_ways(flow->receive, open, ARRAY_SIZE(open)) > 0) {
+        tunnel_info(open[0].tunnel, &info);
+        request->meet_at = info.proxy;
+    } else if (vain && !find_held_way(flow, &direct, true)) {
+        hold_way(flow, &direct, true, vain->label, vain->text);
+    }
+}
+
 static void dial_direct(struct flow *flow)
 {
     struct dial_request request;
 
     fill_request(flow, &request);
-    if (!request.direct || endpoint_dial(flow->jobs->options.endpoint, &request, &direct_ops, flow,
-                                         &flow->direct_dial)) {
+    add_punch(flow, &request);
+    if (!(request.direct || request.punch) ||
+        endpoint_dial(flow->jobs->options.endpoint, &request, &direct_ops, flow,
+                      &flow->direct_dial)) {
         flow->direct_dial = NULL;
         look_later(flow);
     }

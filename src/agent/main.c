@@ -31,6 +31,7 @@
 #define STOP_MS     6000 /* graceful closes take 5 s at most */
 #define MESSAGE_MAX 512
 #define HEAP_SPARE  (16 << 20) /* what a target holds of blocks at most, and a bit */
+#define LOOK_EVERY  (5 * CLOCK_SEC)
 
 /* What the command line says. */
 struct arguments {
@@ -57,6 +58,7 @@ struct agent {
     struct endpoint_uv *net;
     struct uplink *link;
     struct peer_ways ways; /* to other agents */
+    uint64_t next_look;    /* at our own addresses */
     uint16_t direct_port;  /* at which direct legs are answered; 0: none */
     bool stopping;
     int status; /* of the program */
@@ -210,10 +212,24 @@ static void on_signal(uv_signal_t *handle, int number)
 
 /* ---- enrolled: jobs, network, console ---- */
 
+/* A machine that has moved is behind another NAT. */
+static void look_around(struct agent *agent, uint64_t now)
+{
+    char addresses[ENDPOINT_ADDRESSES_MAX][LEG_ADDRESS_MAX];
+
+    if (!agent->ways.punch || now < agent->next_look)
+        return;
+    agent->next_look = now + LOOK_EVERY;
+    punches_here(&agent->ways.punches, addresses,
+                 endpoint_uv_addresses(0, addresses, ENDPOINT_ADDRESSES_MAX));
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct agent *agent = timer->data;
     uint64_t now = clock_now();
+
+    look_around(agent, now);
 
     if (agent->jobs)
         jobs_tick(agent->jobs, now);
@@ -305,6 +321,8 @@ static int start_network(struct agent *agent)
     if (error)
         return error;
     console_way_set_net(agent->net, &agent->config);
+    agent->ways.punch =
+        endpoint_uv_set_meetings(agent->net, agent->config.direct == AGENT_DIRECT_ALLOWED);
     error = listen_direct(agent);
     if (error)
         return error;

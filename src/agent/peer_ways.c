@@ -26,3 +26,22 @@ void peer_ways_fill(struct peer_ways *ways, const char (*given)[LEG_ADDRESS_MAX]
     for (size_t i = 0; i < given_count; i++)
         add(request, given[i]);
 }
+
+bool peer_ways_punch(struct peer_ways *ways, const struct fl_id *peer, uint64_t now)
+{
+    return ways && ways->punch && punches_may(&ways->punches, peer, now);
+}
+
+void peer_ways_punched(struct peer_ways *ways, const struct fl_id *peer, const char *label,
+                       const char *text, uint64_t now)
+{
+    if (ways)
+        punches_note(&ways->punches, peer, label, text, now);
+}
+
+const struct punch *peer_ways_in_vain(const struct peer_ways *ways, const struct fl_id *peer)
+{
+    const struct punch *punch = ways ? punches_find(&ways->punches, peer) : NULL;
+
+    return punch && punch->failures > 0 ? punch : NULL;
+}

@@ -16,7 +16,9 @@
 const char *const endpoint_raw_names[] = {"never", "allowed", "required", NULL};
 
 #define DIRECT_SLOT ENDPOINT_PROXIES_MAX
-#define ASLEEP      CLOCK_SEC /* between two ticks: the silence was ours */
+#define ASLEEP      CLOCK_SEC        /* between two ticks: the silence was ours */
+#define SILENT      (2 * CLOCK_SEC)  /* of a direct way that is used */
+#define FORGOTTEN   (30 * CLOCK_SEC) /* silent for so long: not used */
 
 static unsigned pending_max(const struct endpoint *endpoint)
 {
@@ -428,6 +430,27 @@ static void drop_list(const struct tunnel_list *list)
         tunnel_drop(list->head);
 }
 
+/* A direct way over which nothing comes any more: has our router forgotten what is ours? Then
+ * proxies cannot reach us either, until we have sent something; and the peer, who may be the one to
+ * dial, is already looking for a way to us over them. */
+static void check_silence(struct endpoint *endpoint, uint64_t now)
+{
+    bool silent = false;
+    for (struct tunnel *t = endpoint->tunnels.head; t; t = tunnel_next(t)) {
+        struct tunnel_info info;
+        tunnel_info(t, &info);
+        silent |= id_is_zero(&info.proxy) && tunnel_purpose(t) == fl_Purpose_PURPOSE_TRANSFER &&
+                  now >= info.last_rx + SILENT && now < info.last_rx + FORGOTTEN;
+    }
+    if (!silent || now < endpoint->checked + SILENT)
+        return;
+    endpoint->checked = now;
+    for (size_t i = 0; i < ENDPOINT_PROXIES_MAX; i++) {
+        if (endpoint->links[i])
+            link_check(endpoint->links[i]);
+    }
+}
+
 static void tick_all(struct endpoint *endpoint, uint64_t now)
 {
     if (endpoint->ticked && now - endpoint->ticked > ASLEEP)
@@ -454,6 +477,7 @@ static void tick_all(struct endpoint *endpoint, uint64_t now)
         join_tick(invited->join, now);
     }
     meet_tick_all(endpoint, now);
+    check_silence(endpoint, now);
 }
 
 void endpoint_tick(struct endpoint *endpoint, uint64_t now)

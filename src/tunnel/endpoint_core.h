@@ -54,6 +54,7 @@ struct endpoint {
     uint64_t next_request;    /* number of the next CONNECT */
     uint64_t registrations;   /* so far */
     uint64_t ticked;          /* when the last tick was */
+    uint64_t checked;         /* when proxies were asked since a direct way was silent */
     uint64_t awake;           /* when we were last found to have slept: silence before was ours */
     bool closed;
 };

@@ -29,7 +29,7 @@ struct endpoint_uv {
     unsigned handles;        /* of the three, not yet closed */
     struct listener *listeners[LISTENERS_MAX];
     size_t listener_count;
-    bool tcp_only;                  /* no legs by QUIC */
+    enum transport transport;       /* TRANSPORT_TCP: no legs by QUIC */
     const struct dialler *by;       /* NULL: all is dialled straight */
     char dialled[DIALLED_MAX][128]; /* direct addresses that @by dials too */
 };
@@ -119,11 +119,54 @@ static void net_renewed(void *ctx, struct identity *identity)
     leg_racer_set_identity(uv->racer, identity);
 }
 
+_Static_assert(ENDPOINT_TAG == LEG_POKE_TAG, "one and the same");
+
+static int net_open_here(void *ctx, const char *address, leg_handler *handler, void *handler_ctx,
+                         struct leg **ret_leg)
+{
+    struct endpoint_uv *uv = ctx;
+    char host[256];
+    uint16_t port;
+    int r = config_split_address(address, host, sizeof(host), &port);
+    return r < 0 ? r : leg_racer_open_here(uv->racer, host, port, handler, handler_ctx, ret_leg);
+}
+
+static int net_open_punched(void *ctx, const char *address, leg_handler *handler, void *handler_ctx,
+                            struct leg **ret_leg)
+{
+    struct endpoint_uv *uv = ctx;
+    return leg_racer_open_punched(uv->racer, address, handler, handler_ctx, ret_leg);
+}
+
+static int net_poke(void *ctx, const char *address, const uint8_t tag[static ENDPOINT_TAG])
+{
+    struct endpoint_uv *uv = ctx;
+    return leg_racer_poke(uv->racer, address, tag);
+}
+
+static int net_expect_poke(void *ctx, const uint8_t tag[static ENDPOINT_TAG],
+                           void (*heard)(void *heard_ctx, const char *address), void *heard_ctx)
+{
+    struct endpoint_uv *uv = ctx;
+    return leg_racer_expect_poke(uv->racer, tag, heard, heard_ctx);
+}
+
+static void net_forget_poke(void *ctx, const uint8_t tag[static ENDPOINT_TAG])
+{
+    struct endpoint_uv *uv = ctx;
+    leg_racer_forget_poke(uv->racer, tag);
+}
+
 static const struct endpoint_net net_functions = {.open = net_open,
                                                   .now = net_now,
                                                   .wake = net_wake,
                                                   .set_alarm = net_set_alarm,
-                                                  .renewed = net_renewed};
+                                                  .renewed = net_renewed,
+                                                  .open_here = net_open_here,
+                                                  .open_punched = net_open_punched,
+                                                  .poke = net_poke,
+                                                  .expect_poke = net_expect_poke,
+                                                  .forget_poke = net_forget_poke};
 
 int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct endpoint_ops *ops,
                     void *ctx, struct endpoint_uv **ret_uv)
@@ -157,7 +200,7 @@ int endpoint_uv_new(uv_loop_t *loop, struct identity *identity, const struct end
 
 void endpoint_uv_set_transport(struct endpoint_uv *uv, enum transport transport)
 {
-    uv->tcp_only = transport == TRANSPORT_TCP;
+    uv->transport = transport;
     leg_racer_set_transport(uv->racer, transport);
 }
 
@@ -201,6 +244,15 @@ static void on_quic_leg(void *ctx, struct leg *leg)
         leg_close(leg, LEG_RESET);
 }
 
+bool endpoint_uv_set_meetings(struct endpoint_uv *uv, bool on)
+{
+    on = on && uv->transport != TRANSPORT_TCP && !(uv->by && uv->transport == TRANSPORT_AUTO);
+    if (on)
+        leg_racer_set_answer(uv->racer, on_quic_leg, uv);
+    endpoint_set_meetings(uv->core, on);
+    return on;
+}
+
 int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, uint16_t *ret_port)
 {
     if (uv->listener_count == LISTENERS_MAX)
@@ -214,7 +266,8 @@ int endpoint_uv_listen(struct endpoint_uv *uv, const char *host, uint16_t port, 
     port = listener_port(*slot);
     if (ret_port)
         *ret_port = port;
-    r = uv->tcp_only ? 0 : leg_racer_listen(uv->racer, host, port, on_quic_leg, uv);
+    r = uv->transport == TRANSPORT_TCP ? 0
+                                       : leg_racer_listen(uv->racer, host, port, on_quic_leg, uv);
     if (r < 0)
         log_warn("no direct legs by UDP: the port is not to be had", LF_U64("port", port),
                  LF_ERR(r));

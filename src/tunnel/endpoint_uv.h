@@ -28,6 +28,10 @@ void endpoint_uv_set_dialler(struct endpoint_uv *uv, const struct dialler *by,
  * from now on, since QUIC legs never are. After endpoint_uv_set_transport(). */
 void endpoint_uv_set_raw(struct endpoint_uv *uv, enum endpoint_raw raw);
 
+/* endpoint_uv_set_meetings - as endpoint_set_meetings(); off anyway where legs do not go by UDP.
+ * After all of the above. Returns whether it is on. */
+bool endpoint_uv_set_meetings(struct endpoint_uv *uv, bool on);
+
 /* endpoint_uv_listen - answer direct legs at host:port, by TCP and, unless TRANSPORT_TCP is set, by
  * QUIC at the UDP port of the same number; without that one it does, and the log says so. May be
  * called for several addresses (at most 8). *ret_port: the port bound. */

@@ -4,12 +4,13 @@
  *   callee:      (INVITE) -> JOINING -JOINED-> PUNCHING -6 s-> OVER
  *              failed, too late: OVER, with a reason for the caller
  *
- * The callee pokes first: its NAT then knows our address as one that was asked, before our first
- * packet is there. A NAT that has seen a packet come unasked may give what goes out to there
- * another port (Linux does, where the packet was not dropped), so our own poke, and with it our
- * handshake, leaves a moment later. Where the peer's NAT gives each destination a port of its own
- * its pokes come from another address than the proxy saw, and that is dialled as well, if our NAT
- * lets them in.
+ * Both poke at once. The proxy has told both at the same moment, and no way between the two is
+ * shorter than the difference of their ways to the proxy; so what each sends has left its NAT
+ * before the other's is there. That matters, since a NAT that has seen a packet come unasked may
+ * give what goes out to there another port (Linux does, where the packet was not dropped). The
+ * handshake, much larger, waits a moment so that it is not the first to come. Where the peer's NAT
+ * gives each destination a port of its own its pokes come from another address than the proxy saw,
+ * and that is dialled as well, if our NAT lets them in.
  *
  * Neither the proxy nor the peer is trusted with more than its part. A proxy may name any address:
  * of those it cannot send us to narrower networks than its own (scope.h), and what goes to the rest
@@ -32,7 +33,7 @@
 #include "tunnel/scope.h"
 
 #define ASK_TIME    (10 * CLOCK_SEC)
-#define MOMENT      (50 * CLOCK_MS) /* that the callee's poke has more than our first packet */
+#define MOMENT      (50 * CLOCK_MS) /* that the callee's poke has more than our handshake */
 #define WAYS_MAX    3 /* addresses dialled in one meeting, the one we were told first */
 #define A_MINUTE    (60 * CLOCK_SEC)
 #define NOT_PUNCHED "hole punching" /* a label while no address is known */
@@ -71,7 +72,6 @@ struct meet {
     struct join *join;     /* JOINING */
     struct join_told told; /* from then on */
     uint64_t told_at;
-    uint64_t began; /* PUNCHING */
     unsigned pokes; /* that have left */
     bool expects;   /* pokes with the peer's tag are told to us */
     struct meet_way ways[WAYS_MAX];
@@ -186,7 +186,7 @@ static void send_pokes(struct meet *meet, uint64_t now)
 {
     const struct endpoint_net *net = &meet->endpoint->net;
     while (meet->pokes < ARRAY_SIZE(poke_ms) &&
-           now >= meet->began + poke_ms[meet->pokes] * CLOCK_MS) {
+           now >= meet->told_at + poke_ms[meet->pokes] * CLOCK_MS) {
         (void)net->poke(net->ctx, meet->told.address, meet->told.mine); /* as if lost on the way */
         meet->pokes++;
     }
@@ -195,9 +195,7 @@ static void send_pokes(struct meet *meet, uint64_t now)
 static void punch(struct meet *meet)
 {
     const struct endpoint_net *net = &meet->endpoint->net;
-    meet->began = meet_now(meet);
     meet_move(meet, MEET_PUNCHING);
-    send_pokes(meet, meet->began);
     for (unsigned i = 0; meet->caller && i < meet->way_count; i++) {
         struct meet_way *way = &meet->ways[i];
         if (net->open_punched(net->ctx, way->address, on_way, way, &way->leg) < 0)
@@ -222,6 +220,7 @@ static void begin(struct meet *meet, const struct join_told *told)
     }
     meet->expects = net->expect_poke(net->ctx, meet->told.theirs, on_heard, meet) == 0;
     add_way(meet, meet->told.address);
+    send_pokes(meet, meet->told_at);
     if (meet->caller)
         meet_move(meet, MEET_WAITING);
     else
@@ -232,8 +231,10 @@ static void on_joined(void *ctx, struct join *join, struct leg *leg, int error, 
 {
     struct meet *meet = ctx;
     meet->join = NULL;
+    char line[96];
     if (!leg) {
-        meet_fail(meet, text);
+        (void)snprintf(line, sizeof(line), "no way to the proxy by UDP: %.60s", text);
+        meet_fail(meet, strcmp(text, error_text(error)) == 0 ? line : text);
         return;
     }
     leg_close(leg, LEG_GRACEFUL); /* it has told all that it is for */

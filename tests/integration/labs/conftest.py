@@ -20,7 +20,8 @@ def lab(request):
 def homes(lab, world):
     """home-a and home-b behind NATs of their own, hq with the console behind one too, dmz with the proxy; nothing else is reachable.
 
-    Agents home-a, home-b and hq are enrolled through the proxy. Gives a world with .lab, .hq (the console), .dmz (the proxy), .a, .b.
+    Agents home-a and home-b are enrolled through the proxy, and are not to punch their routers: what they do is done over the proxy.
+    Gives a world with .lab, .hq (the console), .dmz (the proxy), .a, .b.
     """
     lab.wan_host("dmz", PUBLIC)
     lab.natted("home-a", "203.0.113.11", "192.168.11.0/24")
@@ -29,8 +30,8 @@ def homes(lab, world):
     world.lab = lab
     world.hq = world.console(netns=lab.ns("hq"))
     world.dmz = world.proxy("dmz", address=f"{PUBLIC}:1080", listen="0.0.0.0:1080", netns=lab.ns("dmz"))
-    world.a = world.agent("home-a", via=["dmz"], netns=lab.ns("home-a"))
-    world.b = world.agent("home-b", via=["dmz"], netns=lab.ns("home-b"))
+    world.a = world.agent("home-a", via=["dmz"], netns=lab.ns("home-a"), direct="never")
+    world.b = world.agent("home-b", via=["dmz"], netns=lab.ns("home-b"), direct="never")
     return world
 
 

@@ -29,8 +29,8 @@ def two(lab, world):
                 config.setdefault("limits", {})["rate_session"] = rate
             lab.wan_host(name, address)
             world.proxies[name] = world.proxy(name, address=f"{address}:1080", listen="0.0.0.0:1080", netns=lab.ns(name), change=cap)
-        world.a = world.agent("home-a", via=list(ADDRESSES), netns=lab.ns("home-a"))
-        world.b = world.agent("home-b", via=list(ADDRESSES), netns=lab.ns("home-b"))
+        world.a = world.agent("home-a", via=list(ADDRESSES), netns=lab.ns("home-a"), direct="never")
+        world.b = world.agent("home-b", via=list(ADDRESSES), netns=lab.ns("home-b"), direct="never")
         for agent in (world.a, world.b):
             for address in ADDRESSES.values():
                 agent.wait_log(rf"registered at proxy.*{address}")
