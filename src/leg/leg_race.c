@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "leg/leg_quic.h"
 #include "leg/leg_tcp.h"
+#include "leg/network.h"
 
 #define HOST_MAX      256
 #define WAYS_MAX      128
@@ -35,8 +36,9 @@ const char *const transport_names[] = {"auto", "tcp", "udp", NULL};
 
 enum lane { LANE_TCP, LANE_QUIC, LANES };
 
-/* What is known of the way to an address. */
+/* What is known of the way to an address, in one network of ours. */
 struct way {
+    struct network network;
     char host[HOST_MAX];
     uint16_t port;
     uint64_t rtt;        /* microseconds, when a leg last opened; 0: not known */
@@ -57,6 +59,8 @@ struct leg_racer {
     void *answer_ctx;
     bool closed;
     unsigned refs; /* races, and the owner */
+    leg_racer_network *network;
+    void *network_ctx;
     struct way ways[WAYS_MAX];
 };
 
@@ -76,11 +80,15 @@ struct race {
 
 /* ---- what is known ---- */
 
-static struct way *way_find(struct leg_racer *racer, const char *host, uint16_t port)
+/* way_find - in the network that we are in now, which is put into *ret_network; or NULL. */
+static struct way *way_find(struct leg_racer *racer, const char *host, uint16_t port,
+                            struct network *ret_network)
 {
+    racer->network(racer->network_ctx, host, ret_network);
     for (size_t i = 0; i < WAYS_MAX; i++) {
         struct way *way = &racer->ways[i];
-        if (way->port == port && strcmp(way->host, host) == 0)
+        if (way->port == port && strcmp(way->host, host) == 0 &&
+            network_equal(&way->network, ret_network))
             return way;
     }
     return NULL;
@@ -88,7 +96,8 @@ static struct way *way_find(struct leg_racer *racer, const char *host, uint16_t 
 
 static struct way *way_of(struct leg_racer *racer, const char *host, uint16_t port)
 {
-    struct way *way = way_find(racer, host, port);
+    struct network network;
+    struct way *way = way_find(racer, host, port, &network);
 
     if (!way) {
         way = &racer->ways[0];
@@ -99,6 +108,7 @@ static struct way *way_of(struct leg_racer *racer, const char *host, uint16_t po
         *way = (struct way){.port = port};
         (void)snprintf(way->host, sizeof(way->host), "%s", host);
     }
+    way->network = network; /* more may be known of it now */
     way->used = clock_now();
     return way;
 }
@@ -115,7 +125,8 @@ static void hold_quic(struct way *way)
 static void on_silent(void *ctx, const char *host, uint16_t port)
 {
     struct leg_racer *racer = ctx;
-    struct way *way = way_find(racer, host, port);
+    struct network network;
+    struct way *way = way_find(racer, host, port, &network);
 
     if (way)
         hold_quic(way);
@@ -481,6 +492,11 @@ void leg_racer_forget_poke(struct leg_racer *racer, const uint8_t tag[static LEG
 
 /* ---- the racer ---- */
 
+static void ask_kernel(void *ctx, const char *host, struct network *ret_network)
+{
+    network_now(host, ret_network);
+}
+
 static bool kernel_has_bbr(void)
 {
     _cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -498,6 +514,7 @@ int leg_racer_new(uv_loop_t *loop, struct identity *identity, enum transport tra
     racer->loop = loop;
     racer->identity = identity_ref(identity);
     racer->transport = transport;
+    racer->network = ask_kernel;
     racer->bbr = kernel_has_bbr();
     racer->refs = 1;
     *ret_racer = racer;
@@ -507,6 +524,12 @@ int leg_racer_new(uv_loop_t *loop, struct identity *identity, enum transport tra
 void leg_racer_set_transport(struct leg_racer *racer, enum transport transport)
 {
     racer->transport = transport;
+}
+
+void leg_racer_set_network(struct leg_racer *racer, leg_racer_network *network, void *ctx)
+{
+    racer->network = network;
+    racer->network_ctx = ctx;
 }
 
 void leg_racer_set_dialler(struct leg_racer *racer, const struct dialler *by)

@@ -13,6 +13,9 @@
  * To a peer all is the same, but that whichever is second starts 100 ms later: there is nothing in
  * between that could be busy. On a short line TCP thus is there before QUIC was asked for.
  *
+ * All this is remembered of each address and of each network of ours (network.h), 128 in all, while
+ * the program runs: where a laptop is taken to next, a hotel's router says nothing of the office's.
+ *
  * All legs by QUIC to one address share a connection (quic_endpoint.h).
  */
 #ifndef FL_LEG_LEG_RACE_H
@@ -23,6 +26,7 @@
 #include "identity/identity.h"
 #include "leg/connector.h"
 #include "leg/leg.h"
+#include "leg/network.h"
 
 enum transport { TRANSPORT_AUTO, TRANSPORT_TCP, TRANSPORT_UDP };
 
@@ -45,6 +49,11 @@ void leg_racer_set_identity(struct leg_racer *racer, struct identity *identity);
  * TRANSPORT_AUTO is TRANSPORT_TCP then: where all has to go through an HTTP proxy, UDP had better
  * be asked for. */
 void leg_racer_set_dialler(struct leg_racer *racer, const struct dialler *by);
+
+/* leg_racer_set_network - who tells which network the way to @host leaves by; network_now() until
+ * then. */
+typedef void leg_racer_network(void *ctx, const char *host, struct network *ret_network);
+void leg_racer_set_network(struct leg_racer *racer, leg_racer_network *network, void *ctx);
 
 /* leg_racer_open - a leg to the proxy at @host:@port. LEG_OPENED or LEG_FAILED follows, never
  * before return. With LEG_OPENED comes the leg that won, which takes the place of *@ret_leg: that

@@ -214,6 +214,55 @@ static void silence_ends_a_connection_and_is_remembered(void **state)
     field_done(&field);
 }
 
+static void here(void *ctx, const char *host, struct network *ret_network)
+{
+    *ret_network = *(const struct network *)ctx;
+}
+
+/* What was learnt in one network is not believed in the next, and is not forgotten over that. */
+static void what_is_known_is_of_a_network(void **state)
+{
+    struct network home = {.own = 1}, hotel = {.own = 2}, at = home;
+    struct field field;
+
+    field_init(&field, TRANSPORT_AUTO, true);
+    leg_racer_set_network(field.racer, here, &at);
+    field.silent = true;
+    assert_string_equal(winner(&field), "udp"); /* TCP is silent here: QUIC is first from now on */
+    drop(&field);
+    unsigned asked = field.answered;
+    at = hotel;
+    field.silent = false;
+    assert_string_equal(winner(&field), "tcp");
+    assert_int_equal(field.answered, asked + 1);
+    drop(&field);
+    at = home;
+    assert_string_equal(winner(&field), "udp");
+    assert_int_equal(field.answered, asked + 1);
+    field_done(&field);
+}
+
+/* The table is bounded: the one that was not used for longest gives way. */
+static void the_oldest_network_is_forgotten(void **state)
+{
+    struct network at = {.own = 1};
+    struct field field;
+
+    field_init(&field, TRANSPORT_AUTO, true);
+    leg_racer_set_network(field.racer, here, &at);
+    field.silent = true;
+    assert_string_equal(winner(&field), "udp");
+    drop(&field);
+    field.silent = false;
+    for (at.own = 2; at.own < 131; at.own++) {
+        race(&field);
+        drop(&field);
+    }
+    at.own = 1;
+    assert_string_equal(winner(&field), "tcp");
+    field_done(&field);
+}
+
 static void a_race_may_be_left(void **state)
 {
     struct field field;
@@ -360,6 +409,8 @@ int main(void)
         cmocka_unit_test(legs_share_a_connection),
         cmocka_unit_test(one_transport_means_no_other),
         cmocka_unit_test(silence_ends_a_connection_and_is_remembered),
+        cmocka_unit_test(what_is_known_is_of_a_network),
+        cmocka_unit_test(the_oldest_network_is_forgotten),
         cmocka_unit_test(a_race_may_be_left),
         cmocka_unit_test(two_meet_from_where_a_proxy_sees_them),
         cmocka_unit_test(where_udp_may_not_be_nothing_is_punched),
