@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "identity/tls.h"
 #include "proxy/background.h"
+#include "proxy/ceiling.h"
 #include "proxy/notify.h"
 #include "proxy/prove.h"
 #include "proxy/proxy_config.h"
@@ -383,6 +384,18 @@ static int start(struct server *server)
     return 0;
 }
 
+/* All threads, and then what memory they may have. */
+static int start_within(struct server *server, uint64_t limit)
+{
+    int rc = start(server);
+    uint64_t more = rc ? CEILING_NONE : ceiling_hold(limit, server->proxy.statm);
+
+    if (more != CEILING_NONE)
+        log_info("memory is limited by the control group", LF_U64("limit", limit),
+                 LF_U64("more", more));
+    return rc;
+}
+
 /* start_sandboxed - Landlock and capabilities before there are threads, which inherit both; the
  * filter of system calls when all of them run. */
 static int start_sandboxed(struct server *server, const struct proxy_config *config)
@@ -392,10 +405,11 @@ static int start_sandboxed(struct server *server, const struct proxy_config *con
 
     if (unsupported || config->sandbox == PROXY_SANDBOX_OFF) {
         log_warn("the sandbox is off", LF_STR("why", unsupported ? unsupported : "configuration"));
-        return start(server);
+        return start_within(server, ceiling_own());
     }
+    uint64_t limit = ceiling_own(); /* while files can be opened */
     sandbox_enter(&gaps);
-    int rc = start(server);
+    int rc = start_within(server, limit);
     if (rc)
         return rc;
     sandbox_seal(&gaps);

@@ -6,6 +6,7 @@ import re
 import select
 import signal
 import subprocess
+import threading
 
 import fairlead
 
@@ -173,3 +174,36 @@ class Rig:
 
     def ended(self, field, value):
         return re.search(rf'"{field}":"{value}"', self.proxy.log())
+
+
+class Crowd:
+    """Endpoints with the real client's way of coming back (bench/back.c), each from an address of its own."""
+
+    def __init__(self, rig, count, role):
+        argv = [fairlead.BUILD / "bench/bench_back", rig.world.folder / "pki", str(rig.port), str(count), role]
+        self.count, self.process = count, subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.rows, self.ready = [], threading.Event()
+        self.thread = threading.Thread(target=self.read)
+        self.thread.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            if line == "ready\n":
+                self.ready.set()
+            else:
+                self.rows.append(int(line.split()[1]))
+
+    def there(self):
+        return self.rows[-1] == self.count if self.rows else self.ready.is_set()
+
+    def gone(self):
+        """Has one of them lost the proxy since it was ready?"""
+        return any(row < self.count for row in self.rows)
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        finally:
+            self.process.kill()
+            self.thread.join()

@@ -8,6 +8,7 @@ import re
 import resource
 import selectors
 import shutil
+import signal
 import socket
 import ssl
 import statistics
@@ -17,7 +18,7 @@ import time
 
 import fairlead
 import pytest
-from party import CONFIG, Rig
+from party import CONFIG, Crowd, Rig
 
 GROWTH = 10 << 20  # bytes that may be kept for the next time: buffers, and what malloc's arenas cannot give back
 
@@ -492,6 +493,84 @@ def test_out_of_memory(rig, more):
     spend(rig.proxy.pid, None)
     rig.quiet()
     rig.healthy()
+
+
+# --- in a control group
+
+MEMORY = 48 << 20  # bytes; the proxy has some 10 MB when it has nothing to do
+
+
+def own_group(controller):
+    """Our group's folder of @controller: version 1's, or version 2's if that has it. None when there is neither."""
+    for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        for top in (f"/sys/fs/cgroup/{controller}",) if controller in names.split(",") else ("/sys/fs/cgroup",) if not names else ():
+            folder = pathlib.Path(top + path)
+            if top.endswith(controller) or controller in ((folder / "cgroup.subtree_control").read_text().split() if folder.is_dir() else ()):
+                return folder
+    return None
+
+
+@pytest.fixture
+def group():
+    """A control group below our own with a limit of memory: its folder, and the name of the file that counts what was refused."""
+    above = own_group("memory")
+    if not above or not os.access(above, os.W_OK):
+        pytest.skip(f"no control group for memory can be made here: {pathlib.Path('/proc/self/cgroup').read_text()}")
+    made = above / f"fairlead-test-{os.getpid()}"
+    made.mkdir()
+    limit = next(made / name for name in ("memory.max", "memory.limit_in_bytes") if (made / name).exists())
+    limit.write_text(str(MEMORY))
+    yield made
+    fairlead.until("the group to be empty", lambda: not (made / "cgroup.procs").read_text(), 20)
+    made.rmdir()
+
+
+class Grouped(Proxy):
+    """It starts within a control group."""
+
+    def __init__(self, world, group, **config):
+        super().__init__(world, **config)
+        self.group = group
+
+    def program(self):
+        return ["sh", "-c", f'echo $$ >{self.group}/cgroup.procs && exec "$@"', "sh", *super().program()]
+
+    def killed(self):
+        """How often the kernel has killed there."""
+        events = next(self.group / name for name in ("memory.events", "memory.oom_control") if (self.group / name).exists())
+        return int(re.search(r"^oom_kill (\d+)", events.read_text(), re.M).group(1))
+
+
+def test_control_group_is_full(group, world):
+    """Strangers ask for more than the group has, while 300 endpoints are registered of which none reads: the kernel has nobody to
+    kill, strangers are turned away and counted, what runs goes on, the console gets in, and the memory is given back."""
+    rig = Grouped(world, group).start()
+    hello, crowded = client_hello(), None
+    try:
+        assert '"memory is limited by the control group"' in rig.proxy.log() and f'"limit":{MEMORY}' in rig.proxy.log()
+        crowded = Crowd(rig, 300, "agents")
+        fairlead.until("300 agents", crowded.ready.is_set, 60)
+        crowded.process.send_signal(signal.SIGSTOP)
+        rig.register("cons")
+        before = rig.quiet(), rig.proxy.memory()
+        for _ in range(2):
+            with crowd(rig, 3000, hello):
+                rig.counted("end_local", 200)
+                rig.register("cons")
+                for a, b in (rig.witness, rig.witness[::-1]):
+                    assert rig.party(f"flow {a} {b} 1000000") == "ok"
+                assert rig.proxy.memory() < MEMORY
+            rig.quiet()
+            rig.healthy()
+            fairlead.until("memory to be given back", lambda: rig.proxy.memory() <= before[1] + GROWTH, 5)
+        assert rig.counters()["endpoints"] == 303
+        assert rig.killed() == 0
+    finally:
+        if crowded:
+            crowded.process.send_signal(signal.SIGCONT)
+            crowded.close()
+        rig.close()
 
 
 # --- a kernel that says no
