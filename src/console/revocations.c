@@ -23,6 +23,7 @@ struct known {
 struct revocations {
     int fd;              /* O_APPEND */
     bool cut;            /* its last line has no end */
+    bool unsynced;       /* something was written that may not be on the disk */
     struct known *known; /* owned; in the order of the file */
 };
 
@@ -116,16 +117,19 @@ static int append(struct revocations *revocations, const struct fl_id *id, int64
 int revocations_add(struct revocations *revocations, const struct fl_id *ids, size_t count,
                     int64_t now)
 {
-    bool any = false;
     int rc = 0;
 
     for (size_t i = 0; !rc && i < count; i++) {
         if (is_known(revocations, &ids[i]))
             continue;
+        revocations->unsynced = true;
         rc = append(revocations, &ids[i], now);
-        any = true;
     }
-    if (any && fdatasync(revocations->fd) && !rc)
+    if (!revocations->unsynced)
+        return rc;
+    if (fdatasync(revocations->fd) == 0)
+        revocations->unsynced = false;
+    else if (!rc)
         rc = -errno;
     return rc;
 }
