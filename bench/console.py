@@ -50,7 +50,8 @@ def console(bench, folder):
     state = folder / "state"
     (state / "addresses.json").unlink(missing_ok=True)
     log = open(folder / "console.log", "ab")
-    process = subprocess.Popen([bench.BUILD / "fairlead-console", "--state", state, "--ui", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--log-level", os.environ.get("BENCH_LOG", "error")],
+    process = subprocess.Popen([bench.BUILD / "fairlead-console", "--state", state, "--ui", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--log-level", os.environ.get("BENCH_LOG", "error"),
+                                *getattr(bench, "CONSOLE_OPTIONS", [])],
                                stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 60

@@ -1,12 +1,13 @@
 """The page in a real browser when things go wrong, and for who uses no mouse."""
 
 import contextlib
+import json
 import shutil
 import sqlite3
 
 import pytest
 
-from people import FRESH, Script, admin
+from people import FRESH, Script, admin, node
 
 pytestmark = pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser")
 
@@ -54,3 +55,19 @@ def test_a_console_that_is_killed_while_the_page_is_open(world):
         script.end()
     finally:
         script.close()
+
+
+def test_without_a_mouse(world):
+    """Login, a dialog, the wizard with its folder browser, a run watched and stopped: by Tab, Enter, arrows and Escape alone."""
+    console = world.console()
+    world.proxy("hub")
+    for name in ("left", "right"):
+        world.agent(name, via=["hub"], direct="never")
+    admin(console)
+    folder = world.path("source")
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"file-{number}").write_bytes(bytes([number]) * 3_000_000)
+    text = node("keyboard.mjs", json.dumps({"url": f"https://{console.ui}", "user": "admin", "password": FRESH, "source": str(folder), "target": str(world.path("target"))}),
+                timeout=240)
+    assert "without a mouse" in text

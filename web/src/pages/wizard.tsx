@@ -1,5 +1,5 @@
 // A job in three steps: what kind, from where, to where.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { get, post } from "../api";
 import { agents, refresh } from "../live";
 import { bytes } from "../format";
@@ -30,16 +30,26 @@ function Browser({ agent, from, choose, close }: { agent: string; from: string; 
     );
   };
   useEffect(() => fetch([]), [path]);
+  // What was pressed is gone with the former folder: the focus goes to the top of the new one.
+  const list = useRef<HTMLUListElement>(null);
+  const moved = useRef(false);
+  const open = (to: string) => {
+    moved.current = true;
+    setPath(to);
+  };
+  useEffect(() => {
+    if (moved.current) list.current?.querySelector("button")?.focus();
+  }, [path, busy]);
   const up = path.replace(/\/[^/]*\/?$/, "") || "/";
   const below = (name: string) => (path === "/" ? `/${name}` : `${path}/${name}`);
   return (
     <Dialog title={`${agent}:${path}`} onClose={close}>
       {error && <Failed what={`the content of ${path}`} reason={error} again={() => fetch([])} />}
-      <ul class="browser">
-        {path !== "/" && <li><button type="button" class="plain" onClick={() => setPath(up)}>↑ {up}</button></li>}
+      <ul class="browser" ref={list}>
+        {path !== "/" && <li><button type="button" class="plain" onClick={() => open(up)}>↑ {up}</button></li>}
         {entries.map((e) => (
           <li key={e.name}>
-            {e.kind === "folder" ? <button type="button" class="plain" onClick={() => setPath(below(e.name))}>🗀 {e.name}</button>
+            {e.kind === "folder" ? <button type="button" class="plain" onClick={() => open(below(e.name))}>🗀 {e.name}</button>
               : <button type="button" class="plain file" onClick={() => choose(below(e.name))}>{e.name} <span class="hint">{e.size === undefined ? "" : bytes(e.size)}</span></button>}
           </li>
         ))}

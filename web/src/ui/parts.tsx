@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api";
+import { lastUsed, toContent } from "../focus";
 import { percent } from "../format";
 import { toast } from "./toast";
 
@@ -78,20 +79,24 @@ export function Table<T>({ rows, columns, id, caption, all }: { rows: T[]; colum
   );
 }
 
-/** A modal window; the browser's own, with its focus trap and Escape. */
+/** A modal window; the browser's own, with its focus trap and Escape. Gives the focus back to what opened it. */
 export function Dialog({ title, onClose, children, wide }: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean }) {
   const box = useRef<HTMLDialogElement>(null);
+  const gone = useRef(false);
+  const close = () => gone.current || onClose();
   useEffect(() => {
-    const dialog = box.current, opener = document.activeElement;
+    const dialog = box.current, opener = lastUsed();
     if (dialog && !dialog.open) dialog.showModal();
-    // The browser gives the focus back when a dialog is closed, not when it is taken out of the page.
+    // The browser gives the focus back when a dialog is closed, not when it is taken out of the page. While it is open nothing else can have it.
     return () => {
-      if (opener instanceof HTMLElement && opener.isConnected) opener.focus();
-      else document.querySelector<HTMLElement>("main")?.focus();
+      gone.current = true;
+      dialog?.close();
+      if (opener?.isConnected) opener.focus();
+      else toContent();
     };
   }, []);
   return (
-    <dialog ref={box} class={wide ? "wide" : ""} aria-label={title} onClose={onClose} onCancel={onClose}>
+    <dialog ref={box} class={wide ? "wide" : ""} aria-label={title} onClose={close} onCancel={close}>
       <header><h2>{title}</h2><button type="button" class="plain" aria-label="Close" onClick={onClose}>✕</button></header>
       <div class="body">{children}</div>
     </dialog>
