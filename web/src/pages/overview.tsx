@@ -68,13 +68,13 @@ export function Attention() {
   if (!loaded.value) return <p class="calm">Loading…</p>;
   return (
     <>
-      <PageHead title="Needs attention" sub="The worst first; of the same badness what waits longest." />
+      <PageHead title="Needs attention" sub="The worst first, and of those what has waited longest." />
       <Card>
         {list.length === 0 ? <Empty title="Nothing needs you" /> : (
           <Table caption="Needs attention" rows={list} id={(m) => m.key} columns={[
             { head: "State", cell: (m) => <State is={m.tone} /> },
-            { head: "What", cell: (m) => <a href={m.link}>{m.text}</a>, wide: true },
-            { head: "What to do", cell: (m) => m.todo, wide: true },
+            { head: "What", cell: (m) => <a href={m.link}>{m.text}</a>, long: true },
+            { head: "What to do", cell: (m) => m.todo, long: true },
             { head: "Since", cell: (m) => since(m) || "–", right: true },
           ]} />
         )}

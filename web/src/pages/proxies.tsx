@@ -176,7 +176,8 @@ function Use({ proxy }: { proxy: Proxy }) {
 
 function aboutOf(proxy: Proxy): string {
   const r = proxy.report;
-  const told = r ? [`version ${version(r.software)}`, `up ${duration(r.uptime)}`, `round trip ${rtt(proxy.rtt_us)}`] : [];
+  const now = proxy.state === "connected" && r ? [`up ${duration(r.uptime)}`, `round trip ${rtt(proxy.rtt_us)}`] : [];
+  const told = r ? [`version ${version(r.software)}`, ...now] : [];
   return [proxy.addresses.join(", "), ...told, `id ${shortId(proxy.id)}`].join(" · ");
 }
 
@@ -189,7 +190,7 @@ export function ProxyPage({ id }: { id: string }) {
       <PageHead title={<>{proxy.name} <State is={proxy.draining ? "draining" : proxy.state} /></>} sub={aboutOf(proxy)}>
         {may("administer") && <Actions proxy={proxy} />}
       </PageHead>
-      {proxy.error && proxy.state !== "connected" && <p class="error" role="alert">{proxy.error}</p>}
+      {proxy.error && proxy.state !== "connected" && <p class="error banner" role="alert">{proxy.error}{r ? ". What is shown is what it reported last." : ""}</p>}
       {r ? (
         <div class="figures">
           <Figure label="Endpoints" value={count(r.endpoints)} />

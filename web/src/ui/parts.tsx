@@ -56,7 +56,7 @@ export function Figure({ label, value, hint }: { label: string; value: Component
   return <div class="figure"><span class="label">{label}</span><span class="value">{value}</span>{hint && <span class="hint">{hint}</span>}</div>;
 }
 
-export interface Column<T> { head: string; cell: (row: T) => ComponentChildren; right?: boolean; wide?: boolean }
+export interface Column<T> { head: string; cell: (row: T) => ComponentChildren; right?: boolean; wide?: boolean; long?: boolean }
 
 const PAGE = 100;
 
@@ -70,7 +70,7 @@ export function Table<T>({ rows, columns, id, caption, all }: { rows: T[]; colum
         <thead><tr>{columns.map((c) => <th scope="col" class={c.right ? "right" : ""} key={c.head}>{c.head}</th>)}</tr></thead>
         <tbody>
           {rows.slice(0, all ? rows.length : most).map((row) => (
-            <tr key={id(row)}>{columns.map((c) => <td class={`${c.right ? "right" : ""} ${c.wide ? "wide" : ""}`} data-head={c.head} key={c.head}>{c.cell(row)}</td>)}</tr>
+            <tr key={id(row)}>{columns.map((c) => <td class={`${c.right ? "right" : ""} ${c.wide || c.long ? "wide" : ""} ${c.long ? "long" : ""}`} data-head={c.head} key={c.head}>{c.cell(row)}</td>)}</tr>
           ))}
         </tbody>
       </table>
