@@ -19,13 +19,13 @@
 
 enum entry_state { ENTRY_LISTED, ENTRY_NEW, ENTRY_ASK, ENTRY_ACTIVE, ENTRY_IN_PLACE, ENTRY_FAILED };
 
-#define LIVE_MAX 8192 /* files begun and not yet in place */
+#define LIVE_MAX 16384 /* files begun and not yet in place, those that wait for a commit too */
 #define BACKLOG_STOP                                                                               \
     (UINT64_C(12) << 20) /* not yet written: stop taking messages, go on below the other */
 #define BACKLOG_GO  (UINT64_C(8) << 20)
-#define COMMIT_MAX  2048
-#define RETRIES_MAX 1   /* blocks of a file that may come with a wrong hash */
-#define OP_COST     256 /* what an op without data counts in the backlog */
+#define COMMIT_MAX  8192 /* a sync takes its time, however many files there are */
+#define RETRIES_MAX 1    /* blocks of a file that may come with a wrong hash */
+#define OP_COST     256  /* what an op without data counts in the backlog */
 
 _Static_assert(INTAKE_WAYS_MAX <= PARTS_WAYS, "each way has its hasher");
 

@@ -120,6 +120,7 @@ static int ours(int fd, struct part *part)
     if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1)
         return -EEXIST;
     part->fresh = st.st_size == 0;
+    part->end = (uint64_t)st.st_size;
     return 0;
 }
 
@@ -147,6 +148,7 @@ static int open_new(int dir, struct part *part)
     if (part->fd < 0)
         return -errno;
     part->fresh = true;
+    part->end = 0;
     return 0;
 }
 
@@ -207,6 +209,7 @@ static int write_all(struct part *part, const uint8_t *data, size_t len, uint64_
         len -= (size_t)n;
         offset += (uint64_t)n;
         part->dirty += (uint64_t)n;
+        part->end = offset > part->end ? offset : part->end;
     }
     if (part->dirty >= WRITE_BACK) {
         part->dirty = 0;
@@ -239,8 +242,9 @@ static int complete(struct part *part)
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
                                 {.tv_sec = part->mtime, .tv_nsec = part->mtime_ns}};
 
-    if (ftruncate(part->fd, (off_t)part->size) < 0 || fchmod(part->fd, part->mode) < 0 ||
-        futimens(part->fd, times) < 0)
+    if (part->end != part->size && ftruncate(part->fd, (off_t)part->size) < 0)
+        return -errno;
+    if (fchmod(part->fd, part->mode) < 0 || futimens(part->fd, times) < 0)
         return -errno;
     part_close(part);
     part->complete = true;

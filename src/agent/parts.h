@@ -36,6 +36,7 @@ struct part {
     bool complete;  /* all blocks are verified, mode and time are set */
     uint32_t left;  /* blocks not yet there */
     uint64_t dirty; /* bytes written since writing back was started */
+    uint64_t end;   /* size of the temporary file */
 };
 
 enum part_op_kind {
