@@ -184,13 +184,30 @@ static unsigned count_ways(const struct intake *in)
     return count;
 }
 
+/* What is left of @window beside what retired ways still bring: they may go over the same proxy,
+ * and all that is lost with it is to be asked for again. */
+static uint64_t beside_retired(const struct intake *in, uint64_t window)
+{
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        const struct way *way = &in->way[i];
+        uint64_t owed = way->tunnel && way->retired ? way->want.bytes : 0;
+
+        window = owed < window ? window - owed : 0;
+    }
+    return window;
+}
+
 void intake_set_windows(struct intake *in)
 {
     uint64_t alone = in->backlog < WANT_BYTES ? WANT_BYTES - in->backlog : 0;
+    uint64_t most = beside_retired(in, WANT_BYTES);
     unsigned count = count_ways(in);
 
-    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++)
-        in->way[i].want.window = count > 1 ? pace_window(&in->way[i].pace) : alone;
+    for (unsigned i = 0; i < INTAKE_WAYS_MAX; i++) {
+        uint64_t window = pace_window(&in->way[i].pace);
+
+        in->way[i].want.window = count == 1 ? alone : window < most ? window : most;
+    }
 }
 
 static struct way *way_open(struct intake *in, struct tunnel *tunnel)
@@ -278,6 +295,7 @@ size_t intake_ways(const struct intake *in, struct intake_way *ret, size_t max)
             .tunnel = way->tunnel,
             .suspect = way->pace.suspect,
             .retired = way->retired,
+            .tired = way->pace.tired && !way->retired,
             .since = way->since,
             .rate = way->pace.rate,
             .bytes = way->pace.bytes,

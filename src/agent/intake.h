@@ -24,6 +24,7 @@ struct intake_way {
     struct tunnel *tunnel;
     bool suspect;   /* owes something and has been silent for too long */
     bool retired;   /* brings what it was asked for, and nothing more */
+    bool tired;     /* brings far less than it did (pace.h), and not retired */
     int64_t since;  /* of that, seconds since 1970 */
     uint64_t rate;  /* bytes a second, of blocks; 0: not known */
     uint64_t bytes; /* of blocks, so far */

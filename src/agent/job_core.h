@@ -44,11 +44,13 @@ struct flow {
     struct dial *dial;                 /* target: in progress */
     uint64_t base_moved;               /* bytes_moved and micros of earlier processes */
     uint64_t base_micros;
-    unsigned attempt;     /* dials since the last good tunnel */
-    uint64_t next_try;    /* when to dial again */
-    uint64_t next_way;    /* when to dial for a further tunnel */
-    unsigned way_attempt; /* such dials that failed in a row */
-    bool reachable;       /* target: addresses of the peer are known */
+    unsigned attempt;      /* dials since the last good tunnel */
+    uint64_t next_try;     /* when to dial again */
+    uint64_t next_way;     /* when to dial for a further tunnel */
+    unsigned way_attempt;  /* such dials that failed in a row */
+    uint64_t next_renewal; /* when to dial again for one that takes the place of a tired one */
+    struct fl_id renewed;  /* the proxy over which that is; zero: no such dial */
+    bool reachable;        /* target: addresses of the peer are known */
     /* Target: relayed, and looking for a direct way beside. */
     struct dial *direct_dial;
     uint64_t next_direct;    /* when to look again */

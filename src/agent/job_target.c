@@ -15,8 +15,10 @@
 #define HOLD_DOUBLED  5
 #define STEADY        (5 * CLOCK_SEC)  /* a tunnel that held so long was good: waits start over */
 #define DIRECT_STEADY (30 * CLOCK_SEC) /* the same for a direct one, to which all would move */
-#define GOOD_AGAIN    2 /* seconds: a direct way that fell silent and came back has all again */
-#define DIRECT_AGAIN  (60 * CLOCK_SEC) /* longest wait until a direct way is looked for again */
+#define RENEW_AGAIN                                                                                \
+    (20 * CLOCK_SEC)   /* a tunnel that has become slow is replaced at most as often */
+#define GOOD_AGAIN   2 /* seconds: a direct way that fell silent and came back has all again */
+#define DIRECT_AGAIN (60 * CLOCK_SEC) /* longest wait until a direct way is looked for again */
 
 static const struct receive_ops receive_ops;
 
@@ -106,7 +108,41 @@ static void retire_relayed(struct flow *flow)
     }
 }
 
-enum further { FURTHER_NONE, FURTHER_SPARE, FURTHER_URGENT };
+enum further { FURTHER_NONE, FURTHER_SPARE, FURTHER_URGENT, FURTHER_RENEW };
+
+/* tired_proxy - over which a tunnel has become slow; false: none has, or one was replaced lately.
+ */
+static bool tired_proxy(const struct flow *flow, struct fl_id *ret_proxy)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
+
+    for (size_t i = 0; i < count && flow->next_renewal <= flow->jobs->now; i++) {
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        if (!ways[i].tired || id_is_zero(&info.proxy))
+            continue;
+        *ret_proxy = info.proxy;
+        return true;
+    }
+    return false;
+}
+
+/* retire_others - @tunnel takes the place of those over the same proxy. */
+static void retire_others(struct flow *flow, const struct tunnel *tunnel, const struct fl_id *proxy)
+{
+    struct intake_way ways[INTAKE_WAYS_MAX];
+    size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
+
+    for (size_t i = 0; i < count; i++) {
+        struct tunnel_info info;
+
+        tunnel_info(ways[i].tunnel, &info);
+        if (ways[i].tunnel != tunnel && id_equal(&info.proxy, proxy))
+            receive_retire(flow->receive, ways[i].tunnel);
+    }
+}
 
 /* further - is another tunnel wanted beside those that there are? */
 static enum further further(struct flow *flow)
@@ -141,6 +177,8 @@ static enum further further(struct flow *flow)
         return FURTHER_URGENT;
     if (count + flow->reachable == JOBS_WAYS_MAX)
         return FURTHER_NONE; /* the last is kept for a direct one, which may come up */
+    if (tired_proxy(flow, &flow->renewed))
+        return FURTHER_RENEW;
     return flow->jobs->now - flow->opened >= FURTHER_AFTER ? FURTHER_SPARE : FURTHER_NONE;
 }
 
@@ -185,6 +223,20 @@ static void note_open(struct flow *flow, const struct tunnel *tunnel)
         held->open = true;
 }
 
+/* note_renewed - if it is for that that @tunnel was dialled, what it stands in for goes. */
+static void note_renewed(struct flow *flow, const struct tunnel *tunnel)
+{
+    struct fl_id wanted = flow->renewed;
+    struct tunnel_info info;
+
+    flow->renewed = (struct fl_id){0};
+    tunnel_info(tunnel, &info);
+    if (id_is_zero(&wanted) || !id_equal(&info.proxy, &wanted))
+        return;
+    log_info("way renewed", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)));
+    retire_others(flow, tunnel, &wanted);
+}
+
 /* adopt - the engine works over @tunnel from now on, unless it wants none. */
 static bool adopt(struct flow *flow, struct tunnel *tunnel)
 {
@@ -198,6 +250,7 @@ static bool adopt(struct flow *flow, struct tunnel *tunnel)
     if (receive_connected(flow->receive)) {
         log_info("further way", LF_ID("flow", &flow->id), LF_STR("path", tunnel_via(tunnel)));
         receive_tunnel_ops.opened(flow->receive, tunnel);
+        note_renewed(flow, tunnel);
         flow->told.dirty = flow->told.urgent = true;
         return true;
     }
@@ -223,6 +276,7 @@ static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why,
 
     (void)tunnel;
     flow->dial = NULL;
+    flow->renewed = (struct fl_id){0};
     if (!job_is_running(flow))
         return;
     if (receive_connected(flow->receive)) {
@@ -298,6 +352,18 @@ static void fill_request(struct flow *flow, struct dial_request *request)
     memcpy(request->token, flow->assign.token, sizeof(request->token));
 }
 
+/* allow - @proxy after all. */
+static void allow(struct dial_request *request, const struct fl_id *proxy)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < request->avoid_count; i++) {
+        if (!id_equal(&request->avoid[i], proxy))
+            request->avoid[n++] = request->avoid[i];
+    }
+    request->avoid_count = n;
+}
+
 static void dial(struct flow *flow, enum further how)
 {
     struct dial_request request;
@@ -311,7 +377,12 @@ static void dial(struct flow *flow, enum further how)
     fill_request(flow, &request);
     request.relayed = true;
     fill_avoid(flow, &request);
-    if (how == FURTHER_SPARE) {
+    if (how == FURTHER_RENEW) {
+        flow->next_renewal = flow->jobs->now + RENEW_AGAIN;
+        allow(&request, &flow->renewed);
+        request.direct = false;
+        request.only_others = true;
+    } else if (how == FURTHER_SPARE) {
         request.direct = false;
         request.only_others = true;
         if (!endpoint_usable(flow->jobs->options.endpoint, request.avoid, request.avoid_count))
@@ -323,6 +394,7 @@ static void dial(struct flow *flow, enum further how)
     explicit_bzero(request.token, sizeof(request.token));
     if (error && how != FURTHER_NONE) {
         flow->dial = NULL;
+        flow->renewed = (struct fl_id){0};
         flow->next_way = flow->jobs->now + CLOCK_SEC;
     } else if (error) {
         flow->dial = NULL;

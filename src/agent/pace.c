@@ -15,7 +15,10 @@
 #define WINDOW_FIRST  (UINT64_C(2) << 20)
 #define WINDOW_MOST   (UINT64_C(8) << 20) /* beside other ways */
 #define RATE_GUESS    (UINT64_C(1) << 20) /* until it is measured */
-#define RECORD        16384               /* what comes at once, whole */
+#define FAR           (20 * CLOCK_MS)     /* round trip of a long line */
+#define TIRED_PART    3                   /* of the best rate */
+#define TIRED_AFTER   (3 * CLOCK_SEC)
+#define RECORD        16384 /* what comes at once, whole */
 
 static uint64_t most(uint64_t a, uint64_t b)
 {
@@ -39,6 +42,11 @@ static void measure(struct pace *pace, uint64_t now, bool busy)
     pace->rate = rate > pace->rate ? rate : (pace->rate * 3 + rate) / 4;
     pace->marked_at = now;
     pace->marked = pace->bytes;
+    pace->best = most(pace->best, pace->rate);
+    if (pace->rate * TIRED_PART >= pace->best)
+        pace->fell = 0;
+    else if (!pace->fell)
+        pace->fell = now;
 }
 
 /* believe - a ping that was out while the line was cut comes back late, and says nothing of the
@@ -77,6 +85,10 @@ enum pace_verdict pace_tick(struct pace *pace, uint64_t now, uint64_t last_rx, u
         pace->since = now;
     silent = now - most(pace->since, last_rx < now ? last_rx : now);
     pace->suspect = silent >= limit;
+    if (!busy)
+        pace->fell = 0;
+    pace->tired =
+        pace->fell && now - pace->fell >= TIRED_AFTER && pace->rtt >= FAR && !pace->suspect;
     if (silent >= limit + DEAD_AFTER)
         return PACE_DEAD;
     if (pace->suspect)

@@ -16,6 +16,9 @@ struct pace {
     uint64_t marked_at; /* @rate is measured from here */
     uint64_t marked;    /* @bytes then */
     bool suspect;       /* it owes us something and has been silent for too long */
+    uint64_t best;      /* the highest @rate */
+    uint64_t fell;      /* since when @rate is far below it; 0: it is not */
+    bool tired;         /* see pace_tick() */
 };
 
 enum pace_verdict {
@@ -27,7 +30,9 @@ enum pace_verdict {
 
 /* pace_tick - some 20 times a second. @last_rx: when anything came; @rtt: of the last ping, 0
  * unknown; @busy: something is owed; when not, or when we are the ones who do not read, silence
- * means nothing. */
+ * means nothing. Sets tired: over a long line it has brought less than a third of what it once did
+ * for three seconds, and is not suspect. That may be the line; it may as well be that this
+ * connection's congestion control does not recover (quic_wear.h), and another one would. */
 enum pace_verdict pace_tick(struct pace *pace, uint64_t now, uint64_t last_rx, uint64_t rtt,
                             bool busy);
 

@@ -484,6 +484,46 @@ static void what_waits_counts(void **state)
     free(in);
 }
 
+/* Ticks of @seconds at @rate bytes a second. */
+static void pace_run(struct pace *pace, uint64_t *now, unsigned seconds, uint64_t rate,
+                     uint64_t rtt, bool busy)
+{
+    for (unsigned i = 0; i < seconds * 20; i++) {
+        pace->bytes += rate / 20;
+        *now += 50 * CLOCK_MS;
+        (void)pace_tick(pace, *now, *now, rtt, busy);
+    }
+}
+
+/* Far below what it was for three seconds, on a long line, and with something to do. */
+static void pace_of_the_tired(void **state)
+{
+    struct pace pace = {0}, near = {0}, idle, again;
+    uint64_t now = 100 * CLOCK_SEC, then;
+
+    pace_run(&pace, &now, 5, 20 * MIB, 50 * CLOCK_MS, true);
+    idle = pace;
+    then = now;
+    pace_run(&pace, &now, 20, 8 * MIB, 50 * CLOCK_MS, true);
+    assert_false(pace.tired); /* a third and more */
+    pace_run(&pace, &now, 3, 2 * MIB, 50 * CLOCK_MS, true);
+    assert_false(pace.tired); /* its rate has just come down */
+    pace_run(&pace, &now, 1, 2 * MIB, 50 * CLOCK_MS, true);
+    assert_true(pace.tired);
+    again = pace;
+    pace_run(&again, &(uint64_t){now}, 1, 20 * MIB, 50 * CLOCK_MS, true);
+    assert_false(again.tired);
+    pace_run(&pace, &now, 1, 0, 50 * CLOCK_MS, false);
+    assert_false(pace.tired);
+
+    pace_run(&idle, &then, 10, 2 * MIB, 50 * CLOCK_MS, false);
+    assert_false(idle.tired); /* it was asked for no more */
+    now = 100 * CLOCK_SEC;
+    pace_run(&near, &now, 5, 20 * MIB, 5 * CLOCK_MS, true);
+    pace_run(&near, &now, 10, 2 * MIB, 5 * CLOCK_MS, true);
+    assert_false(near.tired);
+}
+
 static void pace_of_bytes(void **state)
 {
     struct pace pace = {0};
@@ -522,6 +562,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pace_of_silence),
         cmocka_unit_test(pace_of_late_answers),
+        cmocka_unit_test(pace_of_the_tired),
         cmocka_unit_test(pace_of_bytes),
         cmocka_unit_test(a_retired_one_goes),
         cmocka_unit_test(a_retired_one_comes_back),

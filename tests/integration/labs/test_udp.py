@@ -177,6 +177,20 @@ def test_udp_that_never_works_delays_nothing(far, kernel_without_bbr):
     assert SlowJob(world, "auto").ends_well() == ["proxy dmz tcp"]
 
 
+def test_a_way_that_has_become_slow_is_renewed(far):
+    """On a long line a tunnel that brings far less than it did is replaced by another over the same proxy, once and without a loss."""
+    world = far()
+    job = SlowJob(world, "udp")
+    b = next(program for program in world.programs if program.name == "b")
+    world.hq.rest("PATCH", "/agents/b/settings", {"rate_limit_download": 1536})  # what slows it does not matter
+    fairlead.until("a new tunnel", lambda: "way renewed" in b.log(), 60)
+    fairlead.until("the old one to go", lambda: len([way for way in world.hq.items("/tunnels") if way["state"] == "carries"]) == 1, 60)
+    world.hq.rest("PATCH", "/agents/b/settings", {"rate_limit_download": 0})
+    assert job.ends_well() == ["proxy dmz udp"]
+    assert b.log().count("way renewed") == 1
+    assert survived(world) == []
+
+
 def test_router_forgets(behind_nat):
     """A NAT that starts anew gives the connection another address in mid-transfer; the sessions live on."""
     world, lab = behind_nat, behind_nat.lab
