@@ -16,7 +16,7 @@
 #include "cli/progress.h"
 
 #define POLL_US       (500 * CLOCK_MS)
-#define POLL_PLAIN_US (250 * CLOCK_MS)
+#define POLL_PLAIN_US (100 * CLOCK_MS)
 
 struct wait {
     struct cli *cli;
