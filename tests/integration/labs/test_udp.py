@@ -167,7 +167,9 @@ def test_auto_takes_udp_where_it_is_far_and_tcp_when_that_is_blocked(far, kernel
     job = SlowJob(world, "auto")
     assert paths(job.job.run()) == ["proxy dmz udp"]
     world.lab.nft("dmz", "table inet block { chain in { type filter hook prerouting priority -300; meta l4proto udp drop; }; }")
-    assert job.ends_well() == ["proxy dmz tcp"]
+    job.ends_well()  # the way that is dead may be found so after the end only: then it is told as that of the flow still
+    b = next(program for program in world.programs if program.name == "b")
+    assert 'path="proxy dmz tcp"' in b.log(), "what was left came by TCP"
 
 
 def test_udp_that_never_works_delays_nothing(far, kernel_without_bbr):
@@ -182,12 +184,15 @@ def test_a_way_that_has_become_slow_is_renewed(far):
     world = far()
     job = SlowJob(world, "udp")
     b = next(program for program in world.programs if program.name == "b")
-    world.hq.rest("PATCH", "/agents/b/settings", {"rate_limit_download": 1536})  # what slows it does not matter
+    world.hq.rest("PATCH", "/agents/b/settings", {"rate_limit_download": 1024})  # what slows it does not matter
     fairlead.until("a new tunnel", lambda: "way renewed" in b.log(), 60)
-    fairlead.until("the old one to go", lambda: len([way for way in world.hq.items("/tunnels") if way["state"] == "carries"]) == 1, 60)
     world.hq.rest("PATCH", "/agents/b/settings", {"rate_limit_download": 0})
     assert job.ends_well() == ["proxy dmz udp"]
     assert b.log().count("way renewed") == 1
+    a = next(program for program in world.programs if program.name == "a")
+    brought = [int(line.split("bytes=")[1].split()[0]) for line in a.log().splitlines() if "flow served" in line]
+    assert len(brought) == 2 and min(brought) >= 1 << 20, brought
+    assert sum(brought) == 32 << 20, "and nothing came twice"
     assert survived(world) == []
 
 
