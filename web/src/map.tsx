@@ -196,6 +196,7 @@ function wordsAt(place: Place, moving: Traffic[]): string {
   }
   const out = sum(moving.filter((t) => t.from.key === place.key)), inward = sum(moving.filter((t) => t.to.key === place.key));
   if (place.sub) return out + inward > 0 ? `${place.sub}, ${rate(out + inward)}` : place.sub;
+  if (out > 0 && inward > 0 && narrow.value) return `↕ ${rate(out + inward)}`; // there is no room for two
   const say = out > 0 && inward > 0 ? brief : rate; // two must have room, too
   return [out > 0 ? `↑ ${say(out)}` : "", inward > 0 ? `↓ ${say(inward)}` : ""].filter(Boolean).join("  ");
 }
