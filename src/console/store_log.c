@@ -31,9 +31,10 @@ enum way { BY_NUMBER, BY_ABOUT, BY_USER, BY_TEXT, BY_KIND, BY_LEVEL, BY_TIME };
 
 struct log_table {
     const char *name, *columns, *texts; /* table, what is read of it, its index of texts */
+    enum stmt last;                     /* tells its last number */
 };
-static const struct log_table events_table = {"events", EVENT_COLUMNS, "events_text"};
-static const struct log_table audit_table = {"audit", AUDIT_COLUMNS, "audit_text"};
+static const struct log_table events_table = {"events", EVENT_COLUMNS, "events_text", S_EVENT_LAST};
+static const struct log_table audit_table = {"audit", AUDIT_COLUMNS, "audit_text", S_AUDIT_LAST};
 
 static const char *const keys[] = {
     [BY_ABOUT] = "about", [BY_USER] = "user", [BY_KIND] = "kind", [BY_LEVEL] = "level"};
@@ -117,9 +118,9 @@ static void write_sql(const struct log_table *table, const struct store_find *fi
     if (way == BY_TEXT) {
         snprintf(sql, SQL_MAX,
                  "SELECT %s FROM %s CROSS JOIN %s AS e ON e.n = %s.rowid WHERE %s MATCH ?4"
-                 " AND %s.rowid %s ?2 ORDER BY %s.rowid %s",
+                 " AND %s.rowid %s ?2 AND %s.rowid %s ?3 ORDER BY %s.rowid %s",
                  table->columns, table->texts, table->name, table->texts, table->texts,
-                 table->texts, past, table->texts, order);
+                 table->texts, past, table->texts, find->newest ? ">=" : "<=", table->texts, order);
         return;
     }
     if (way == BY_NUMBER) {
@@ -169,6 +170,30 @@ static bool bind_key(sqlite3_stmt *stmt, const struct store_find *find, enum way
     return rc == SQLITE_OK;
 }
 
+static int64_t last_of(struct store *store, enum stmt id)
+{
+    sqlite3_stmt *stmt;
+
+    return store_query(store, &stmt, id, "") ? 0 : store_number(store, stmt);
+}
+
+static size_t looks_of(const struct store_find *find)
+{
+    return find->looks ? find->looks : STORE_FIND_LOOKS;
+}
+
+/* span_end - the last number that a look by a text goes to from @n: between two entries with a rare
+ * mixture of frequent parts the index passes over very many. */
+static int64_t span_end(const struct store_find *find, int64_t n, int64_t last)
+{
+    int64_t span = (int64_t)looks_of(find) * STORE_FIND_SPAN;
+
+    if (!find->newest)
+        return n < INT64_MAX - span ? n + span : INT64_MAX;
+    n = n < last ? n : last + 1;
+    return n > span ? n - span : 0;
+}
+
 /* by_time - is the order that of time, else that of numbers alone? */
 static bool by_time(enum way way)
 {
@@ -188,12 +213,14 @@ static bool find_place(struct store *store, const struct log_table *table,
 
     *ret = find->newest ? (struct place){until, INT64_MAX, find->since}
                         : (struct place){find->since, 0, until};
-    if (!find->from)
-        return true;
     if (!by_time(way)) {
-        ret->n = find->from;
+        ret->n = find->from ? find->from : ret->n;
+        if (way == BY_TEXT)
+            ret->end = span_end(find, ret->n, last_of(store, table->last));
         return true;
     }
+    if (!find->from)
+        return true;
     if (!time_of(store, table, find->from, &time))
         return !find->newest; /* what was older than one that is gone is gone as well */
     if (find->newest ? time <= until : time >= find->since) {
@@ -206,26 +233,26 @@ static bool find_place(struct store *store, const struct log_table *table,
 static bool bind_place(sqlite3_stmt *stmt, const struct place *place, enum way way)
 {
     return sqlite3_bind_int64(stmt, 2, place->n) == SQLITE_OK &&
-           (!by_time(way) || (sqlite3_bind_int64(stmt, 1, place->edge) == SQLITE_OK &&
-                              sqlite3_bind_int64(stmt, 3, place->end) == SQLITE_OK));
+           (way == BY_NUMBER || sqlite3_bind_int64(stmt, 3, place->end) == SQLITE_OK) &&
+           (!by_time(way) || sqlite3_bind_int64(stmt, 1, place->edge) == SQLITE_OK);
 }
 
 /* begin_look - a statement whose rows are what @find may mean, in its order. NULL with *ret_rc 0:
  * nothing can follow. */
 static sqlite3_stmt *begin_look(struct store *store, const struct log_table *table,
-                                const struct store_find *find, const char *prefix, int *ret_rc)
+                                const struct store_find *find, const char *prefix,
+                                struct place *ret_place, int *ret_rc)
 {
     enum way way = choose_way(find);
     char sql[SQL_MAX], text[SQL_MAX + 32];
-    struct place place;
 
     *ret_rc = 0;
-    if (!find_place(store, table, find, way, &place))
+    if (!find_place(store, table, find, way, ret_place))
         return NULL;
     write_sql(table, find, way, sql);
     snprintf(text, sizeof(text), "%s%s", prefix, sql);
     sqlite3_stmt *stmt = store_make(store, text);
-    if (stmt && bind_place(stmt, &place, way) && bind_key(stmt, find, way))
+    if (stmt && bind_place(stmt, ret_place, way) && bind_key(stmt, find, way))
         return stmt;
     *ret_rc = store_fail(store);
     sqlite3_finalize(stmt);
@@ -252,10 +279,11 @@ static int run_look(struct store *store, const struct log_table *table, struct l
                     int64_t *ret_next)
 {
     const struct store_find *find = look->find;
-    size_t most = find->looks ? find->looks : STORE_FIND_LOOKS, told = 0, seen = 0;
+    size_t most = looks_of(find), told = 0, seen = 0;
     int64_t last = 0;
+    struct place place = {0};
     int rc;
-    sqlite3_stmt *stmt = begin_look(store, table, find, "", &rc);
+    sqlite3_stmt *stmt = begin_look(store, table, find, "", &place, &rc);
 
     while (stmt && seen < most && told < find->limit && (rc = store_step(store, stmt)) == 1) {
         last = sqlite3_column_int64(stmt, 0);
@@ -267,6 +295,10 @@ static int run_look(struct store *store, const struct log_table *table, struct l
     if (rc < 0)
         return rc;
     *ret_next = rc == 1 ? last : 0;
+    /* Up to the end of this span that was all; it goes on there. */
+    if (rc == 0 && stmt && choose_way(find) == BY_TEXT &&
+        (find->newest ? place.end > 1 : place.end < last_of(store, table->last)))
+        *ret_next = place.end;
     return 0;
 }
 
@@ -354,9 +386,10 @@ int store_audit_find(struct store *store, const struct store_find *find,
 int store_find_plan(struct store *store, const struct store_find *find, bool audit,
                     void (*each)(void *ctx, const char *step), void *ctx)
 {
+    struct place place;
     int rc;
-    sqlite3_stmt *stmt =
-        begin_look(store, audit ? &audit_table : &events_table, find, "EXPLAIN QUERY PLAN ", &rc);
+    sqlite3_stmt *stmt = begin_look(store, audit ? &audit_table : &events_table, find,
+                                    "EXPLAIN QUERY PLAN ", &place, &rc);
 
     while (stmt && (rc = store_step(store, stmt)) == 1)
         each(ctx, store_text(stmt, 3));
@@ -453,13 +486,6 @@ int store_events(struct store *store, int64_t after, int64_t limit,
         each(ctx, &event);
     }
     return rc;
-}
-
-static int64_t last_of(struct store *store, enum stmt id)
-{
-    sqlite3_stmt *stmt;
-
-    return store_query(store, &stmt, id, "") ? 0 : store_number(store, stmt);
 }
 
 int64_t store_event_last(struct store *store)

@@ -31,9 +31,10 @@ struct store_audit {
 #define STORE_EVENTS_KEPT     1000000 /* unless store_keep_events() says otherwise */
 #define STORE_EVENTS_KEPT_MIN 1000    /* and what it may say */
 #define STORE_EVENTS_KEPT_MAX 100000000
-#define STORE_FIND_TEXT_MIN   3   /* characters: what the index of texts is made of */
-#define STORE_FIND_TEXT_MAX   128 /* bytes */
-#define STORE_FIND_LOOKS      20000
+#define STORE_FIND_TEXT_MIN   3    /* characters: what the index of texts is made of */
+#define STORE_FIND_TEXT_MAX   128  /* bytes */
+#define STORE_FIND_LOOKS      5000 /* some tens of milliseconds when nothing of it is in memory */
+#define STORE_FIND_SPAN       40   /* by a text: times so many entries are passed over at once */
 
 /* What is looked for; all zero but for the limits: everything, oldest first. In the order of time,
  * and of numbers within a second. */

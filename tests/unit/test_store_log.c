@@ -166,14 +166,35 @@ static void every_filter_finds_what_fits(void **state)
     for (unsigned i = 8; i < 64; i += 16) { /* each text with everything */
         struct store_find find = combine(f, i, 0);
         static const char *const texts[] = {
-            "AWAY",     "Straße", "0% of a_b", "esk-4",
-            "\"away\"", "%%%",    "a_b AND",   "desk-10 is \"away\" again"};
+            "AWAY",      "Straße", "0% of a_b", "esk-4",
+            "\"away\"",  "%%%",    "a_b AND",   "desk-10 is \"away\" again",
+            "agent desk"};
 
         for (size_t k = 0; k < ARRAY_SIZE(texts); k++) {
             find.text = texts[k];
+            find.looks = 0;
+            finds_what_fits(f, find);
+            find.looks = 2; /* in spans of 80 numbers */
+            finds_what_fits(f, find);
+            find.newest = !find.newest;
             finds_what_fits(f, find);
         }
     }
+}
+
+/* What lies just at the end of a span is found, from either side. */
+static void no_gap_between_spans(void **state)
+{
+    struct fixture *f = *state;
+    const size_t span = 2 * STORE_FIND_SPAN;
+
+    fill(f);
+    finds_what_fits(f, (struct store_find){.looks = 2, .text = f->text[span - 1]});
+    finds_what_fits(f, (struct store_find){.looks = 2, .text = f->text[span]});
+    finds_what_fits(
+        f, (struct store_find){.looks = 2, .newest = true, .text = f->text[EVENTS - span]});
+    finds_what_fits(
+        f, (struct store_find){.looks = 2, .newest = true, .text = f->text[EVENTS - span - 1]});
 }
 
 struct plan {
@@ -370,13 +391,10 @@ static void the_audit_log_is_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(every_filter_finds_what_fits),
-        TEST(every_filter_has_an_index),
-        TEST(a_look_is_bounded),
-        TEST(texts_that_can_be_looked_for),
-        TEST(an_event_of_a_run_is_about_its_job),
-        TEST(old_events_go_with_their_texts),
-        TEST(the_audit_log_is_found),
+        TEST(every_filter_finds_what_fits),   TEST(no_gap_between_spans),
+        TEST(every_filter_has_an_index),      TEST(a_look_is_bounded),
+        TEST(texts_that_can_be_looked_for),   TEST(an_event_of_a_run_is_about_its_job),
+        TEST(old_events_go_with_their_texts), TEST(the_audit_log_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
