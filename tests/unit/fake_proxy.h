@@ -58,7 +58,7 @@ struct fake_proxy {
     bool raw;          /* JOINED allows it, when both sides can */
     bool meets;        /* it arranges meetings */
     const char *tells; /* what it says of a peer's address instead of what it is */
-    unsigned meetings;
+    unsigned meetings, pings;
     unsigned dials, registrations, connects, pongs, denied_parts, configs, raws;
     size_t denied_ids;
     struct fake_leg legs[FAKE_LEGS];
@@ -282,6 +282,7 @@ static void fake_frame(struct fake_leg *f, uint8_t *buf, const struct frame *fra
         fake_join(f, frame);
         break;
     case FRAME_PING:
+        f->proxy->pings++;
         if (f->proxy->lie != LIE_DEAF_PING)
             (void)leg_send(f->leg, FRAME_PONG, 0, frame->body, frame->len);
         break;

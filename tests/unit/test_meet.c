@@ -308,6 +308,25 @@ static void one_to_a_peer_at_a_time(void **state)
     assert_int_equal(world.proxies[0].meetings, 1);
 }
 
+/* Our router may have forgotten proxies as well as the peer, and lets them in again when we have
+ * said something; so they are pinged, by the one who is dialled too. */
+static void proxies_are_pinged_when_it_is_silent(void **state)
+{
+    start(1, NAT_PORT, NAT_PORT);
+    call(NULL);
+    world_pass(&world, CLOCK_SEC);
+    expect_open();
+    unsigned before = world.proxies[0].pings;
+    world_pass(&world, 3 * CLOCK_SEC);
+    assert_in_range(world.proxies[0].pings, before + 2, before + 4);
+    /* Not for ever: then it is only not used. */
+    world_pass(&world, 40 * CLOCK_SEC);
+    before = world.proxies[0].pings;
+    tunnel_close(a.tunnel, TUNNEL_CLOSE_DONE, NULL);
+    world_pass(&world, 10 * CLOCK_SEC);
+    assert_in_range(world.proxies[0].pings, before, before + 2);
+}
+
 /* ---- ends in the middle ---- */
 
 static void cancelled(void **state)
@@ -560,6 +579,7 @@ int main(void)
         TEST(a_refusal_is_told_and_another_asked),
         TEST(the_proxy_where_the_peer_is_comes_first),
         TEST(one_to_a_peer_at_a_time),
+        TEST(proxies_are_pinged_when_it_is_silent),
         TEST(cancelled),
         TEST(closed),
         TEST(the_proxy_dies),
