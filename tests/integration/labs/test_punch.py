@@ -196,7 +196,7 @@ def test_a_router_becomes_another(across, whose, becomes):
     growth, since = Growth(target), time.monotonic()
     until_punched(world)
     world.lab.router(whose, nat=becomes)
-    world.lab.forget(whose)
+    world.lab.forget(whose, udp_only=True)
     fairlead.until("the proxy to carry", lambda: carries(world) == [RELAYED], 30)
     run = finish(job, source, target, RELAYED)
     growth.stop()
