@@ -140,7 +140,7 @@ export function Events() {
         <LogTable log={log} what="the events" caption="Events" filtered={!!filters} columns={[
           { head: "Time", cell: (e) => clock(e.time) },
           { head: "Level", cell: (e) => <State is={e.level} /> },
-          { head: "What", cell: (e) => <>{e.text}<div class="hint">{e.kind}</div></>, wide: true },
+          { head: "What", cell: (e) => <div>{e.text}<div class="hint">{e.kind}</div></div>, wide: true },
           { head: "About", cell: (e) => <About event={e} /> },
         ]} />
       </Card>
@@ -189,8 +189,8 @@ export function Audit() {
         </Filters>
         <LogTable log={log} what="the audit log" caption="Audit log" filtered={!!filters} columns={[
           { head: "Time", cell: (r) => clock(r.time) },
-          { head: "Who", cell: (r) => <>{r.user}<div class="hint">{r.from}</div></> },
-          { head: "Did", cell: (r) => <>{r.action}<div class="hint">{r.subject}</div></>, wide: true },
+          { head: "Who", cell: (r) => <div>{r.user}<div class="hint">{r.from}</div></div> },
+          { head: "Did", cell: (r) => <div>{r.action}<div class="hint">{r.subject}</div></div>, wide: true },
           { head: "Change", cell: (r) => <Change entry={r} />, wide: true },
         ]} />
       </Card>
