@@ -16,6 +16,7 @@ struct door {
     struct prefixes *prefixes;
     uint32_t all;                  /* limit */
     uint32_t ordinary, kept, legs; /* places taken: everybody's, the console's, of data legs */
+    uint32_t peak;                 /* of all three together, since door_peak() */
     uint64_t secret[2];            /* of the hash */
     uint8_t expected[2][SLOTS];    /* data legs: since the last door_age(), and before */
     struct prefix console[DOOR_CONSOLES]; /* latest first */
@@ -129,12 +130,19 @@ static enum door_answer enter(struct door *door, struct door_place *place)
     return DOOR_IN;
 }
 
+static uint32_t taken(const struct door *door)
+{
+    return door->ordinary + door->kept + door->legs;
+}
+
 enum door_answer door_enter(struct door *door, const struct prefix *from,
                             struct door_place *ret_place)
 {
     *ret_place = (struct door_place){.from = *from};
     pthread_mutex_lock(&door->lock);
     enum door_answer answer = enter(door, ret_place);
+    if (taken(door) > door->peak)
+        door->peak = taken(door);
     if (answer != DOOR_IN && ret_place->expected)
         expect(door, from); /* it may come again */
     pthread_mutex_unlock(&door->lock);
@@ -160,9 +168,18 @@ void door_leave(struct door *door, struct door_place *place)
 uint32_t door_count(struct door *door)
 {
     pthread_mutex_lock(&door->lock);
-    uint32_t count = door->ordinary + door->kept + door->legs;
+    uint32_t count = taken(door);
     pthread_mutex_unlock(&door->lock);
     return count;
+}
+
+uint32_t door_peak(struct door *door)
+{
+    pthread_mutex_lock(&door->lock);
+    uint32_t peak = door->peak;
+    door->peak = taken(door);
+    pthread_mutex_unlock(&door->lock);
+    return peak;
 }
 
 /* --- data legs ----------------------------------------------------------------------------- */

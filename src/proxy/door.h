@@ -61,8 +61,9 @@ bool door_is_console(struct door *door, const struct prefix *from);
 void door_expect(struct door *door, const struct prefix *from);
 void door_age(struct door *door);
 
-/* door_count - places taken. */
+/* door_count - places taken. door_peak - the most that were taken since the last call of it. */
 uint32_t door_count(struct door *door);
+uint32_t door_peak(struct door *door);
 
 /* door_kept - how many places are kept for the console beside @all, and for data legs. */
 static inline uint32_t door_kept(uint32_t all)

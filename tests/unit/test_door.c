@@ -81,6 +81,8 @@ static void limits_of_address_and_network(void **state)
         for (unsigned k = 0; k < 4; k++)
             door_leave(door, &place[k]);
         assert_int_equal(door_count(door), 0);
+        assert_int_equal(door_peak(door), 4); /* were there meanwhile */
+        assert_int_equal(door_peak(door), 0);
         door_free(door);
     }
 }

@@ -513,10 +513,11 @@ def own_group(controller):
 
 @pytest.fixture
 def group():
-    """A control group below our own with a limit of memory: its folder, and the name of the file that counts what was refused."""
+    """A control group below our own with a limit of memory: its folder. None where this machine lets us make none."""
     above = own_group("memory")
     if not above or not os.access(above, os.W_OK):
-        pytest.skip(f"no control group for memory can be made here: {pathlib.Path('/proc/self/cgroup').read_text()}")
+        yield None
+        return
     made = above / f"fairlead-test-{os.getpid()}"
     made.mkdir()
     limit = next(made / name for name in ("memory.max", "memory.limit_in_bytes") if (made / name).exists())
@@ -527,17 +528,21 @@ def group():
 
 
 class Grouped(Proxy):
-    """It starts within a control group."""
+    """It starts within a control group, if there is one."""
 
     def __init__(self, world, group, **config):
         super().__init__(world, **config)
         self.group = group
 
     def program(self):
+        if not self.group:
+            return super().program()
         return ["sh", "-c", f'echo $$ >{self.group}/cgroup.procs && exec "$@"', "sh", *super().program()]
 
     def killed(self):
         """How often the kernel has killed there."""
+        if not self.group:
+            return 0
         events = next(self.group / name for name in ("memory.events", "memory.oom_control") if (self.group / name).exists())
         return int(re.search(r"^oom_kill (\d+)", events.read_text(), re.M).group(1))
 
@@ -547,8 +552,10 @@ def test_control_group_is_full(group, world):
     kill, strangers are turned away and counted, what runs goes on, the console gets in, and the memory is given back."""
     rig = Grouped(world, group).start()
     hello, crowded = client_hello(), None
+    if not group:  # the limit that it would give itself
+        spend(rig.proxy.pid, MEMORY * 3 // 4 - rig.proxy.memory())
     try:
-        assert '"memory is limited by the control group"' in rig.proxy.log() and f'"limit":{MEMORY}' in rig.proxy.log()
+        assert not group or '"memory is limited by the control group"' in rig.proxy.log() and f'"limit":{MEMORY}' in rig.proxy.log()
         crowded = Crowd(rig, 300, "agents")
         fairlead.until("300 agents", crowded.ready.is_set, 60)
         crowded.process.send_signal(signal.SIGSTOP)
