@@ -39,6 +39,7 @@ export function parser(take: (message: Message) => void): (text: string) => void
 
 let last = ""; // id of the latest event seen
 let current: AbortController | null = null;
+let attempt: AbortController | null = null; // its connection of now
 let wake: (() => void) | null = null;
 
 function set(state: StreamState, reason = "", again = 0): void {
@@ -109,10 +110,10 @@ async function keep(controller: AbortController, take: (message: Message) => voi
   let wait = FIRST_WAIT_MS;
   while (current === controller) {
     const started = Date.now();
-    const attempt = new AbortController();
-    const abort = () => attempt.abort();
+    const connection = attempt = new AbortController();
+    const abort = () => connection.abort();
     controller.signal.addEventListener("abort", abort);
-    const why = await once(attempt, take);
+    const why = await once(connection, take);
     controller.signal.removeEventListener("abort", abort);
     if (current !== controller) return;
     if (why === null) {
@@ -150,4 +151,6 @@ export function closeStream(): void {
 }
 
 window.addEventListener("online", hurry);
+// What goes on without a network, as to a console on this machine, is opened again at once; the rest would fall silent only after a while.
+window.addEventListener("offline", () => attempt?.abort("this computer is offline"));
 document.addEventListener("visibilitychange", () => document.hidden || hurry());

@@ -68,7 +68,8 @@ async function addAgents(page) {
   const config = JSON.parse(await page.getByLabel("agent.json", { exact: true }).last().textContent());
   await page.getByRole("button", { name: "Done" }).click();
   for (const name of ["left", "right"]) {
-    writeFileSync(`${order.out}/${name}.json`, JSON.stringify({ ...config, device_name: name, listening_port: 0 }), { mode: 0o600 });
+    // By the proxy alone: its limit is to be seen.
+    writeFileSync(`${order.out}/${name}.json`, JSON.stringify({ ...config, device_name: name, direct: "never" }), { mode: 0o600 });
     start("fairlead-agent", "--config", `${order.out}/${name}.json`, "--state", `${order.out}/${name}`);
   }
   for (const name of ["left", "right"]) {
