@@ -4,12 +4,12 @@
  * authority's key and against a clock that the caller gives.
  */
 #include <ctype.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "identity/id_set.h"
 #include "identity/identity.h"
 #include "identity/x509.h"
 
@@ -19,9 +19,7 @@ struct trust {
     gnutls_datum_t der;                     /* the same in DER; owned */
     struct fl_id domain;                    /* id of the authority's key */
     char fingerprint[IDENTITY_FINGERPRINT]; /* of @der */
-    pthread_rwlock_t lock;                  /* guards the two below */
-    struct fl_id *denied;                   /* sorted; owned; NULL when empty */
-    size_t denied_count;
+    struct id_set denied;
 };
 
 static int fingerprint_of(const gnutls_datum_t *der, char buf[static IDENTITY_FINGERPRINT])
@@ -65,9 +63,9 @@ int trust_new(const void *ca, size_t len, struct trust **ret_trust)
     if (!trust)
         return -ENOMEM;
     atomic_init(&trust->refs, 1);
-    rc = -pthread_rwlock_init(&trust->lock, NULL);
+    rc = id_set_init(&trust->denied);
     if (rc)
-        goto fail_lock;
+        goto fail_set;
     rc = x509_load(ca, len, &trust->crt);
     if (rc) {
         rc = rc == -FL_ECERT ? -FL_EKEY : rc;
@@ -83,8 +81,8 @@ fail_read:
     gnutls_free(trust->der.data);
     gnutls_x509_crt_deinit(trust->crt);
 fail_load:
-    pthread_rwlock_destroy(&trust->lock);
-fail_lock:
+    id_set_done(&trust->denied);
+fail_set:
     free(trust);
     return rc;
 }
@@ -99,10 +97,9 @@ void trust_unref(struct trust *trust)
 {
     if (!trust || atomic_fetch_sub(&trust->refs, 1) != 1)
         return;
-    free(trust->denied);
+    id_set_done(&trust->denied);
     gnutls_free(trust->der.data);
     gnutls_x509_crt_deinit(trust->crt);
-    pthread_rwlock_destroy(&trust->lock);
     free(trust);
 }
 
@@ -137,56 +134,19 @@ const gnutls_datum_t *trust_ca(const struct trust *trust)
     return &trust->der;
 }
 
-static int compare_ids(const void *a, const void *b)
-{
-    return memcmp(a, b, sizeof(struct fl_id));
-}
-
 int trust_deny(struct trust *trust, const struct fl_id *ids, size_t count)
 {
-    struct fl_id *denied = NULL, *old;
-
-    if (count > 0) {
-        denied = reallocarray(NULL, count, sizeof(*denied));
-        if (!denied)
-            return -ENOMEM;
-        memcpy(denied, ids, count * sizeof(*denied));
-        qsort(denied, count, sizeof(*denied), compare_ids);
-    }
-    pthread_rwlock_wrlock(&trust->lock);
-    old = trust->denied;
-    trust->denied = denied;
-    trust->denied_count = count;
-    pthread_rwlock_unlock(&trust->lock);
-    free(old);
-    return 0;
+    return id_set_put(&trust->denied, ids, count);
 }
 
 int trust_denied(struct trust *trust, struct fl_id **ret_ids, size_t *ret_count)
 {
-    struct fl_id *ids = NULL;
-
-    pthread_rwlock_rdlock(&trust->lock);
-    size_t count = trust->denied_count;
-    if (count > 0 && (ids = reallocarray(NULL, count, sizeof(*ids))))
-        memcpy(ids, trust->denied, count * sizeof(*ids));
-    pthread_rwlock_unlock(&trust->lock);
-    if (count > 0 && !ids)
-        return -ENOMEM;
-    *ret_ids = ids;
-    *ret_count = count;
-    return 0;
+    return id_set_copy(&trust->denied, ret_ids, ret_count);
 }
 
 bool trust_is_denied(struct trust *trust, const struct fl_id *id)
 {
-    bool denied;
-
-    pthread_rwlock_rdlock(&trust->lock);
-    denied = trust->denied_count > 0 &&
-             bsearch(id, trust->denied, trust->denied_count, sizeof(*id), compare_ids) != NULL;
-    pthread_rwlock_unlock(&trust->lock);
-    return denied;
+    return id_set_has(&trust->denied, id, false);
 }
 
 /* Signed by the authority's key? Validity is left out here: it is judged by the caller's clock. */

@@ -6,19 +6,18 @@
 #ifndef FL_PROXY_ALLOW_H
 #define FL_PROXY_ALLOW_H
 
-#include <pthread.h>
 #include <stddef.h>
 
+#include "identity/id_set.h"
 #include "identity/party.h"
 
 struct allow {
-    pthread_rwlock_t lock;
-    struct fl_id *ids; /* [count], sorted; owned */
-    size_t count;      /* 0: everybody */
+    struct id_set agents; /* empty: everybody */
 };
 
-/* allow_init - everybody. allow_done - when no other thread looks any more. */
-void allow_init(struct allow *allow);
+/* allow_init - everybody; returns 0 or a negative errno. allow_done - when no other thread looks
+ * any more. */
+int allow_init(struct allow *allow);
 void allow_done(struct allow *allow);
 
 /* allow_set - from now on the @count @ids, which are copied; none: everybody. Any thread. Returns 0

@@ -36,13 +36,17 @@ int proxy_init(struct proxy *proxy, struct identity *identity,
                   limits->handshakes_per_network, &proxy->door);
     if (rc)
         goto fail_door;
+    rc = allow_init(&proxy->allow);
+    if (rc)
+        goto fail_allow;
     pthread_mutex_init(&proxy->settings_lock, NULL);
     drain_init(&proxy->drain);
-    allow_init(&proxy->allow);
     credentials_init(&proxy->credentials, identity);
     proxy->trust = trust_ref(identity_trust(identity));
     return 0;
 
+fail_allow:
+    door_free(proxy->door);
 fail_door:
     pair_free(proxy->pair);
 fail_pair:
