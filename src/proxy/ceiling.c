@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "proxy/statm.h"
 
 #define TEXT_MAX 4096 /* of /proc/self/cgroup: a line for each of a dozen controllers */
 
@@ -99,20 +100,13 @@ uint64_t ceiling_own(void)
 
 uint64_t ceiling_hold(uint64_t limit, int statm)
 {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), resident, data;
+    struct statm has = statm_read(statm);
+    uint64_t mine = limit / 4 * 3, more = mine > has.resident ? mine - has.resident : 0;
     struct rlimit now;
-    char text[128];
 
-    ssize_t n = statm < 0 ? -1 : pread(statm, text, sizeof(text) - 1, 0);
-    text[n > 0 ? n : 0] = '\0';
-    /* size resident shared text lib data dirty: pages (proc(5)) */
-    if (sscanf(text, "%*u %" SCNu64 " %*u %*u %*u %" SCNu64, &resident, &data) != 2)
+    if (has.resident == 0 || limit > UINT64_MAX / 4 || getrlimit(RLIMIT_DATA, &now))
         return CEILING_NONE;
-    uint64_t mine = limit / 4 * 3, has = resident * page;
-    uint64_t more = mine > has ? mine - has : 0;
-    if (limit > UINT64_MAX / 4 || getrlimit(RLIMIT_DATA, &now))
-        return CEILING_NONE;
-    if (data * page + more < now.rlim_cur)
-        now.rlim_cur = data * page + more;
+    if (has.data + more < now.rlim_cur)
+        now.rlim_cur = has.data + more;
     return setrlimit(RLIMIT_DATA, &now) ? CEILING_NONE : more;
 }

@@ -8,24 +8,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proxy/reconfig.h"
+#include "proxy/statm.h"
 
 #define FIELDS_MAX (COUNTER_COUNT + 2 * CLOSE_REASON_COUNT + 9)
 #define FIELD_NAME 40
-
-/* Resident bytes: the second number of statm is in pages (proc(5)). The file was opened at start,
- * since nothing is later. */
-static uint64_t resident(int statm)
-{
-    char text[128];
-    unsigned long size, pages;
-    ssize_t n = statm < 0 ? -1 : pread(statm, text, sizeof(text) - 1, 0);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    if (sscanf(text, "%lu %lu", &size, &pages) != 2)
-        return 0;
-    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
 
 /* Of all threads, in user and kernel mode; getrusage(2). Nothing for one that is no process of its
  * own, as in the simulator, whose runs are all to be alike. */
@@ -41,7 +27,7 @@ static uint64_t processor_time(const struct proxy *proxy)
 
 uint64_t report_memory(const struct proxy *proxy)
 {
-    return resident(proxy->statm);
+    return statm_read(proxy->statm).resident;
 }
 
 static void fill_reasons(const struct counters_total *total, fl_Report *report)
@@ -76,7 +62,7 @@ void report_fill(const struct proxy *proxy, uint64_t now, fl_Report *ret_report)
         .bytes = total.value[COUNTER_BYTES],
         .refused = counters_refused(&total),
         .uptime = clock_since(now, proxy->started) / CLOCK_SEC,
-        .memory = resident(proxy->statm),
+        .memory = report_memory(proxy),
         .accepted = total.value[COUNTER_ACCEPTED],
         .cpu = processor_time(proxy),
         .software = "fairlead " FAIRLEAD_VERSION,
@@ -118,7 +104,7 @@ void report_log(const struct proxy *proxy, uint64_t now)
 
     proxy_total(proxy, &total);
     record_add(&record, "", "uptime", clock_since(now, proxy->started) / CLOCK_SEC);
-    record_add(&record, "", "memory", resident(proxy->statm));
+    record_add(&record, "", "memory", report_memory(proxy));
     record_add(&record, "", "cpu_micros", processor_time(proxy));
     record_add(&record, "", "strangers", door_count(proxy->door));
     record_add(&record, "", "endpoints", registry_count(proxy->registry));
