@@ -360,21 +360,16 @@ static void measure(struct worker *worker, uint64_t now)
 }
 
 /* What a crowd of strangers has used is given back when most of them have gone: malloc would keep
- * it for good. It takes a millisecond or so for 10 MB. And once more a moment later: who has left
- * the door may not be freed yet. */
-static void give_back(struct worker *worker, uint64_t now)
+ * it for good. It takes a millisecond or so for 10 MB. */
+static void give_back(struct worker *worker)
 {
     uint32_t count = door_count(worker->proxy->door);
     uint32_t peak = door_peak(worker->proxy->door);
-    bool again = worker->trim_at && now >= worker->trim_at;
     if (peak > worker->crowd)
         worker->crowd = peak;
-    bool gone = worker->crowd >= CROWD && count <= worker->crowd / 4;
-    if (!gone && !again)
+    if (worker->crowd < CROWD || count > worker->crowd / 4)
         return;
-    worker->trim_at = gone ? now + CLOCK_SEC : 0;
-    if (gone)
-        worker->crowd = count;
+    worker->crowd = count;
     (void)malloc_trim(0);
 }
 
@@ -404,7 +399,7 @@ void worker_tick(struct worker *worker)
         worker->next_sweep = now + SWEEP_SECONDS * CLOCK_SEC;
         registry_sweep(proxy->registry, now);
         pair_sweep(proxy->pair, now);
-        give_back(worker, now);
+        give_back(worker);
     }
 }
 

@@ -96,7 +96,6 @@ struct worker {
     uint64_t next_sweep;            /* of registry and keys; first worker only */
     uint64_t next_age;              /* of what the door expects; first worker only */
     uint32_t crowd;                 /* most strangers since memory was given back; worker 0 */
-    uint64_t trim_at;               /* give memory back once more then; 0: no need; worker 0 */
     uint8_t in[LEG_BUFFER];         /* one control frame being read */
     uint8_t out[FRAME_MAX];         /* one control frame being made */
 };
