@@ -25,6 +25,7 @@
 #include "leg/leg_tcp.h"
 #include "source.h"
 #include "tunnel/endpoint.h"
+#include "wake.h"
 
 #define SECONDS  86400
 #define AT_ONCE  32
@@ -34,23 +35,20 @@
 #define EACH     200 /* addresses that belong together: agents and the console do not */
 
 struct one {
-    struct one *woken; /* next of those that put something off */
-    bool is_woken;
+    struct wake wake;
     enum endpoint_proxy_state state;
     struct identity *identity;
-    struct endpoint *endpoint;
 };
 
 static struct {
     uv_loop_t loop;
     uv_timer_t timer;
-    uv_idle_t idle;
     char address[32];
     const struct dialler *dialler;
     char *ca_key, *ca;
     struct authority *authority;
     enum party_role role;
-    struct one *all, *woken;
+    struct one *all;
     unsigned count, started, share;
     unsigned registered, nobody, failed; /* as printed */
     bool told, changed;
@@ -100,30 +98,6 @@ static uint64_t net_now(void *ctx)
     return clock_now();
 }
 
-static void on_idle(uv_idle_t *idle)
-{
-    struct one *one;
-
-    (void)uv_idle_stop(idle);
-    while ((one = run.woken)) {
-        run.woken = one->woken;
-        one->is_woken = false;
-        endpoint_run(one->endpoint);
-    }
-}
-
-static void net_wake(void *ctx)
-{
-    struct one *one = ctx;
-
-    if (one->is_woken)
-        return;
-    one->is_woken = true;
-    one->woken = run.woken;
-    run.woken = one;
-    (void)uv_idle_start(&run.idle, on_idle);
-}
-
 /* ---- endpoints ---- */
 
 static void start_more(void);
@@ -155,7 +129,7 @@ static void start_one(struct one *one)
 {
     static const struct endpoint_ops ops = {.incoming = on_incoming, .proxy_changed = on_proxy};
     const struct endpoint_net net = {
-        .ctx = one, .open = net_open, .now = net_now, .wake = net_wake};
+        .ctx = &one->wake, .open = net_open, .now = net_now, .wake = wake_up};
     struct endpoint_proxy proxy = {.name = "proxy"};
     _cleanup_free_ char *key = NULL, *cert = NULL;
     struct fl_id id;
@@ -165,8 +139,8 @@ static void start_one(struct one *one)
     check("certificate", authority_issue_key(run.authority, key, run.role, SECONDS, &cert, &id));
     check("identity",
           identity_new(key, cert, strlen(cert), run.ca, strlen(run.ca), &one->identity));
-    check("endpoint", endpoint_new(one->identity, &net, &ops, one, &one->endpoint));
-    check("proxy", endpoint_set_proxies(one->endpoint, &proxy, 1));
+    check("endpoint", endpoint_new(one->identity, &net, &ops, one, &one->wake.endpoint));
+    check("proxy", endpoint_set_proxies(one->wake.endpoint, &proxy, 1));
 }
 
 static void start_more(void)
@@ -195,7 +169,7 @@ static void on_timer(uv_timer_t *timer)
     uint64_t now = clock_now();
 
     for (unsigned i = run.share; i < run.started; i += SHARES)
-        endpoint_tick(run.all[i].endpoint, now);
+        endpoint_tick(run.all[i].wake.endpoint, now);
     run.share = (run.share + 1) % SHARES;
     tell(now);
 }
@@ -211,7 +185,7 @@ static void be_there(void)
 
     check("loop", uv_loop_init(&run.loop));
     check("timer", uv_timer_init(&run.loop, &run.timer));
-    check("idle", uv_idle_init(&run.loop, &run.idle));
+    check("idle", wake_init(&run.loop));
     check("input", uv_poll_init(&run.loop, &input, STDIN_FILENO));
     (void)uv_poll_start(&input, UV_READABLE, on_input);
     (void)uv_timer_start(&run.timer, on_timer, TICK_MS, TICK_MS);

@@ -26,6 +26,7 @@
 #include "identity/tls.h"
 #include "leg/leg_tcp.h"
 #include "tunnel/endpoint.h"
+#include "wake.h"
 
 #define AT_ONCE  32
 #define SECONDS  (90 * 86400)
@@ -104,11 +105,9 @@ struct flow {
 };
 
 struct agent {
-    struct agent *woken; /* next of those that put something off */
-    bool is_woken;
+    struct wake wake;
     unsigned number;
     struct identity *identity;
-    struct endpoint *endpoint;
     struct dial *dial;
     struct tunnel *tunnel;
     struct flow flow[FLOWS];
@@ -119,10 +118,9 @@ struct agent {
 static struct {
     uv_loop_t loop;
     uv_timer_t timer;
-    uv_idle_t idle;
     const char *dir, *address;
     char *ca;
-    struct agent *agents, *woken;
+    struct agent *agents;
     unsigned count, started, ready;
     uint64_t every; /* microseconds */
     bool told;
@@ -144,30 +142,6 @@ static int net_open(void *ctx, const char *address, bool plain, leg_handler *han
 static uint64_t net_now(void *ctx)
 {
     return clock_now();
-}
-
-static void on_idle(uv_idle_t *idle)
-{
-    struct agent *agent;
-
-    (void)uv_idle_stop(idle);
-    while ((agent = run.woken)) {
-        run.woken = agent->woken;
-        agent->is_woken = false;
-        endpoint_run(agent->endpoint);
-    }
-}
-
-static void net_wake(void *ctx)
-{
-    struct agent *agent = ctx;
-
-    if (agent->is_woken)
-        return;
-    agent->is_woken = true;
-    agent->woken = run.woken;
-    run.woken = agent;
-    (void)uv_idle_start(&run.idle, on_idle);
 }
 
 static void on_opened(void *ctx, struct tunnel *tunnel)
@@ -239,7 +213,7 @@ static void start_agent(struct agent *agent)
     static const struct tunnel_ops tunnel_ops = {on_opened, on_message, on_writable, on_closed};
     static const struct endpoint_ops ops = {.incoming = on_incoming};
     const struct endpoint_net net = {
-        .ctx = agent, .open = net_open, .now = net_now, .wake = net_wake};
+        .ctx = &agent->wake, .open = net_open, .now = net_now, .wake = wake_up};
     struct dial_request request = {.peer = {.role = PARTY_CONSOLE},
                                    .addresses = {run.address},
                                    .address_count = 1,
@@ -252,8 +226,8 @@ static void start_agent(struct agent *agent)
     check("identity",
           identity_new(key, cert, strlen(cert), run.ca, strlen(run.ca), &agent->identity));
     request.peer.id = *trust_domain(identity_trust(agent->identity));
-    check("endpoint", endpoint_new(agent->identity, &net, &ops, agent, &agent->endpoint));
-    check("dial", endpoint_dial(agent->endpoint, &request, &tunnel_ops, agent, &agent->dial));
+    check("endpoint", endpoint_new(agent->identity, &net, &ops, agent, &agent->wake.endpoint));
+    check("dial", endpoint_dial(agent->wake.endpoint, &request, &tunnel_ops, agent, &agent->dial));
 }
 
 static void start_more(void)
@@ -292,7 +266,7 @@ static void on_timer(uv_timer_t *timer)
     for (unsigned i = 0; i < run.started; i++) {
         struct agent *agent = &run.agents[i];
 
-        endpoint_tick(agent->endpoint, now);
+        endpoint_tick(agent->wake.endpoint, now);
         if (!agent->tunnel || now < agent->report_at)
             continue;
         report(agent);
@@ -322,7 +296,7 @@ static void be_fleet(void)
         die("agents", -ENOMEM);
     check("loop", uv_loop_init(&run.loop));
     check("timer", uv_timer_init(&run.loop, &run.timer));
-    check("idle", uv_idle_init(&run.loop, &run.idle));
+    check("idle", wake_init(&run.loop));
     check("input", uv_poll_init(&run.loop, &input, STDIN_FILENO));
     (void)uv_poll_start(&input, UV_READABLE, on_input);
     (void)uv_timer_start(&run.timer, on_timer, TICK_MS, TICK_MS);
