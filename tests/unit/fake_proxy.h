@@ -555,6 +555,20 @@ static struct endpoint *world_endpoint(struct world *w, size_t k, struct identit
     return w->endpoints[k];
 }
 
+/* What a dial to @peer asks for: at @address, if it is not NULL; further ways are the caller's. */
+__attribute__((unused)) static struct dial_request world_request(const struct identity *peer,
+                                                                 const char *address)
+{
+    struct dial_request request = {.peer = *identity_party(peer),
+                                   .direct = address != NULL,
+                                   .purpose = fl_Purpose_PURPOSE_TRANSFER,
+                                   .flow = {.b = {9}}};
+    if (address)
+        request.addresses[request.address_count++] = address;
+    memset(request.token, 5, sizeof(request.token));
+    return request;
+}
+
 /* @certs and @proxies are lent: what costs more than all else is made once for many worlds. */
 static void world_init_with(struct world *w, const struct certs *certs,
                             struct identity *const proxies[static 4])

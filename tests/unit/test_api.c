@@ -14,9 +14,10 @@
 #include "base/cleanup.h"
 #include "console/api.h"
 #include "console/openapi.h"
+#include "store_rig.h"
 
 struct fixture {
-    char dir[64];
+    struct store_rig rig;
     struct store *store;
     struct auth *auth;
     char header[AUTH_TOKEN_TEXT + 16];               /* of an administrator's token */
@@ -28,12 +29,9 @@ struct fixture {
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    char path[96], message[256], token[AUTH_TOKEN_TEXT];
+    char token[AUTH_TOKEN_TEXT];
 
-    strcpy(f->dir, "/tmp/fl-api-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(path, sizeof(path), "%s/console.db", f->dir);
-    assert_int_equal(store_open(path, &f->store, message, sizeof(message)), 0);
+    f->store = store_rig_up(&f->rig, "api");
     for (int role = ROLE_VIEWER; role <= ROLE_ADMIN; role++) {
         struct store_api_token row = {.role = (enum user_role)role, .created = 1};
 
@@ -52,12 +50,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
 
     auth_free(f->auth);
-    store_close(f->store);
-    snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    store_rig_down(&f->rig, f->store);
     free(f);
     return 0;
 }

@@ -12,7 +12,6 @@ static struct owner a, b;
 static struct dial *dial;
 static enum tunnel_close verdict;
 static unsigned asked;
-static const struct fl_id flow = {.b = {9}};
 
 static enum tunnel_close on_incoming(void *ctx, struct endpoint_incoming *in)
 {
@@ -39,16 +38,8 @@ static void start(size_t count)
 
 static struct dial_request request_for(const char *address)
 {
-    struct dial_request request = {
-        .peer = *identity_party(callee_id),
-        .direct = address != NULL,
-        .relayed = true,
-        .purpose = fl_Purpose_PURPOSE_TRANSFER,
-        .flow = flow,
-    };
-    if (address)
-        request.addresses[request.address_count++] = address;
-    memset(request.token, 5, sizeof(request.token));
+    struct dial_request request = world_request(callee_id, address);
+    request.relayed = true;
     return request;
 }
 

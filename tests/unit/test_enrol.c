@@ -13,12 +13,13 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "console/enrol.h"
+#include "store_rig.h"
 
 #define AGENTS_MAX 8
 
 /* A fleet of a few agents in memory. */
 struct fixture {
-    char dir[64];
+    struct store_rig rig;
     struct store *store;
     struct authority *authority;
     struct store_agent agent[AGENTS_MAX];
@@ -77,12 +78,9 @@ static int put(void *ctx, const struct store_agent *agent, bool is_new)
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    char path[96], message[256], *key = NULL, *cert = NULL;
+    char *key = NULL, *cert = NULL;
 
-    strcpy(f->dir, "/tmp/fl-enrol-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(path, sizeof(path), "%s/console.db", f->dir);
-    assert_int_equal(store_open(path, &f->store, message, sizeof(message)), 0);
+    f->store = store_rig_up(&f->rig, "enrol");
     assert_int_equal(authority_create(&key, &cert), 0);
     assert_int_equal(authority_load(key, cert, &f->authority), 0);
     free(key);
@@ -100,12 +98,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
 
-    store_close(f->store);
+    store_rig_down(&f->rig, f->store);
     authority_free(f->authority);
-    snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
     free(f);
     return 0;
 }

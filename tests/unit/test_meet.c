@@ -12,7 +12,6 @@ static struct owner a, b;
 static struct dial *dial;
 static unsigned reports;
 static char reported[256]; /* label: text, or label alone */
-static const struct fl_id flow = {.b = {9}};
 
 static enum tunnel_close on_incoming(void *ctx, struct endpoint_incoming *in)
 {
@@ -74,17 +73,9 @@ static void start(size_t count, enum fake_nat from, enum fake_nat to)
 
 static struct dial_request request_for(const char *address)
 {
-    struct dial_request request = {
-        .peer = *identity_party(callee_id),
-        .direct = address != NULL,
-        .punch = true,
-        .punched = on_punched,
-        .purpose = fl_Purpose_PURPOSE_TRANSFER,
-        .flow = flow,
-    };
-    if (address)
-        request.addresses[request.address_count++] = address;
-    memset(request.token, 5, sizeof(request.token));
+    struct dial_request request = world_request(callee_id, address);
+    request.punch = true;
+    request.punched = on_punched;
     return request;
 }
 

@@ -13,11 +13,12 @@
 
 #include "base/cleanup.h"
 #include "console/retry.h"
+#include "store_rig.h"
 
 #define FLOWS 3
 
 struct fixture {
-    char dir[64];
+    struct store_rig rig;
     struct store *store;
     struct runs_run run;
     struct runs_flow flow[FLOWS];
@@ -30,12 +31,8 @@ static int set_up(void **state)
     static char from[] = "/from", to[] = "/to";
     struct store_job job = {.name = "j", .created = 1};
     struct store_flow rows[FLOWS];
-    char path[96], message[256];
 
-    strcpy(f->dir, "/tmp/fl-retry-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(path, sizeof(path), "%s/console.db", f->dir);
-    assert_int_equal(store_open(path, &f->store, message, sizeof(message)), 0);
+    f->store = store_rig_up(&f->rig, "retry");
     id_random(&job.id);
     assert_int_equal(store_job_add(f->store, &job), 0);
     id_random(&f->run.row.id);
@@ -65,11 +62,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
 
-    store_close(f->store);
-    snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    store_rig_down(&f->rig, f->store);
     free(f);
     return 0;
 }

@@ -19,33 +19,18 @@
 
 #include "base/error.h"
 #include "console/store_log.h"
+#include "store_rig.h"
 
 struct fixture {
-    char dir[64];
-    char path[96];
+    struct store_rig rig;
     struct store *store;
 };
-
-static struct store *open_at(const char *path)
-{
-    struct store *store = NULL;
-    char message[512] = "";
-    int rc = store_open(path, &store, message, sizeof(message));
-
-    if (rc)
-        print_error("%s\n", message);
-    assert_int_equal(rc, 0);
-    return store;
-}
 
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
-    strcpy(f->dir, "/tmp/fl-store-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->path, sizeof(f->path), "%s/console.db", f->dir);
-    f->store = open_at(f->path);
+    f->store = store_rig_up(&f->rig, "store");
     *state = f;
     return 0;
 }
@@ -53,11 +38,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
 
-    store_close(f->store);
-    snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    store_rig_down(&f->rig, f->store);
     free(f);
     return 0;
 }
@@ -73,7 +55,7 @@ static struct fl_id id_of(uint8_t n)
 static void reopen(struct fixture *f)
 {
     store_close(f->store);
-    f->store = open_at(f->path);
+    f->store = store_rig_open(f->rig.path);
 }
 
 /* ---- settings ---- */
@@ -128,7 +110,7 @@ static void a_crash_keeps_what_was_committed(void **state)
     store_close(f->store);
     pid_t pid = fork();
     if (pid == 0) {
-        struct store *store = open_at(f->path);
+        struct store *store = store_rig_open(f->rig.path);
 
         if (store_put(store, "committed", "yes") || store_begin(store) ||
             store_put(store, "open", "yes"))
@@ -138,7 +120,7 @@ static void a_crash_keeps_what_was_committed(void **state)
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
-    f->store = open_at(f->path);
+    f->store = store_rig_open(f->rig.path);
     assert_int_equal(store_get(f->store, "committed", &value), 0);
     free(value);
     assert_int_equal(store_get(f->store, "open", &value), -FL_ENOTFOUND);
@@ -349,7 +331,7 @@ static int64_t rows_of(struct fixture *f, const char *table)
     int64_t n;
 
     snprintf(text, sizeof(text), "SELECT count(*) FROM %s", table);
-    assert_int_equal(sqlite3_open_v2(f->path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_open_v2(f->rig.path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db, text, -1, &stmt, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
     n = sqlite3_column_int64(stmt, 0);
@@ -464,11 +446,11 @@ static void version_1_is_brought_up_to_date(void **state)
     sqlite3 *db;
 
     int newest = store_version(f->store);
-    snprintf(path, sizeof(path), "%s/old.db", f->dir);
+    snprintf(path, sizeof(path), "%s/old.db", f->rig.dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, version_1, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    struct store *store = open_at(path);
+    struct store *store = store_rig_open(path);
     assert_int_equal(store_version(store), newest);
     assert_true(newest > 1);
     assert_int_equal(store_get(store, "old", &value), 0);
@@ -501,20 +483,20 @@ static void bad_files_are_refused(void **state)
     char path[128], noise[8192];
     sqlite3 *db;
 
-    snprintf(path, sizeof(path), "%s/noise.db", f->dir);
+    snprintf(path, sizeof(path), "%s/noise.db", f->rig.dir);
     memset(noise, 'x', sizeof(noise));
     int fd = open(path, O_CREAT | O_WRONLY, 0600);
     assert_int_equal(write(fd, noise, sizeof(noise)), sizeof(noise));
     close(fd);
     refused(path, "damaged");
 
-    snprintf(path, sizeof(path), "%s/newer.db", f->dir);
+    snprintf(path, sizeof(path), "%s/newer.db", f->rig.dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 4000", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     refused(path, "newer version");
 
-    snprintf(path, sizeof(path), "%s/none/console.db", f->dir);
+    snprintf(path, sizeof(path), "%s/none/console.db", f->rig.dir);
     refused(path, "cannot be opened");
 }
 

@@ -14,11 +14,12 @@
 
 #include "base/cleanup.h"
 #include "console/store_log.h"
+#include "store_rig.h"
 
 #define EVENTS 600
 
 struct fixture {
-    char dir[64];
+    struct store_rig rig;
     struct store *store;
     struct fl_id agent[3];
     struct store_event event[EVENTS]; /* as they were put in */
@@ -29,12 +30,8 @@ struct fixture {
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    char path[96], message[512];
 
-    strcpy(f->dir, "/tmp/fl-log-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(path, sizeof(path), "%s/console.db", f->dir);
-    assert_int_equal(store_open(path, &f->store, message, sizeof(message)), 0);
+    f->store = store_rig_up(&f->rig, "log");
     for (size_t i = 0; i < ARRAY_SIZE(f->agent); i++)
         id_random(&f->agent[i]);
     *state = f;
@@ -44,11 +41,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
 
-    store_close(f->store);
-    snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    store_rig_down(&f->rig, f->store);
     free(f);
     return 0;
 }
@@ -300,13 +294,11 @@ static void an_event_of_a_run_is_about_its_job(void **state)
 
 static int64_t rows(struct fixture *f, const char *sql)
 {
-    char path[96];
     sqlite3 *db;
     sqlite3_stmt *stmt;
     int64_t n = -1;
 
-    snprintf(path, sizeof(path), "%s/console.db", f->dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_open(f->rig.path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
     if (sqlite3_step(stmt) == SQLITE_ROW)
         n = sqlite3_column_int64(stmt, 0);

@@ -15,11 +15,12 @@
 #include "console/session.h"
 #include "console/store_log.h"
 #include "console/users.h"
+#include "store_rig.h"
 
 #define WALL INT64_C(1800000000)
 
 struct fixture {
-    char dir[64];
+    struct store_rig rig;
     struct store *store;
     struct users *users;
     struct store_user alice;
@@ -28,12 +29,8 @@ struct fixture {
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    char path[96], message[256];
 
-    strcpy(f->dir, "/tmp/fl-users-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(path, sizeof(path), "%s/console.db", f->dir);
-    assert_int_equal(store_open(path, &f->store, message, sizeof(message)), 0);
+    f->store = store_rig_up(&f->rig, "users");
     assert_int_equal(users_new(f->store, &f->users), 0);
     f->alice = (struct store_user){.name = "alice", .role = ROLE_OPERATOR, .created = WALL};
     assert_int_equal(users_set_password(&f->alice, "correct horse"), 0);
@@ -45,12 +42,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
 
     users_free(f->users);
-    store_close(f->store);
-    snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    store_rig_down(&f->rig, f->store);
     free(f);
     return 0;
 }
@@ -270,7 +264,7 @@ static void the_audit_log_is_only_added_to(void **state)
         snprintf(command, sizeof(command),
                  "python3 -c \"import sqlite3; sqlite3.connect('%s/console.db').execute('%s')\" "
                  "2>&1 | grep -q 'only added to'",
-                 f->dir, i ? "delete from audit" : "update audit set user = 1");
+                 f->rig.dir, i ? "delete from audit" : "update audit set user = 1");
         assert_int_equal(system(command), 0);
     }
 }
