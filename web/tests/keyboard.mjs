@@ -96,6 +96,8 @@ async function addAgent() {
   await page.getByRole("dialog").waitFor({ state: "detached" });
   await rests((at) => at.tag === "a" && at.name === "Add an agent", "after Escape");
   await press("Enter");
+  await page.getByRole("dialog").waitFor();
+  await rests((at) => at.dialog, "the dialog takes the focus again");
   await enter("button", "Make agent.json");
   await page.getByLabel("agent.json", { exact: true }).last().waitFor();
   await enter("button", "Done");
@@ -163,6 +165,7 @@ await rests((at) => at.dialog, "the question takes the focus");
 await press("Escape");
 await rests((at) => at.tag === "button" && at.name === "Stop", "a question that was left");
 await press("Enter");
+await page.getByRole("dialog").waitFor();
 await enter("button", "Yes");
 await page.getByRole("dialog").waitFor({ state: "detached" });
 await told("job long");

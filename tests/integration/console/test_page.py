@@ -57,7 +57,6 @@ def test_a_console_that_is_killed_while_the_page_is_open(world):
         script.close()
 
 
-@pytest.mark.long
 def test_without_a_mouse(world):
     """Login, a dialog, the wizard with its folder browser, a run watched and stopped: by Tab, Enter, arrows and Escape alone."""
     console = world.console()

@@ -162,11 +162,11 @@ class Rig:
 
     def counters(self):
         """The record that SIGUSR1 asks for."""
-        seen = self.proxy.log().count('"counters"')
+        def records():  # whole ones: the last may be being written
+            return [line for line in self.proxy.log().splitlines(keepends=True) if '"counters"' in line and line.endswith("\n")]
+        seen = len(records())
         self.proxy.process.send_signal(signal.SIGUSR1)
-        fairlead.until("counters", lambda: self.proxy.log().count('"counters"') > seen)
-        line = [l for l in self.proxy.log().splitlines() if '"counters"' in l][-1]
-        return json.loads(line)
+        return json.loads(fairlead.until("counters", lambda: records()[seen:])[-1])
 
     def counted(self, name, least=1, timeout=10):
         """Wait until counter @name has reached @least."""
