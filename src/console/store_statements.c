@@ -30,7 +30,8 @@ const char *const store_statements[S_COUNT] = {
     [S_PROXY_ADD] =
         "INSERT INTO proxies(id, name, addresses, listen, created) VALUES(?, ?, ?, ?, ?)",
     [S_PROXY_REMOVE] = "DELETE FROM proxies WHERE id = ?",
-    [S_PROXIES] = "SELECT id, name, addresses, listen, created FROM proxies ORDER BY created, name",
+    [S_PROXIES] =
+        "SELECT id, name, addresses, listen, created FROM proxies ORDER BY created, rowid",
     [S_SETTINGS_PUT] = SETTINGS_PUT("proxy"),
     [S_SETTINGS_GET] = SETTINGS_GET("proxy"),
     [S_AGENT_SETTINGS_PUT] = SETTINGS_PUT("agent"),
@@ -63,7 +64,7 @@ const char *const store_statements[S_COUNT] = {
                        " (SELECT n FROM flow_errors WHERE run = ? LIMIT ?)",
     [S_SWEEP_RUN_ROW] = "DELETE FROM runs WHERE id = ?",
     [S_SWEEP_JOB_ROW] = "DELETE FROM jobs WHERE id = ?",
-    [S_JOBS] = "SELECT id, name, kind, created FROM jobs WHERE removed = 0 ORDER BY created, name",
+    [S_JOBS] = "SELECT id, name, kind, created FROM jobs WHERE removed = 0 ORDER BY created, rowid",
     [S_JOB_ENDS] = "SELECT side, agent, path FROM job_ends WHERE job = ? ORDER BY position",
     [S_RUN_NEXT] = "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?",
     [S_RUN_ADD] = "INSERT INTO runs(" RUN_COLUMNS ") VALUES(?, ?, ?, ?, ?, ?, ?)",

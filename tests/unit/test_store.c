@@ -150,7 +150,15 @@ static void proxies(void **state)
     assert_int_equal(got.addresses.count, 2);
     assert_string_equal(got.addresses.item[1], "[::1]:1080");
     assert_int_equal(got.created, 7);
+
+    /* Within one second too, they come in the order in which they were added. */
+    snprintf(row.name, sizeof(row.name), "%s", "a");
+    assert_int_equal(store_proxy_add(f->store, &row), 0);
+    assert_int_equal(store_proxies(f->store, copy_proxy, &got), 0);
+    assert_string_equal(got.name, "a");
     assert_int_equal(store_proxy_remove(f->store, &got.id), 0);
+    row.id = id_of(1);
+    assert_int_equal(store_proxy_remove(f->store, &row.id), 0);
     memset(&got, 0, sizeof(got));
     assert_int_equal(store_proxies(f->store, copy_proxy, &got), 0);
     assert_string_equal(got.name, "");
