@@ -26,6 +26,18 @@ const { browser, newPage, problems } = await open(order.url);
 const page = await newPage();
 await login(page, order.user, order.password);
 await page.getByRole("heading", { name: "Overview" }).waitFor();
+
+// What all pages share is not shown as empty either while it was never there, and comes when it is asked for again.
+await page.route(/\/api\/v1\/(agents|proxies|jobs)(\?|$)/, (route) => route.abort());
+await page.reload();
+for (const [name, list] of [["Agents", "agents"], ["Jobs", "jobs"], ["Proxies", "proxies"]]) {
+  await nav(page, name);
+  await page.getByText(`The ${list} could not be loaded.`).waitFor();
+  check((await page.getByText(/^No (agent|job|proxy) yet/).count()) === 0, `${list}: an empty list instead of a failed one`);
+}
+await page.unroute(/\/api\/v1\/(agents|proxies|jobs)(\?|$)/);
+await page.getByRole("button", { name: "Try again" }).click();
+await page.getByRole("cell", { name: "first", exact: true }).waitFor();
 await nav(page, "Events");
 await page.getByRole("cell", { name: /proxy first was added/ }).waitFor();
 

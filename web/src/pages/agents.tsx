@@ -4,6 +4,7 @@ import { agents, flows, jobs, loaded, proxies, refresh } from "../live";
 import { ago, bytes, clock, rate, rtt, shortId, version } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Shared } from "../ui/load";
 import { toast } from "../ui/toast";
 import { fits, wordsOf } from "../search";
 import { Lines } from "../ui/chart";
@@ -29,7 +30,7 @@ export function Agents({ adding, bulk, find }: { adding?: boolean; bulk?: boolea
         {may("administer") && <a class="button primary" href={href("agents", "add")}>Add an agent</a>}
       </PageHead>
       <Card>
-        {shown.length === 0 ? <Empty title={agents.value.length ? "None fits" : "No agent yet"}>{agents.value.length ? "Try fewer words." : "Make an agent.json, and start an agent with it."}</Empty> : (
+        <Shared name="agents" what="the agents">{() => shown.length === 0 ? <Empty title={agents.value.length ? "None fits" : "No agent yet"}>{agents.value.length ? "Try fewer words." : "Make an agent.json, and start an agent with it."}</Empty> : (
           <Table caption="Agents" rows={shown} id={(a) => a.id} columns={[
             { head: "Name", cell: (a) => <a href={href("agents", a.id)}>{a.name}</a> },
             { head: "State", cell: (a) => <State is={a.state} /> },
@@ -38,7 +39,7 @@ export function Agents({ adding, bulk, find }: { adding?: boolean; bulk?: boolea
             { head: "Version", cell: (a) => version(a.software) },
             { head: "Last seen", cell: (a) => ago(a.last_seen), right: true },
           ]} />
-        )}
+        )}</Shared>
       </Card>
       {adding && <AddAgent />}
       {bulk && <ByTag />}

@@ -4,6 +4,7 @@ import { loaded, proxies, refresh } from "../live";
 import { ago, bytes, count, duration, rate, rtt, shortId, version } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Shared } from "../ui/load";
 import { toast } from "../ui/toast";
 import { SettingsForm } from "./settings_form";
 import { Lines } from "../ui/chart";
@@ -19,7 +20,7 @@ export function Proxies({ adding }: { adding?: boolean }) {
         {may("administer") && <a class="button primary" href={href("proxies", "add")}>Add a proxy</a>}
       </PageHead>
       <Card>
-        {proxies.value.length === 0 ? <Empty title="No proxy yet">Without one, agents need to reach the console and each other directly.</Empty> : (
+        <Shared name="proxies" what="the proxies">{() => proxies.value.length === 0 ? <Empty title="No proxy yet">Without one, agents need to reach the console and each other directly.</Empty> : (
           <Table caption="Proxies" rows={proxies.value} id={(p) => p.id} columns={[
             { head: "Name", cell: (p) => <a href={href("proxies", p.id)}>{p.name}</a> },
             { head: "State", cell: (p) => <State is={p.draining ? "draining" : p.state} /> },
@@ -31,7 +32,7 @@ export function Proxies({ adding }: { adding?: boolean }) {
             { head: "Round trip", cell: (p) => rtt(p.rtt_us), right: true },
             { head: "Version", cell: (p) => version(p.report?.software) },
           ]} />
-        )}
+        )}</Shared>
       </Card>
       {adding && <AddProxy />}
     </>
