@@ -75,6 +75,8 @@ void conn_move(struct conn *conn, enum conn_state state)
 /* list_move - out of the list it is in and to the end of @list, either of which may be NULL. */
 static void list_move(struct conn *conn, struct conn **list)
 {
+    struct worker *worker = conn->worker;
+    worker->known_count += (list == &worker->known) - (conn->list == &worker->known);
     if (conn->list)
         DL_DELETE(*conn->list, conn);
     if (list)
@@ -258,7 +260,7 @@ void conn_close(struct conn *conn, enum close_reason reason)
 struct conn *conn_free(struct conn *conn)
 {
     struct conn *next = conn->closed;
-    DL_DELETE(*conn->list, conn);
+    list_move(conn, NULL);
     free(conn);
     return next;
 }

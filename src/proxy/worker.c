@@ -346,6 +346,38 @@ static void tick_list(struct conn *list, uint64_t now)
         conn_tick(conn, now);
 }
 
+/* The first one, which goes to the end. */
+static struct conn *take_turn(struct conn **list)
+{
+    struct conn *first = *list, *next = first->next;
+    if (next) {
+        first->prev->next = first; /* utlist: the first one's prev is the last */
+        first->next = NULL;
+        next->prev = first;
+        *list = next;
+    }
+    return first;
+}
+
+/* Of those who are known a part each time: with thousands that rest, touching all of them is what
+ * an idle proxy does, and their deadlines are in seconds. While they are to leave, all. */
+static void tick_known(struct worker *worker, uint64_t now)
+{
+    const struct proxy *proxy = worker->proxy;
+    bool all = atomic_load(&proxy->moved) || drain_on(&proxy->drain);
+    size_t due = (worker->known_count + WORKER_TURNS - 1) / WORKER_TURNS;
+
+    /* It grows at once, but does not shrink within a round, in which some may end. */
+    if (worker->round == 0 || due > worker->stride)
+        worker->stride = due;
+    worker->round = (worker->round + 1) % WORKER_TURNS;
+    size_t most = all ? SIZE_MAX : worker->stride;
+    size_t count = most < worker->known_count ? most : worker->known_count;
+
+    while (count-- > 0)
+        conn_tick(take_turn(&worker->known), now);
+}
+
 static void measure(struct worker *worker, uint64_t now)
 {
     struct metrics *metrics = &worker->metrics;
@@ -385,7 +417,7 @@ void worker_tick(struct worker *worker)
     worker_resume(worker);
     for (unsigned i = 0; i < LIST_STRANGERS; i++)
         tick_list(worker->strangers[i], now);
-    tick_list(worker->known, now);
+    tick_known(worker, now);
     for (struct worker_guest *guest = worker->guests; guest; guest = guest->next)
         guest->tick(guest, now);
     reap(worker);

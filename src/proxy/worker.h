@@ -17,9 +17,10 @@
 #include "proxy/pump_splice.h"
 #include "proxy/wheel.h"
 
-#define WORKER_TICK_MS   250  /* how often worker_tick() is due: the grain of every deadline */
-#define WORKER_SERVED    4    /* strangers served in a turn: some 2 ms of arithmetic */
-#define WORKER_REST      3    /* how much longer than that sessions have afterwards, if they want */
+#define WORKER_TICK_MS   250 /* how often worker_tick() is due: the grain of strangers' deadlines */
+#define WORKER_TURNS     4   /* ticks in which each of those who are known is looked at once */
+#define WORKER_SERVED    4   /* strangers served in a turn: some 2 ms of arithmetic */
+#define WORKER_REST      3   /* how much longer than that sessions have afterwards, if they want */
 #define WORKER_ANSWER_MS 1000 /* more than a round trip */
 #define WORKER_LATE_MS   3000 /* less than the peers' patience */
 #define WORKER_VAIN_MS   7000 /* of their 10 s not enough is left for a handshake */
@@ -69,8 +70,11 @@ struct worker {
     struct proxy *proxy;
     struct worker_env env;
     struct conn *strangers[LIST_STRANGERS]; /* not authenticated */
-    struct conn *known;                     /* the others */
+    struct conn *known;                     /* the others; who is looked at next comes first */
+    size_t known_count;                     /* of them */
     struct conn *away;   /* of sessions that are being handed to another process */
+    size_t stride;       /* how many of the known ones each tick looks at in this round */
+    unsigned round;      /* ticks since it began */
     struct conn *closed; /* in one of the lists above still; freed at the end of the turn */
     struct worker_guest *guests;
     struct pool pool;

@@ -248,6 +248,34 @@ static void late_is_who_waits_long(void **state)
     assert_false(worker_is_late(worker));
 }
 
+/* All at once would touch everything that rests; and none is passed over. */
+static void who_is_known_is_looked_at_in_turn(void **state)
+{
+    enum { COUNT = 2 * WORKER_TURNS };
+    for (unsigned all = 0; all < 2; all++) {
+        unsigned before = (unsigned)rig_ends(&rig, CLOSE_HELLO_TIME);
+        open_all(COUNT);
+        for (unsigned i = 0; i < COUNT; i++)
+            end_hello(&ends[i], agent);
+        rig.now += 10 * CLOCK_SEC;
+        atomic_store(&rig.proxy.moved, all);
+        worker->round = 0;
+        for (unsigned tick = 1; tick <= WORKER_TURNS; tick++) {
+            worker_tick(worker);
+            unsigned left = all ? 0 : COUNT - tick * COUNT / WORKER_TURNS;
+            assert_int_equal(worker->known_count, left);
+            assert_int_equal(rig_ends(&rig, CLOSE_HELLO_TIME) - before, COUNT - left);
+        }
+        rig_run(&rig, 10 * CLOCK_SEC);
+        for (unsigned i = 0; i < COUNT; i++) {
+            leg_close(ends[i].leg, LEG_RESET);
+            ends[i].leg = NULL;
+        }
+        atomic_store(&rig.proxy.moved, false);
+        rig_run(&rig, CLOCK_SEC);
+    }
+}
+
 static void the_last_descriptors(void **state)
 {
     fl_Hello ack;
@@ -276,6 +304,7 @@ int main(void)
         CROWD_TEST(who_owes_an_answer_has_a_second),
         CROWD_TEST(the_consoles_places_are_not_for_others),
         CROWD_TEST(late_is_who_waits_long),
+        CROWD_TEST(who_is_known_is_looked_at_in_turn),
         CROWD_TEST(the_last_descriptors),
     };
     log_setup("test", LOG_ERROR, LOG_TEXT);
