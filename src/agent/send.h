@@ -18,8 +18,6 @@ struct send;
 
 struct send_stats {
     uint64_t entries;      /* listed so far */
-    uint64_t files;        /* regular files among them */
-    uint64_t bytes_listed; /* their sizes */
     uint64_t bytes_sent;   /* file bytes given to the tunnel */
     bool done;             /* the target said DONE */
     enum tunnel_close why; /* how the tunnel ended */
