@@ -33,6 +33,7 @@
 #define SILENT       (3 * CLOCK_SEC)    /* and then: look for another way */
 #define ASLEEP       CLOCK_SEC          /* between two ticks: the silence was ours */
 #define RENEW_AGAIN  (3600 * CLOCK_SEC) /* after a refused or unanswered renewal */
+#define COUNTS_APART CLOCK_SEC          /* between two AGENT_COUNTS */
 #define LOST_LONG                                                                                  \
     (60 * CLOCK_SEC)      /* without the console: the proxies of agent.json count again            \
                            */
@@ -65,13 +66,17 @@ struct uplink {
     uint64_t next_rescue;  /* not before: not all agents at the same moment */
     uint64_t asked; /* when the silent console was asked for a sign of life; 0: it is not silent */
     uint64_t ticked;
-    unsigned attempt;      /* dials since the last good tunnel */
-    uint64_t next_try;     /* while WAITING */
-    uint64_t opened;       /* when the tunnel opened */
-    uint64_t lost;         /* when it was lost; 0 while it is up, or once that was acted on */
-    uint64_t renew_at;     /* not before, on the monotonic clock */
-    bool denied;           /* console or proxies say that this agent is revoked */
-    bool hello_told;       /* AGENT_HELLO is out */
+    int64_t since;        /* wall clock: when counting began */
+    unsigned attempt;     /* dials since the last good tunnel */
+    uint64_t next_try;    /* while WAITING */
+    uint64_t opened;      /* when the tunnel opened */
+    uint64_t lost;        /* when it was lost; 0 while it is up, or once that was acted on */
+    uint64_t renew_at;    /* not before, on the monotonic clock */
+    bool denied;          /* console or proxies say that this agent is revoked */
+    bool hello_told;      /* AGENT_HELLO is out */
+    bool counts_told;     /* AGENT_COUNTS is, and had @counts */
+    uint64_t next_counts; /* not before */
+    struct punch_counts counts;
     bool result_due;       /* AGENT_CONFIG_RESULT is to be told */
     size_t have_at;        /* how many flows have been told */
     size_t have_count;     /* of @have */
@@ -363,6 +368,30 @@ static int list_flows(struct uplink *link)
     return 0;
 }
 
+/* tell_counts - what has been counted, when it is not what the console knows. */
+static int tell_counts(struct uplink *link, uint64_t now)
+{
+    const struct punch_counts *counts = endpoint_punches(link->options.endpoint);
+    fl_AgentCounts message = {.since = link->since, .punches = counts->tried};
+
+    if (now < link->next_counts ||
+        (link->counts_told && !memcmp(counts, &link->counts, sizeof(*counts))))
+        return 0;
+    for (unsigned i = 0; i < PUNCH_ENDS; i++) {
+        if (counts->ended[i])
+            message.punch_ends[message.punch_ends_count++] =
+                (fl_ReasonCount){.code = i, .count = counts->ended[i]};
+    }
+    int result =
+        tunnel_send_message(link->tunnel, FRAME_AGENT_COUNTS, fl_AgentCounts_fields, &message);
+    if (result)
+        return result;
+    link->counts = *counts;
+    link->counts_told = true;
+    link->next_counts = now + COUNTS_APART;
+    return 0;
+}
+
 static void tell(struct uplink *link, uint64_t now)
 {
     int result = 0;
@@ -375,6 +404,8 @@ static void tell(struct uplink *link, uint64_t now)
         result = jobs_tell(link->options.jobs, link->tunnel, now);
     if (!result && link->state == UPLINK_OPEN)
         result = forwards_tell(link->options.forwards, link->tunnel, now);
+    if (!result && link->state == UPLINK_OPEN)
+        result = tell_counts(link, now);
     if (result && result != -EAGAIN)
         log_debug("control tunnel takes nothing", LF_ERR(result)); /* closed() follows */
 }
@@ -558,7 +589,8 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
     link->opened = clock_now();
     link->lost = 0;
     link->denied = false;
-    link->hello_told = false;
+    link->hello_told = link->counts_told = false;
+    link->next_counts = 0;
     link->result_due = true;
     state_move(&uplink_states, &link->state, UPLINK_GREETING);
     if (list_flows(link)) {
@@ -733,6 +765,7 @@ int uplink_new(const struct uplink_options *options, uint64_t now, struct uplink
     if (!link)
         return -ENOMEM;
     link->options = *options;
+    link->since = clock_wall();
     (void)identity_ref(link->options.identity);
     load_proxies(link);
     load_denied(link);

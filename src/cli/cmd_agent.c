@@ -106,6 +106,32 @@ int cmd_agent_list(struct cli *cli)
                      "No agents yet: fairlead agent config --help");
 }
 
+/* print_punches - nothing, where none was tried. */
+static void print_punches(const json_t *punches)
+{
+    json_int_t tried = json_integer_value(json_object_get(punches, "tried"));
+    char text[512], shown[64];
+    const char *name, *sep = " (";
+    json_t *count;
+    size_t n;
+
+    if (tried == 0)
+        return;
+    n = (size_t)snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT,
+                         json_integer_value(json_object_get(punches, "through")), tried);
+    json_object_foreach(json_object_get(punches, "vain"), name, count)
+    {
+        if (n < sizeof(text) - 1)
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s %" JSON_INTEGER_FORMAT, sep,
+                                  log_escape(shown, sizeof(shown), name, strlen(name)),
+                                  json_integer_value(count));
+        sep = ", ";
+    }
+    if (n < sizeof(text) - 1 && *sep == ',')
+        (void)snprintf(text + n, sizeof(text) - n, ")");
+    cli_pair("holes punched", text);
+}
+
 static void print_agent(const json_t *agent)
 {
     static const char *const plain[] = {"name", "id", "state", "path", "software", "system"};
@@ -121,6 +147,7 @@ static void print_agent(const json_t *agent)
     cli_pair("first seen", json_text(agent, "first_seen"));
     cli_pair("last seen", json_text(agent, "last_seen"));
     cli_pair("expires", json_text(agent, "expires"));
+    print_punches(json_object_get(agent, "punches"));
 }
 
 int cmd_agent_show(struct cli *cli)

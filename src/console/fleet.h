@@ -27,7 +27,9 @@ struct fleet_agent {
     uint64_t tunnels;         /* that it has had since this program started */
     struct wanted *wanted;    /* of its settings; owned; NULL: nothing was ever ordered */
     char via[TUNNEL_VIA_MAX]; /* of its control tunnel, or of the last one */
-    UT_hash_handle hh;        /* by row.id */
+    bool counted;             /* it has told @counts, which are the latest */
+    fl_AgentCounts counts;
+    UT_hash_handle hh; /* by row.id */
 };
 
 #define FLEET_SAMPLES     240
@@ -109,6 +111,8 @@ void fleet_close(struct fleet *fleet);
 
 struct fleet_agent *
 fleet_agents(struct fleet *fleet); /* head of a uthash by row.id, sorted by nothing */
+/* fleet_punches - what agents have told of hole punching since this program started. */
+const struct punch_counts *fleet_punches(const struct fleet *fleet);
 /* fleet_agents_version - rises with each change of what is shown of an agent in lists. */
 uint64_t fleet_agents_version(const struct fleet *fleet);
 struct fleet_agent *fleet_agent(struct fleet *fleet, const struct fl_id *id);

@@ -224,6 +224,47 @@ static int on_agent_config(struct fleet *fleet, struct fleet_agent *agent,
     return rc;
 }
 
+/* ended - how often a try ended so, as @counts tells it. */
+static uint64_t ended(const fl_AgentCounts *counts, unsigned end)
+{
+    for (pb_size_t i = 0; i < counts->punch_ends_count; i++) {
+        if (counts->punch_ends[i].code == end)
+            return counts->punch_ends[i].count;
+    }
+    return 0;
+}
+
+/* An agent's own counters may stand anywhere when it is first heard of, and fall if it lies. */
+static void add_grown(uint64_t *sum, uint64_t before, uint64_t now)
+{
+    if (now > before)
+        *sum += now - before;
+}
+
+static int on_counts(struct fleet *fleet, struct fleet_agent *agent, const struct frame *frame)
+{
+    static const fl_AgentCounts none;
+    fl_AgentCounts counts;
+    int rc = message_decode(fl_AgentCounts_fields, frame, &counts);
+
+    if (rc)
+        return rc;
+    const fl_AgentCounts *before = !agent->counted                       ? &counts
+                                   : agent->counts.since != counts.since ? &none
+                                                                         : &agent->counts;
+    add_grown(&fleet->punches.tried, before->punches, counts.punches);
+    for (unsigned i = 0; i < PUNCH_ENDS; i++)
+        add_grown(&fleet->punches.ended[i], ended(before, i), ended(&counts, i));
+    agent->counts = counts;
+    agent->counted = true;
+    return 0;
+}
+
+const struct punch_counts *fleet_punches(const struct fleet *fleet)
+{
+    return &fleet->punches;
+}
+
 static int on_message(void *ctx, struct control *control, const struct frame *frame)
 {
     struct fleet *fleet = ctx;
@@ -235,6 +276,8 @@ static int on_message(void *ctx, struct control *control, const struct frame *fr
         return on_renew(fleet, agent, frame);
     if (frame->type == FRAME_AGENT_CONFIG_RESULT)
         return on_agent_config(fleet, agent, frame);
+    if (frame->type == FRAME_AGENT_COUNTS)
+        return on_counts(fleet, agent, frame);
     if (frame->type == FRAME_FOLDER_ANSWER)
         return folders_take(fleet->folders, &agent->row.id, frame);
     return fleet->ops->message(fleet->ctx, agent, frame);

@@ -23,6 +23,7 @@ struct fleet {
     struct control *controls;    /* all tunnels */
     struct folders *folders;     /* looks into agents' folders under way */
     size_t enrollers;            /* of them */
+    struct punch_counts punches; /* see fleet_punches() */
     struct fl_id *denied;        /* owned */
     size_t denied_count;
     uint64_t denied_revision;

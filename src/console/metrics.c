@@ -64,6 +64,16 @@ static void write_agents(FILE *to, struct fleet *fleet)
     by_state(to, "agents", "revoked", revoked);
 }
 
+static void write_punches(FILE *to, const struct punch_counts *punches)
+{
+    single(to, "punches_tried_total", "counter", "holes that agents have tried to punch",
+           punches->tried);
+    head(to, "punches_total", "counter", "how that ended");
+    for (unsigned i = 0; i < PUNCH_ENDS; i++)
+        fprintf(to, PREFIX "punches_total{end=\"%s\"} %" PRIu64 "\n", punch_end_name(i),
+                punches->ended[i]);
+}
+
 static void write_proxies(FILE *to, struct fleet *fleet)
 {
     struct fleet_proxy *proxy;
@@ -160,6 +170,7 @@ char *metrics_text(const struct api *api)
     single(to, "live_readers", "gauge", "browsers that follow what happens",
            live_readers(api->live));
     write_agents(to, api->fleet);
+    write_punches(to, fleet_punches(api->fleet));
     write_proxies(to, api->fleet);
     write_jobs(to, api->runs);
     write_requests(to, api->metrics);

@@ -66,7 +66,8 @@ static const struct {
     {"NewAgentConfig", "config:any token_id:id expires:time"},
     {"Agent", "id:id name:text tags:[text] state:text path:text software:text system:text "
               "addresses:[text] first_seen:time last_seen:time expires:time "
-              "settings?:AgentSettings"},
+              "settings?:AgentSettings punches?:Punches"},
+    {"Punches", "since:time tried:integer through:integer vain:any"},
     {"AgentSettings", "wanted:any version:integer state:text error:text tried?:any effective?:any"},
     {"AgentList", "items:[Agent] total:integer"},
     {"SettingsOfAgent",

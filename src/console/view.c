@@ -258,11 +258,33 @@ json_t *view_agent(const struct fleet_agent *agent)
                      view_time(row->expires));
 }
 
+/* view_punches - why in vain: counts by name; what this console does not know is added up. */
+static json_t *view_punches(const fl_AgentCounts *counts)
+{
+    json_t *vain = json_object();
+    uint64_t through = 0;
+
+    for (pb_size_t i = 0; i < counts->punch_ends_count; i++) {
+        const fl_ReasonCount *end = &counts->punch_ends[i];
+        const char *name = punch_end_name(end->code);
+        json_int_t before = json_integer_value(json_object_get(vain, name));
+
+        if (end->code == PUNCH_THROUGH)
+            through += end->count;
+        else
+            (void)json_object_set_new(vain, name, json_integer(before + (json_int_t)end->count));
+    }
+    return json_pack("{s:o, s:o, s:o, s:o}", "since", view_time(counts->since), "tried",
+                     number(counts->punches), "through", number(through), "vain", vain);
+}
+
 json_t *view_agent_whole(const struct fleet_agent *agent)
 {
     json_t *json = view_agent(agent);
 
     (void)json_object_set_new(json, "settings", view_agent_settings(agent));
+    if (agent->counted)
+        (void)json_object_set_new(json, "punches", view_punches(&agent->counts));
     return json;
 }
 

@@ -96,6 +96,7 @@ struct dial {
     const struct tunnel_ops *ops;
     void *ctx;
     struct attempt attempts[ATTEMPTS]; /* direct ones, the punched, then one per slot of a proxy */
+    bool punching;                     /* and the end of that is not counted yet */
     bool met_at[ENDPOINT_PROXIES_MAX]; /* slots of proxies that were asked for a meeting */
     uint64_t direct_at, proxy_at;      /* last start of each kind */
     enum tunnel_close refusal;         /* the peer's own answer; DONE: none */
@@ -154,6 +155,12 @@ static void attempt_stop(struct attempt *a)
     a->tunnel = NULL;
 }
 
+static void count_punch(struct dial *dial, enum punch_end end)
+{
+    dial->endpoint->punches.ended[end] += dial->punching;
+    dial->punching = false;
+}
+
 static void attempt_fail(struct attempt *a, const char *text)
 {
     struct dial *dial = a->dial;
@@ -164,6 +171,8 @@ static void attempt_fail(struct attempt *a, const char *text)
         dial->request.punched(dial->ctx, a->label, text);
     else if (!is_punched(a) && dial->request.failed)
         dial->request.failed(dial->ctx, &a->proxy, a->label, text);
+    if (is_punched(a))
+        count_punch(dial, PUNCH_TUNNEL);
     attempt_stop(a);
     attempt_move(a, ATTEMPT_FAILED);
 }
@@ -178,6 +187,7 @@ static void dial_release(struct turn_item *item)
 void dial_drop(struct dial *dial)
 {
     dial->over = true;
+    count_punch(dial, PUNCH_OVERTAKEN);
     for (size_t i = 0; i < ATTEMPTS; i++)
         attempt_stop(&dial->attempts[i]);
     DL_DELETE(dial->endpoint->dials, dial);
@@ -317,6 +327,8 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
     struct attempt *a = ctx;
     struct dial *dial = a->dial;
     a->tunnel = NULL;
+    if (is_punched(a))
+        count_punch(dial, PUNCH_THROUGH);
     if (is_punched(a) && dial->request.punched)
         dial->request.punched(dial->ctx, a->label, NULL);
     dial_drop(dial);
@@ -405,6 +417,11 @@ static uint64_t place(const struct dial *dial, const struct attempt *a, const st
            bucket(link_rtt(link)) << 48 | a->rank;
 }
 
+const struct punch_counts *endpoint_punches(const struct endpoint *endpoint)
+{
+    return &endpoint->punches;
+}
+
 size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoid, size_t count)
 {
     size_t n = 0;
@@ -490,8 +507,14 @@ static struct link *next_meeting(struct dial *dial)
     return dial->endpoint->links[best];
 }
 
+static void punch_fail(struct attempt *a, enum punch_end end, const char *text)
+{
+    count_punch(a->dial, end);
+    attempt_fail(a, text);
+}
+
 static void on_met(void *ctx, struct meet *meet, struct leg *leg, const char *label,
-                   const char *text, bool told);
+                   enum punch_end end, const char *text, bool told);
 
 /* Returns whether there was one to ask. */
 static bool attempt_meet(struct attempt *a)
@@ -501,13 +524,15 @@ static bool attempt_meet(struct attempt *a)
     if (!link)
         return false;
     int r = meet_call(dial->endpoint, link, &dial->request.peer, on_met, a, &a->meet);
-    if (r < 0)
-        attempt_fail(a, r == -FL_EFULL ? "others are under way" : error_text(r));
+    if (r == -FL_EFULL)
+        punch_fail(a, PUNCH_BUSY, "others are under way");
+    else if (r < 0)
+        punch_fail(a, PUNCH_LOCAL, error_text(r));
     return true;
 }
 
 static void on_met(void *ctx, struct meet *meet, struct leg *leg, const char *label,
-                   const char *text, bool told)
+                   enum punch_end end, const char *text, bool told)
 {
     struct attempt *a = ctx;
     a->meet = NULL;
@@ -515,7 +540,7 @@ static void on_met(void *ctx, struct meet *meet, struct leg *leg, const char *la
     if (leg)
         attempt_tunnel(a, leg, false);
     else if (told || dial_now(a->dial) >= a->since + MEET_AGAIN || !attempt_meet(a))
-        attempt_fail(a, text);
+        punch_fail(a, end, text);
 }
 
 /* Addresses cost nobody anything, and answer at once where they do. */
@@ -528,10 +553,12 @@ static void start_meeting(struct dial *dial, uint64_t now)
         return;
     (void)snprintf(a->label, sizeof(a->label), "hole punching");
     attempt_move(a, ATTEMPT_MEETING);
+    dial->punching = true;
+    dial->endpoint->punches.tried++;
     if (!dial->endpoint->meetings)
-        attempt_fail(a, "UDP is not used here");
+        punch_fail(a, PUNCH_NO_UDP, "UDP is not used here");
     else if (!attempt_meet(a))
-        attempt_fail(a, "no proxy of ours arranges meetings");
+        punch_fail(a, PUNCH_NO_PROXY, "no proxy of ours arranges meetings");
 }
 
 static void start_proxy(struct dial *dial, uint64_t now)

@@ -8,6 +8,7 @@
 #ifndef FL_TUNNEL_ENDPOINT_H
 #define FL_TUNNEL_ENDPOINT_H
 
+#include "tunnel/punch_count.h"
 #include "tunnel/tunnel.h"
 
 #define ENDPOINT_PROXIES_MAX   20
@@ -209,6 +210,9 @@ struct dial_request {
  * *ret_dial is dead after opened() or closed(). */
 int endpoint_dial(struct endpoint *endpoint, const struct dial_request *request,
                   const struct tunnel_ops *ops, void *ctx, struct dial **ret_dial);
+/* endpoint_punches - the holes it has tried to punch. */
+const struct punch_counts *endpoint_punches(const struct endpoint *endpoint);
+
 /* endpoint_usable - how many proxies take work, without the @count ones of @avoid. */
 size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoid, size_t count);
 

@@ -35,11 +35,12 @@ struct endpoint {
     struct endpoint_net net;
     const struct endpoint_ops *ops;
     void *ctx;
-    struct identity *identity;                  /* a reference */
-    enum endpoint_raw raw;                      /* policy of this endpoint */
-    bool meetings;                              /* we come to them */
-    struct meet *meets;                         /* under way, as either side; see meet.c */
-    struct meet_count meet_count;               /* of the last minute */
+    struct identity *identity;    /* a reference */
+    enum endpoint_raw raw;        /* policy of this endpoint */
+    bool meetings;                /* we come to them */
+    struct meet *meets;           /* under way, as either side; see meet.c */
+    struct meet_count meet_count; /* of the last minute */
+    struct punch_counts punches;
     struct link *links[ENDPOINT_PROXIES_MAX];   /* NULL: slot free */
     struct link *rivals[ENDPOINT_PROXIES_MAX];  /* second legs on their way, by slot, or NULL */
     unsigned pending[ENDPOINT_PROXIES_MAX + 1]; /* strangers by slot of their proxy; last: direct */

@@ -124,12 +124,12 @@ void meet_close(struct meet *meet)
     turn_bury(&endpoint->turn, &meet->item, meet_release);
 }
 
-static void meet_fail(struct meet *meet, const char *text)
+static void meet_fail(struct meet *meet, enum punch_end end, const char *text)
 {
     bool told = meet->state >= MEET_WAITING;
     meet_close(meet);
     if (meet->caller)
-        meet->done(meet->ctx, meet, NULL, meet->label, text, told);
+        meet->done(meet->ctx, meet, NULL, meet->label, end, text, told);
 }
 
 static void meet_win(struct meet *meet, struct meet_way *way)
@@ -137,7 +137,7 @@ static void meet_win(struct meet *meet, struct meet_way *way)
     struct leg *leg = take_ptr(way->leg);
     (void)snprintf(meet->label, sizeof(meet->label), "punched %.80s", way->address);
     meet_close(meet);
-    meet->done(meet->ctx, meet, leg, meet->label, "", true);
+    meet->done(meet->ctx, meet, leg, meet->label, PUNCH_THROUGH, "", true);
 }
 
 /* ---- dialling ---- */
@@ -215,7 +215,7 @@ static void begin(struct meet *meet, const struct join_told *told)
     if (!scope_allows(told->by, told->address)) {
         (void)snprintf(text, sizeof(text), "%.50s is not where that proxy may send us",
                        told->address);
-        meet_fail(meet, text);
+        meet_fail(meet, PUNCH_ADDRESS, text);
         return;
     }
     meet->expects = net->expect_poke(net->ctx, meet->told.theirs, on_heard, meet) == 0;
@@ -234,7 +234,10 @@ static void on_joined(void *ctx, struct join *join, struct leg *leg, int error, 
     char line[96];
     if (!leg) {
         (void)snprintf(line, sizeof(line), "no way to the proxy by UDP: %.60s", text);
-        meet_fail(meet, strcmp(text, error_text(error)) == 0 ? line : text);
+        if (strcmp(text, error_text(error)) == 0)
+            meet_fail(meet, PUNCH_PROXY_UDP, line);
+        else
+            meet_fail(meet, PUNCH_NOT_MET, text);
         return;
     }
     leg_close(leg, LEG_GRACEFUL); /* it has told all that it is for */
@@ -267,12 +270,12 @@ static void on_answered(struct link_wait *wait, const fl_Offer *offer, int error
     struct meet *meet = container_of(wait, struct meet, wait);
     struct link *link = take_ptr(meet->link);
     if (!offer) {
-        meet_fail(meet, text);
+        meet_fail(meet, PUNCH_NOT_MET, text);
         return;
     }
     int r = join_at(meet, link, offer->session, offer->key);
     if (r < 0)
-        meet_fail(meet, error_text(r));
+        meet_fail(meet, PUNCH_LOCAL, error_text(r));
     else
         meet_move(meet, MEET_JOINING);
 }
@@ -371,16 +374,17 @@ static void meet_tick(struct meet *meet, uint64_t now)
 {
     if (meet->state != MEET_OVER &&
         trust_is_denied(identity_trust(meet->endpoint->identity), &meet->peer.id))
-        meet_fail(meet, error_text(-FL_EDENIED));
+        meet_fail(meet, PUNCH_NOT_MET, error_text(-FL_EDENIED));
     else if (meet->state == MEET_ASKING && now >= meet->told_at + ASK_TIME)
-        meet_fail(meet, "the proxy does not answer");
+        meet_fail(meet, PUNCH_NOT_MET, "the proxy does not answer");
     else if (meet->state == MEET_JOINING)
         join_tick(meet->join, now);
     else if (meet->state == MEET_WAITING && now >= meet->told_at + MOMENT)
         punch(meet);
     else if (meet->state == MEET_PUNCHING && now >= meet->told_at + MEET_TIME)
-        meet_fail(meet, "no packet came through: one of the NATs gives each destination a port of "
-                        "its own");
+        meet_fail(meet, PUNCH_NO_PACKET,
+                  "no packet came through: one of the NATs gives each destination a port of its "
+                  "own");
     else if (meet->state == MEET_PUNCHING)
         send_pokes(meet, now);
 }

@@ -15,11 +15,12 @@
 
 struct meet;
 
-/* meet_done - the end of a call: @leg (the receiver's from now on), or NULL, and why in @text.
+/* meet_done - the end of a call: @leg (the receiver's from now on), or NULL, and why in @end, for
+ * counters, and in @text.
  * @label names the way for people: "punched 203.0.113.5:4711". @told: the proxy did its part, so
  * that another one is of no use. @meet is dead after it. */
 typedef void meet_done(void *ctx, struct meet *meet, struct leg *leg, const char *label,
-                       const char *text, bool told);
+                       enum punch_end end, const char *text, bool told);
 
 /* meet_call - ask the proxy of @link, which link_meets(), for a meeting with @peer. The answer
  * comes later, within half a minute. Returns 0; -FL_EFULL: so many are under way, or one with this

@@ -388,6 +388,41 @@ static void the_newest_tunnel_counts(void **state)
     assert_true(fleet_agent(f->fleet, &s->id)->ready);
 }
 
+static void say_counts(struct scripted *s, int64_t since, uint64_t tried, uint64_t through,
+                       uint64_t unknown)
+{
+    fl_AgentCounts counts = {.since = since,
+                             .punches = tried,
+                             .punch_ends_count = 2,
+                             .punch_ends = {{PUNCH_THROUGH, through}, {4711, unknown}}};
+
+    say(s, FRAME_AGENT_COUNTS, fl_AgentCounts_fields, &counts);
+    turn_for(s->f, CLOCK_SEC / 10);
+}
+
+/* The sum is of what happened since the console listened, whoever starts again in between. */
+static void holes_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    const struct punch_counts *sum = fleet_punches(f->fleet);
+
+    come_online(&f->agent[0]);
+    come_online(&f->agent[1]);
+    say_counts(&f->agent[0], 1000, 50, 40, 0); /* before this console was there */
+    say_counts(&f->agent[1], 1001, 0, 0, 0);
+    assert_int_equal(sum->tried, 0);
+    say_counts(&f->agent[0], 1000, 52, 41, 1);
+    say_counts(&f->agent[1], 1001, 3, 2, 1);
+    assert_int_equal(sum->tried, 5);
+    assert_int_equal(sum->ended[PUNCH_THROUGH], 3);
+    say_counts(&f->agent[0], 2000, 60, 60, 0); /* it has started again */
+    assert_int_equal(sum->tried, 65);
+    assert_int_equal(sum->ended[PUNCH_THROUGH], 63);
+    say_counts(&f->agent[0], 2000, 1, 1, 0); /* it lies: a counter never falls */
+    assert_int_equal(sum->tried, 65);
+    assert_int_equal(fleet_agent(f->fleet, &f->agent[0].id)->counts.punches, 1);
+}
+
 static void strange_flows_are_forgotten(void **state)
 {
     static const uint8_t had[FL_ID_BYTES] = {7}, told[FL_ID_BYTES] = {8};
@@ -515,6 +550,7 @@ int main(void)
         TEST(a_pause_before_the_first_words_is_fine),
 
         TEST(the_newest_tunnel_counts),
+        TEST(holes_are_counted),
         TEST(strange_flows_are_forgotten),
         TEST(a_flow_from_order_to_end),
         TEST(an_agent_may_be_ahead),

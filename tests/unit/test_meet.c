@@ -93,6 +93,19 @@ static void expect_reported(const char *text)
         fail_msg("\"%s\" is not in \"%s\"", text, reported);
 }
 
+/* One was tried, and this is how it ended; @end PUNCH_ENDS: it has not. */
+static void expect_counted(enum punch_end end)
+{
+    const struct punch_counts *counts = endpoint_punches(world.endpoints[0]);
+    assert_int_equal(counts->tried, 1);
+    for (unsigned i = 0; i < PUNCH_ENDS; i++) {
+        if (counts->ended[i] != (i == end))
+            fail_msg("ended %s: %u", punch_end_name(i), (unsigned)counts->ended[i]);
+    }
+    assert_int_equal(endpoint_punches(world.endpoints[1])->tried,
+                     0); /* who is called counts none */
+}
+
 /* Not a packet to anybody from either side. */
 static void expect_quiet(void)
 {
@@ -137,6 +150,7 @@ static void every_pair(void **state)
             expect_open();
         else
             expect_reported("punched 203.0.113.2:4000: no packet came through");
+        expect_counted(through[from][to] ? PUNCH_THROUGH : PUNCH_NO_PACKET);
         assert_int_equal(world.proxies[0].meetings, 1);
     }
 }
@@ -196,6 +210,7 @@ static void an_address_that_answers_is_enough(void **state)
     assert_string_equal(tunnel_via(a.tunnel), "direct mem");
     assert_int_equal(world.proxies[0].meetings, 0);
     assert_int_equal(reports, 0);
+    assert_int_equal(endpoint_punches(world.endpoints[0])->tried, 0);
 }
 
 static void an_address_that_is_silent_is_not_waited_for(void **state)
@@ -227,6 +242,7 @@ static void proxies_that_do_not_arrange_any(void **state)
     call(NULL);
     world_pass(&world, CLOCK_SEC);
     expect_reported("hole punching: no proxy of ours arranges meetings");
+    expect_counted(PUNCH_NO_PROXY);
     assert_int_equal(a.closed, 1);
     assert_int_equal(world.proxies[0].connects + world.proxies[1].connects, 0);
 }
@@ -239,6 +255,7 @@ static void without_udp_here(void **state)
     world_pass(&world, CLOCK_SEC);
     assert_int_equal(a.opened, 0);
     expect_quiet();
+    expect_counted(PUNCH_NO_UDP);
 }
 
 /* It had said so, and is then not asked by an honest proxy; by another in vain. */
@@ -262,6 +279,7 @@ static void a_refusal_is_told_and_another_asked(void **state)
     assert_int_equal(world.proxies[0].connects, 1);
     assert_int_equal(world.proxies[1].connects, 1);
     expect_reported("hole punching: one side of the meeting does not come by UDP");
+    expect_counted(PUNCH_NOT_MET);
     assert_int_equal(a.closed, 1);
 }
 
@@ -296,6 +314,8 @@ static void one_to_a_peer_at_a_time(void **state)
     world_pass(&world, CLOCK_SEC);
     assert_int_equal(second.closed, 1);
     assert_non_null(strstr(second.text, "others are under way"));
+    assert_int_equal(endpoint_punches(world.endpoints[0])->tried, 2);
+    assert_int_equal(endpoint_punches(world.endpoints[0])->ended[PUNCH_BUSY], 1);
     assert_int_equal(world.proxies[0].meetings, 1);
 }
 
@@ -332,7 +352,11 @@ static void cancelled(void **state)
         if (ms > 0)
             world_pass(&world, ms * CLOCK_MS);
         size_t pokes = world.nat[0].pokes;
+        if (ms > 0)
+            expect_counted(PUNCH_ENDS);
         dial_cancel(dial);
+        if (ms > 0)
+            expect_counted(PUNCH_OVERTAKEN);
         world_pass(&world, 30 * CLOCK_SEC);
         assert_int_equal(world.nat[0].pokes, pokes);
         assert_int_equal(a.opened + a.closed, 0);
@@ -378,6 +402,7 @@ static void the_proxy_is_silent(void **state)
     call(NULL);
     world_pass(&world, 11 * CLOCK_SEC);
     expect_reported("hole punching: the proxy does not answer");
+    expect_counted(PUNCH_NOT_MET);
     expect_quiet();
 }
 
@@ -438,6 +463,7 @@ static void nowhere_that_it_may_not_send_us(void **state)
         world_pass(&world, 10 * CLOCK_SEC);
         expect_quiet();
         expect_reported("is not where that proxy may send us");
+        expect_counted(PUNCH_ADDRESS);
         assert_int_equal(a.closed, 1);
     }
 }
@@ -524,6 +550,7 @@ static void somebody_else_is_there(void **state)
     world_pass(&world, 10 * CLOCK_SEC);
     assert_int_equal(a.opened + b.opened, 0);
     expect_reported("punched 203.0.113.3:4000: ");
+    expect_counted(PUNCH_TUNNEL);
     assert_int_equal(a.closed, 1);
 }
 

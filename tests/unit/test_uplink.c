@@ -67,7 +67,7 @@ static fl_EnrolStatus answers[4];
 static unsigned asked, haves, last_haves, reports;
 static uint8_t renewed_for[4];
 static fl_AgentHello hello;
-static unsigned hellos;
+static unsigned hellos, counts_told;
 static struct fl_id agent_id;
 static bool wrong_certificate;
 
@@ -144,6 +144,8 @@ static int console_message(void *ctx, struct tunnel *tunnel, const struct frame 
         last_haves += have.last;
     } else if (frame->type == FRAME_FLOW_REPORT) {
         reports++;
+    } else if (frame->type == FRAME_AGENT_COUNTS) {
+        counts_told++;
     }
     return 0;
 }
@@ -269,8 +271,8 @@ static int set_up(void **state)
     assert_int_equal(endpoint_uv_new(&loop, console_identity, &console_ops, NULL, &console), 0);
     assert_int_equal(endpoint_uv_listen(console, "127.0.0.1", 0, &port), 0);
     refusal = TUNNEL_CLOSE_DONE;
-    asked = haves = last_haves = reports = hellos = done = online = tells = assigns = acks =
-        retries = 0;
+    asked = haves = last_haves = reports = counts_told = hellos = done = online = tells = assigns =
+        acks = retries = 0;
     renewed_for[0] = 0;
     assign_result = 0;
     have_count = 0;
@@ -472,12 +474,15 @@ static void greets_and_tells(void **state)
     assert_true(hello.system[0]);
     assert_int_equal(haves, 3);
     assert_int_equal(online, 1);
+    assert_true(run_until(&counts_told, 1, 5000));
+    assert_false(run_until(&counts_told, 2, 1500)); /* nothing has changed */
     assert_int_equal(renewed_for[0], 0);
     tunnel_close(take_ptr(console_tunnel), TUNNEL_CLOSE_DONE, NULL); /* the console restarts */
     have_count = 0;
     assert_true(run_until(&last_haves, 2, 5000)); /* none: one of zeros */
     assert_int_equal(haves, 4);
     assert_int_equal(online, 2);
+    assert_true(run_until(&counts_told, 2, 5000));
 }
 
 static void obeys(void **state)

@@ -50,7 +50,11 @@ export interface Agent {
   software: string; system: string; addresses: string[];
   first_seen: string | null; last_seen: string | null; expires: string | null;
   settings?: Settings; // of one that was asked for alone
+  punches?: Punches; // the same, once it has told
 }
+
+/** Holes that an agent has tried to punch since it started, and why that was in vain, by name. */
+export interface Punches { since: string; tried: number; through: number; vain: Record<string, number> }
 
 export interface Counters {
   files_total: number; files_done: number; files_failed: number; files_same: number;

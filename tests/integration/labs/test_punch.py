@@ -2,6 +2,7 @@
 not, over the proxy as ever, and it is said why. What the routers do is shown in test_nat.py."""
 
 import itertools
+import re
 import time
 
 import fairlead
@@ -55,6 +56,21 @@ def finish(job, source, target, path):
     return run
 
 
+def counted(world, end):
+    """b, who dials, has counted a try with this end; REST, command and metrics all tell."""
+    fairlead.until("b to have counted", lambda: metrics(world).get(f'fairlead_console_punches_total{{end="{end}"}}'), 15)
+    shown, got = world.hq.cli("agent", "show", "b").stdout, world.hq.rest("GET", "/agents/b")["punches"]
+    assert got["tried"] >= 1 and (got["through"] >= 1) == (end == "through") and (end in got["vain"]) == (end != "through"), got
+    assert re.search(rf"^holes punched +{got['through']} of {got['tried']}{'' if end == 'through' else re.escape(f' ({end} ')}", shown, re.M), shown
+    assert metrics(world)["fairlead_console_punches_tried_total"] >= got["tried"]
+    assert world.hq.rest("GET", "/agents/a")["punches"]["tried"] == 0  # who is called counts none
+
+
+def metrics(world):
+    text = world.lab.run("dmz", ["curl", "-s", "--cacert", str(world.hq.ca), f"https://{world.hq.ui}/metrics"])
+    return {name: float(value) for name, value in re.findall(r"^(\S+?(?:\{.*\})?) (\S+)$", text, re.M) if float(value)}
+
+
 @pytest.mark.parametrize("kind_a, kind_b", itertools.product(KINDS, repeat=2))
 def test_every_pair(across, kind_a, kind_b):
     """Begins over the proxy, and leaves it where any program could get through; else it stays and says why."""
@@ -63,11 +79,13 @@ def test_every_pair(across, kind_a, kind_b):
     if can_meet(kind_a, kind_b):
         until_punched(world)
         finish(job, source, target, PUNCHED)
+        counted(world, "through")
     else:
         assert why_not(world) == OWN_PORTS
         assert carries(world) == [RELAYED]
         shown = world.hq.cli("agent", "show", "b").stdout
         assert OWN_PORTS in shown and RELAYED in shown, shown
+        counted(world, "no-packet")
         finish(job, source, target, RELAYED)
     print(f"{kind_a} -> {kind_b}: {'punched' if can_meet(kind_a, kind_b) else 'relayed'}")
 

@@ -9,7 +9,7 @@ import { toast } from "../ui/toast";
 import { fits, wordsOf } from "../search";
 import { Lines } from "../ui/chart";
 import { KeyFields, SettingsForm, jsonOf, type Settings as Values } from "./settings_form";
-import type { ActiveFlow, Agent, AgentThroughput, Json, Settings, SettingsOfAgent, Tunnel } from "../types";
+import type { ActiveFlow, Agent, AgentThroughput, Json, Punches, Settings, SettingsOfAgent, Tunnel } from "../types";
 
 const tagsOf = (text: string) => text.split(",").map((t) => t.trim()).filter(Boolean);
 
@@ -166,15 +166,28 @@ function Actions({ agent }: { agent: Agent }) {
   );
 }
 
-/** What the console wants of it, and how that went; asked for anew whenever something about the agent changes. */
-function SettingsCard({ agent }: { agent: Agent }) {
-  const [settings, setSettings] = useState<Settings | undefined>(undefined);
-  const fetch = () => get<Agent>(`/agents/${agent.id}`).then((a) => setSettings(a.settings), () => undefined);
+/** All of an agent, more than lists have; asked for anew whenever something about it changes, and every few seconds. */
+function useWhole(id: string, state: string | undefined): [Agent | undefined, () => Promise<void>] {
+  const [whole, setWhole] = useState<Agent | undefined>(undefined);
+  const fetch = () => get<Agent>(`/agents/${id}`).then(setWhole, () => undefined);
   useEffect(() => {
+    if (!state) return undefined;
     void fetch();
     const timer = window.setInterval(() => document.hidden || fetch(), 5000);
     return () => window.clearInterval(timer);
-  }, [agent.id, agent.state]);
+  }, [id, state]);
+  return [whole?.id === id ? whole : undefined, fetch];
+}
+
+/** How often it got through to another agent without a proxy, NATs in between. */
+function Holes({ punches }: { punches: Punches | undefined }) {
+  if (!punches || punches.tried === 0) return null;
+  const why = Object.entries(punches.vain).map(([name, n]) => `${name} ${n}`).join(", ");
+  return <Figure label="Holes punched" value={`${punches.through} of ${punches.tried}`} hint={why || `since ${clock(punches.since)}`} />;
+}
+
+/** What the console wants of it, and how that went. */
+function SettingsCard({ agent, settings, fetch }: { agent: Agent; settings: Settings | undefined; fetch: () => Promise<void> }) {
   if (!settings) return null;
   return (
     <Card title="Settings" action={<State is={settings.state === "none" ? "as in its file" : settings.state} />}>
@@ -221,6 +234,7 @@ export function AgentPage({ id }: { id: string }) {
   const agent = agents.value.find((a) => a.id === id);
   const [under, setUnder] = useState<ActiveFlow[]>([]);
   const [ways, setWays] = useState<Tunnel[]>([]);
+  const [whole, fetch] = useWhole(id, agent?.state);
   useEffect(() => {
     items<ActiveFlow>(`/flows?agent=${id}`).then(setUnder, () => undefined);
     items<Tunnel>("/tunnels").then((all) => setWays(all.filter((w) => w.source.id === id || w.target.id === id)), () => undefined);
@@ -236,6 +250,7 @@ export function AgentPage({ id }: { id: string }) {
         <Figure label="Last seen" value={ago(agent.last_seen)} hint={`first ${clock(agent.first_seen)}`} />
         <Figure label="Certificate until" value={agent.expires?.slice(0, 10) ?? "–"} hint="renewed by itself at two thirds" />
         <Figure label="Version" value={version(agent.software)} />
+        <Holes punches={whole?.punches} />
       </div>
       <div class="columns">
         <Card title="Addresses">{agent.addresses.length ? <ul class="plain-list">{agent.addresses.map((a) => <li key={a}><code>{a}</code></li>)}</ul> : <p class="calm">It listens nowhere.</p>}</Card>
@@ -253,7 +268,7 @@ export function AgentPage({ id }: { id: string }) {
       </div>
       <Hour id={id} />
       {ways.length > 0 && <Card title="Ways"><Ways id={id} ways={ways} /></Card>}
-      {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} />}
+      {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} settings={whole?.settings} fetch={fetch} />}
     </>
   );
 }
