@@ -5,15 +5,18 @@
  *   pair_up     src/proxy/conn.c: pair_up(), conn_paired(), settle_in(); the letter names the leg by src/proxy/conn_ref.c
  *   go_home     src/proxy/conn.c: go_home(); src/proxy/worker.c: post(), by way of worker_post_move()
  *   arrive      src/proxy/conn.c: conn_arrive(); src/proxy/session.c: session_arrived(), begin()
- *   greeted     src/proxy/session.c: session_greeted(), session_run()
+ *   refuse      src/proxy/session.c: refuse(), of a meeting whose sides came by IPv4 and by IPv6
+ *   tell        src/proxy/session.c: greet_both(); src/proxy/conn.c: conn_greet(), conn_send()
+ *   greeted     src/proxy/session.c: session_greeted(), session_run(); of a meeting session_fail(), which is its proper end
  *   close       src/proxy/conn.c: conn_close(); src/proxy/pair.c: pair_leave(), pair_end(); src/proxy/session.c: session_fail()
  *   sweep       src/proxy/pair.c: pair_sweep()
  *
- * One session with a key for each side. Legs 0 and 1 are its caller and its callee; leg 2 is the caller's as well and brings the same
- * key again; leg 3 belongs to somebody else who has got hold of the callee's key. Each comes to either worker, and may be of a kind that
- * cannot leave it. What a worker does
- * under the table's lock is one step, and what it does between two such steps may meet anything of the other worker. A leg may
- * break, a letter be refused and time run out at any point.
+ * One session, which may be a meeting, with a key for each side. Legs 0 and 1 are its caller and its callee; leg 2 is the caller's as
+ * well and brings the same key again, or one of two halves: this key with the name of another session, which is of the other kind, or
+ * that one's key with the name of this. Leg 3 belongs to somebody else who has got hold of the callee's key. Each comes to either
+ * worker, and may be of a kind that cannot leave it; one by UDP, which alone joins a meeting, is always at worker 0 and of that kind.
+ * What a worker does under the table's lock is one step, and what it does between two such steps may meet anything of the other worker.
+ * A leg may break, a letter be refused and time run out at any point.
  *
  * A property is an assertion; a deadlock is an invalid end state, which only -DPATIENT can show: without it a leg may always give up.
  * -DMUT_x and -DREACH_x as in raw.pml.
@@ -44,10 +47,18 @@ byte at[LEGS];
 mtype leg[LEGS] = READY;
 bool fixed[LEGS]; /* it cannot leave its worker */
 
+bool meet;                 /* the session is a meeting */
+bool udp[LEGS];            /* of a meeting only: else nobody asks */
+bool brings = true;        /* leg 2: this session's key? */
+bool names = true;         /* and this session's name? */
+#define BRINGS(l) ((l) != 2 || brings)
+#define NAMES(l)  ((l) != 2 || names)
+
 chan mail[2] = [LEGS] of { mtype, byte };
 
 byte used[2];    /* times that a key was accepted, for the assertions */
 byte begun;      /* times that the session began */
+bool told[2];    /* JOINED was said, in a meeting with the other's address */
 bool forwards;
 
 /* Whoever touches the session must find it there. */
@@ -84,9 +95,13 @@ inline close(l) {
     :: leg[l] == GREETING || leg[l] == SESSION ->
         touch();
         assert(at[conn[0]] == home && at[conn[1]] == home);
+#ifdef MUT_DIES_ALONE
+        leg[l] = CLOSED
+#else
         leg[conn[0]] = CLOSED;
         leg[conn[1]] = CLOSED;
         free_session()
+#endif
     :: else -> leave(SIDE(l)); leg[l] = CLOSED
     fi
 }
@@ -94,7 +109,15 @@ inline close(l) {
 /* The key dies whatever comes of it. */
 inline join(l) {
     if
-    :: !key[SIDE(l)] -> leg[l] = CLOSED /* key-unknown */
+#ifndef MUT_FOUND_BY_NAME
+    :: !BRINGS(l) -> leg[l] = CLOSED /* key-unknown, to this session; the other's key dies */
+    :: BRINGS(l) && !key[SIDE(l)] -> leg[l] = CLOSED /* the same */
+#else
+    :: !key[SIDE(l)] || !NAMES(l) -> leg[l] = CLOSED
+#endif
+#ifdef MUT_TCP_KEEPS_KEY
+    :: key[SIDE(l)] && meet && !udp[l] -> refuse_tcp(l)
+#endif
     :: else ->
 #ifndef MUT_KEY_SURVIVES
 #ifdef MUT_REFUSAL_KEEPS_KEY
@@ -105,16 +128,31 @@ inline join(l) {
 #endif
         if
         :: expired -> assert(!key[SIDE(l)]); leg[l] = CLOSED
+#ifndef MUT_NAME_UNCHECKED
+        :: !expired && !NAMES(l) -> assert(!key[SIDE(l)]); leg[l] = CLOSED /* key-unknown */
+#endif
 #ifndef MUT_OWNER_UNCHECKED
-        :: !expired && !OWNS(l) -> assert(!key[SIDE(l)]); leg[l] = CLOSED /* key-owner */
+        :: !expired && NAMES(l) && !OWNS(l) -> assert(!key[SIDE(l)]); leg[l] = CLOSED /* key-owner */
+#endif
+#ifndef MUT_MEETS_BY_TCP
+        :: !expired && NAMES(l) && OWNS(l) && meet && !udp[l] -> refuse_tcp(l)
 #endif
         :: else -> accept(l)
         fi
     fi
 }
 
+/* no-udp */
+inline refuse_tcp(l) {
+    assert(!key[SIDE(l)]);
+    leg[l] = CLOSED
+}
+
 inline accept(l) {
     touch();
+    assert(BRINGS(l)); /* a key opens what it was made for, a meeting's no ordinary session nor the reverse */
+    assert(NAMES(l));
+    assert(!meet || udp[l]);
     assert(used[SIDE(l)] == 0); /* each key is used once */
     assert(OWNS(l));            /* and by whom it was made for */
     used[SIDE(l)]++;
@@ -171,11 +209,48 @@ inline begin(l) {
 #endif
         close(l) /* the other side has gone meanwhile */
     :: else ->
-        begun++;
-        assert(begun == 1 && session == LIVE);
-        assert(leg[conn[0]] == JOINING && leg[conn[1]] == JOINING);
-        leg[conn[0]] = GREETING;
-        leg[conn[1]] = GREETING
+        assert(session == LIVE && leg[conn[0]] == JOINING && leg[conn[1]] == JOINING);
+        if
+        :: meet -> refuse(l)
+        :: begun++;
+           assert(begun == 1);
+           tell(0);
+           if
+#ifdef MUT_TELLS_AFTER_END
+           :: tell(1)
+#else
+           :: leg[conn[1]] == GREETING || leg[conn[1]] == JOINING -> tell(1)
+           :: else /* the session went with the caller's leg */
+#endif
+           fi;
+           assert(session == FREED || (told[0] && told[1])) /* in one turn */
+        fi
+    fi
+}
+
+/* IPv4 and IPv6 */
+inline refuse(l) {
+#ifdef REACH_FAMILIES
+    assert(false);
+#endif
+    other = conn[1 - SIDE(l)];
+    close(l);
+#ifndef MUT_REFUSES_ONE
+    close(other);
+    assert(session == FREED);
+#endif
+    other = 0
+}
+
+/* JOINED goes to the leg, which may break over it. */
+inline tell(side) {
+    touch();
+    leg[conn[side]] = GREETING;
+    if
+    :: told[side] = true
+#ifndef PATIENT
+    :: close(conn[side])
+#endif
     fi
 }
 
@@ -186,18 +261,48 @@ inline greet(l) {
     greeted[SIDE(l)] = true;
     if
 #ifdef MUT_FORWARDS_AT_FIRST
-    :: greeted[0] || greeted[1] ->
+    :: greeted[0] || greeted[1] -> greeted_both(l)
 #else
-    :: greeted[0] && greeted[1] ->
+    :: greeted[0] && greeted[1] -> greeted_both(l)
 #endif
+    :: else
+#ifdef MUT_MEETING_ENDS_AT_FIRST
+       -> if
+          :: meet -> end_meeting(l)
+          :: else
+          fi
+#endif
+    fi
+}
+
+inline greeted_both(l) {
+    if
+#ifdef MUT_MEETING_STAYS
+    :: meet
+#else
+#ifndef MUT_MEETING_RELAYS
+    :: meet -> end_meeting(l)
+#endif
+#endif
+    :: else ->
         assert(leg[conn[0]] == SESSION && leg[conn[1]] == SESSION); /* JOINED to both before a byte is passed */
+        assert(!meet);                                              /* and none in a meeting */
         forwards = true
 #ifdef REACH_FORWARDS
         ;
         assert(false)
 #endif
-    :: else
     fi
+}
+
+/* Both have heard it, and nothing is left of it. */
+inline end_meeting(l) {
+    assert(told[0] && told[1] && leg[conn[0]] == SESSION && leg[conn[1]] == SESSION);
+#ifdef REACH_MEETS
+    assert(false);
+#endif
+    close(l);
+    assert(session == FREED && leg[conn[0]] == CLOSED && leg[conn[1]] == CLOSED && !key[0] && !key[1])
 }
 
 #ifdef MUT_BEGINS_ANYWHERE
@@ -207,7 +312,7 @@ inline greet(l) {
 #endif
 
 #ifdef PATIENT
-#define OVER (forwards)
+#define OVER (forwards || (meet && session == FREED))
 #else
 #define OVER (session == FREED)
 #endif
@@ -259,7 +364,7 @@ inline greet(l) {
     FAILS(l)
 
 proctype worker(byte w) {
-    byte l;
+    byte l, other;
 
     do
     STEPS(0)
@@ -292,21 +397,36 @@ proctype worker(byte w) {
     od
 }
 
+#define MAY_BE(b) if :: b = true :: skip fi
+#ifdef PATIENT
+#define BY_TCP false /* so that they meet at all */
+#else
+#define BY_TCP true
+#endif
+#define PLACE(l)                                                                                                        \
+    if                                                                                                                  \
+    :: meet -> at[l] = 0; fixed[l] = true; udp[l] = true                                                                \
+    :: !meet || BY_TCP -> at[l] = 0                                                                                     \
+    :: !meet || BY_TCP -> at[l] = 1                                                                                     \
+    fi
+
 init {
     atomic {
-        if :: at[0] = 0 :: at[0] = 1 fi;
-        if :: at[1] = 0 :: at[1] = 1 fi;
-        if :: at[2] = 0 :: at[2] = 1 fi;
-        if :: at[3] = 0 :: at[3] = 1 fi;
-        if :: fixed[0] = true :: skip fi;
+        if :: meet = true :: skip fi;
+        PLACE(0);
+        PLACE(1);
+        PLACE(2);
+        PLACE(3);
 #ifdef PATIENT
         leg[2] = CLOSED; /* so that the right two meet */
         leg[3] = CLOSED;
-        if :: at[0] == at[1] -> fixed[1] = true :: skip fi
+        if :: !meet && at[0] != at[1] :: else -> MAY_BE(fixed[1]) fi
 #else
-        if :: fixed[1] = true :: skip fi
+        MAY_BE(fixed[1]);
+        if :: skip :: brings = false :: names = false fi
 #endif
         ;
+        MAY_BE(fixed[0]);
         run worker(0);
         run worker(1)
     }
