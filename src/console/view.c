@@ -267,12 +267,12 @@ static json_t *view_punches(const fl_AgentCounts *counts)
     for (pb_size_t i = 0; i < counts->punch_ends_count; i++) {
         const fl_ReasonCount *end = &counts->punch_ends[i];
         const char *name = punch_end_name(end->code);
-        json_int_t before = json_integer_value(json_object_get(vain, name));
+        uint64_t before = (uint64_t)json_integer_value(json_object_get(vain, name));
 
         if (end->code == PUNCH_THROUGH)
             through += end->count;
         else
-            (void)json_object_set_new(vain, name, json_integer(before + (json_int_t)end->count));
+            (void)json_object_set_new(vain, name, number(before + end->count));
     }
     return json_pack("{s:o, s:o, s:o, s:o}", "since", view_time(counts->since), "tried",
                      number(counts->punches), "through", number(through), "vain", vain);
