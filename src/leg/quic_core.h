@@ -10,7 +10,9 @@
 #include <gnutls/gnutls.h>
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
+#include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "identity/tls.h"
 #include "leg/prefix.h"
@@ -25,6 +27,35 @@
 
 #define QUIC_LISTEN_MAX 16
 #define QUIC_PACKET_MAX 1500 /* bytes of one that we send; ngtcp2's probes end below it */
+
+#ifndef QUIC_IDLE_US /* tests have less patience */
+#define QUIC_IDLE_US (30 * CLOCK_SEC)
+#endif
+#define QUIC_KEEPALIVE_US (10 * CLOCK_SEC) /* home routers forget UDP after 30 s */
+
+/* quic_stamp - now, as ngtcp2 counts. */
+static inline ngtcp2_tstamp quic_stamp(void)
+{
+    return clock_now() * NGTCP2_MICROSECONDS;
+}
+
+/* quic_path_of - @path as ngtcp2 takes it; points into it. quic_path_from - the opposite, copied.
+ */
+static inline ngtcp2_path quic_path_of(const struct quic_path *path)
+{
+    return (ngtcp2_path){
+        .local = {(ngtcp2_sockaddr *)&path->local.any, path->local.len},
+        .remote = {(ngtcp2_sockaddr *)&path->remote.any, path->remote.len},
+    };
+}
+
+static inline void quic_path_from(const ngtcp2_path *path, struct quic_path *ret_path)
+{
+    memcpy(&ret_path->local.any, path->local.addr, path->local.addrlen);
+    ret_path->local.len = path->local.addrlen;
+    memcpy(&ret_path->remote.any, path->remote.addr, path->remote.addrlen);
+    ret_path->remote.len = path->remote.addrlen;
+}
 
 /* ---- streams ---- */
 
@@ -121,7 +152,7 @@ struct quic_conn {
     uv_timer_t timer;          /* ngtcp2's next expiry, or that of @pace */
     unsigned state;            /* enum quic_conn_state */
     bool is_dirty;             /* in the endpoint's list */
-    bool may_read_short;       /* client: 1-RTT packets are let through (see quic_conn.c) */
+    bool may_read_short;       /* client: 1-RTT packets are let through (quic_conn_read.c) */
     bool authentic;            /* the datagram being read has a packet of the peer's */
     bool dialled;              /* by us: we are the client */
     bool shared;               /* and that from a socket that we answer at (quic_shared.c) */
@@ -171,20 +202,43 @@ int quic_conn_dial(struct quic_endpoint *endpoint, const struct quic_address *re
                    const struct quic_dialling *how, struct quic_dial *dial,
                    struct quic_conn **ret_conn);
 
-void quic_conn_read(struct quic_conn *conn, const struct quic_path *path, uint8_t ecn,
-                    const uint8_t *data, size_t len);
-void quic_conn_write(struct quic_conn *conn);
+/* quic_conn_check_open - has its handshake been completed? Then its dial is told.
+ * quic_conn_open_streams - those that wait, as many as the peer allows. */
+void quic_conn_check_open(struct quic_conn *conn);
+void quic_conn_open_streams(struct quic_conn *conn);
 
-/* quic_conn_touch - it may have something to send. */
-void quic_conn_touch(struct quic_conn *conn);
-
-/* quic_conn_end - with CONNECTION_CLOSE where there is somebody to hear it. Streams fail with
- * @error. quic_conn_drop - without a word. */
+/* quic_conn_end - with CONNECTION_CLOSE where there is somebody to hear it; @reason NULL: no error
+ * (0 of the application). Streams fail with @error. quic_conn_drop - without a word.
+ * quic_conn_failed - as @code, an error of ngtcp2, asks for. */
 void quic_conn_end(struct quic_conn *conn, const ngtcp2_ccerr *reason, int error);
 void quic_conn_drop(struct quic_conn *conn, int error);
+void quic_conn_failed(struct quic_conn *conn, int code);
 
-/* quic_conn_open_streams - those that wait, as many as the peer allows. */
-void quic_conn_open_streams(struct quic_conn *conn);
+/* quic_conn_stray - CLOSING, and one more packet came: it may have missed our CONNECTION_CLOSE. */
+void quic_conn_stray(struct quic_conn *conn);
+
+/* quic_conn_free - of the endpoint's dead alone. */
+void quic_conn_free(struct quic_conn *conn);
+
+/* ---- packets that come in (quic_conn_read.c) ---- */
+
+extern const ngtcp2_callbacks quic_conn_callbacks; /* their user data: the connection */
+
+/* quic_conn_read - a datagram of @len bytes that came by @path, for one of its ids. It may be
+ * CLOSING or GONE afterwards. */
+void quic_conn_read(struct quic_conn *conn, const struct quic_path *path, uint8_t ecn,
+                    const uint8_t *data, size_t len);
+
+/* ---- packets that go out (quic_conn_write.c) ---- */
+
+/* quic_conn_touch - it may have something to send. quic_conn_write - send it, or what of it may go
+ * now; the rest follows by itself. It may be CLOSING or GONE afterwards. */
+void quic_conn_touch(struct quic_conn *conn);
+void quic_conn_write(struct quic_conn *conn);
+
+/* ---- is the way still good? (quic_conn_watch.c) ---- */
+
+/* quic_conn_tick - once a second. It may be CLOSING or GONE afterwards. */
 void quic_conn_tick(struct quic_conn *conn, uint64_t now);
 
 /* quic_conn_worn - a new stream had better go over a new connection (quic_wear.h). */
@@ -192,7 +246,6 @@ bool quic_conn_worn(const struct quic_conn *conn);
 
 /* quic_conn_doubtful - packets have waited for an answer longer than they should. */
 bool quic_conn_doubtful(const struct quic_conn *conn, uint64_t now);
-void quic_conn_free(struct quic_conn *conn);
 
 /* ---- their TLS (quic_tls.c) ---- */
 

@@ -538,14 +538,11 @@ static void on_closed(uv_handle_t *handle)
 static void end_conns(struct quic_endpoint *endpoint)
 {
     struct quic_conn *conn, *next;
-    ngtcp2_ccerr reason;
 
-    ngtcp2_ccerr_default(&reason);
-    ngtcp2_ccerr_set_application_error(&reason, 0, NULL, 0);
     DL_FOREACH_SAFE (endpoint->conns, conn, next) {
         if (!endpoint->stuck)
             quic_conn_write(conn);
-        quic_conn_end(conn, &reason, -FL_ECLOSED);
+        quic_conn_end(conn, NULL, -FL_ECLOSED);
         quic_conn_drop(conn, -FL_ECLOSED);
     }
     reap(endpoint);

@@ -11,6 +11,7 @@
  *   quic_dial.c      from a name to a connection     quic_stream.c   one stream
  *   quic_pace.c      when packets go                 quic_shared.c   dialled from where we answer
  *   quic_poke.c      what opens a NAT first          quic_tls.c      who the other side is
+ *   quic_conn_read.c, quic_conn_write.c, quic_conn_watch.c: its packets, and whether they arrive
  *
  * Both sides show the certificate of their identity and check the other's within the handshake, so
  * that only members of the domain reach what follows it.

@@ -328,7 +328,7 @@ static void also_when_the_socket_is_shared(void **state)
 /* ---- before the handshake is complete ---- */
 
 /* NEW_CONNECTION_ID number 1, retire all before 1, in a packet that is sent before the client has
- * finished: see quic_conn.c. */
+ * finished: see quic_conn_read.c. */
 static void early_retirement(enum quic_from from)
 {
     struct rig rig;
