@@ -12,6 +12,16 @@ const SCENES = {
   lost: ["overview", "proxies"], // the console itself does not answer any more
 };
 
+/** Nobody is logged in yet. */
+async function logins(page) {
+  for (const [size, viewport] of Object.entries(SIZES))
+    for (const colorScheme of ["light", "dark"]) {
+      await page.setViewportSize(viewport);
+      await page.emulateMedia({ colorScheme });
+      await page.screenshot({ path: `${folder}/login-${size}-${colorScheme}.png` });
+    }
+}
+
 mkdirSync(folder, { recursive: true });
 const { browser, newPage, problems } = await open(url);
 const first = await newPage({ viewport: SIZES.wide });
@@ -19,7 +29,7 @@ await first.goto("/");
 await first.getByLabel("User").waitFor();
 const again = ["offline", "lost"].includes(scene); // of a console that was logged in at before
 if (!again || (await first.request.post("/api/v1/session", { data: { user: "admin", password: FRESH } })).status() !== 200) {
-  if (!scene) await first.screenshot({ path: `${folder}/login-wide-light.png` });
+  if (!scene) await logins(first);
   await firstLogin(first, "admin", password, FRESH);
 }
 const state = await first.context().storageState();
@@ -33,17 +43,26 @@ async function readme(page) {
 /** Parts of a form that are folded up are shown as well. */
 const unfold = (page) => page.evaluate(() => document.querySelectorAll("details.part").forEach((part) => { part.open = true; }));
 
+/** A screen as high as the page: what stays at an edge of the screen then stands at that edge of the picture. A dialog is seen as it is. */
+async function whole(page, { width, height }) {
+  if (await page.locator("dialog[open]").count()) return;
+  await page.setViewportSize({ width, height: Math.max(height, await page.evaluate(() => document.documentElement.scrollHeight)) });
+  await page.waitForTimeout(200);
+}
+
 async function picture(page, name, path, size, scheme) {
   await page.goto(`/${path}`);
   await page.getByRole("heading").or(page.getByText("There is no such")).first().waitFor();
   if (scene === "lost") {
     await page.context().setOffline(true);
-    await page.getByText("The console does not answer").waitFor();
+    await page.locator(".banner").getByText("The console does not answer").waitFor();
   }
   await page.waitForTimeout(name === "overview" ? 4500 : 900);
   if (!scene && name === "overview" && size === "wide" && scheme === "light") await readme(page);
   if (name === "proxy" && scheme === "light") await unfold(page);
-  await page.screenshot({ path: `${folder}/${scene ? `${scene}-` : ""}${name}-${size}-${scheme}.png`, fullPage: true });
+  await whole(page, SIZES[size]);
+  await page.screenshot({ path: `${folder}/${scene ? `${scene}-` : ""}${name}-${size}-${scheme}.png` });
+  await page.setViewportSize(SIZES[size]);
   await page.context().setOffline(false);
 }
 
