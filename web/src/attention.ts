@@ -3,7 +3,7 @@ import { agents, flows, jobs, proxies } from "./live";
 import { href } from "./router";
 import type { Agent, Job, Proxy } from "./types";
 
-export interface Matter { key: string; kind: Kind; tone: string; rank: number; since: string | null; text: string; todo: string; link: string }
+export interface Matter { key: string; kind: Kind; tone: string; rank: number; since: string | null; text: string; todo: string; command?: string; link: string }
 type Kind = keyof typeof MANY;
 /** What several of a kind are called together. */
 const MANY = {
@@ -22,7 +22,7 @@ function ofProxy(p: Proxy): Matter[] {
   const link = href("proxies", p.id), found: Matter[] = [];
   if (p.state === "unreachable") {
     found.push({ key: p.id, kind: "unreachable", tone: p.state, rank: BROKEN, since: p.since, link, text: `Proxy ${p.name} cannot be reached: ${p.error ?? "no answer"}`,
-      todo: "Does it run there, and may this console reach its address? On its machine: fairlead-proxy --config proxy.json --check" });
+      todo: "Does it run there, and may this console reach its address? On its machine, see:", command: "fairlead-proxy --config proxy.json --check" });
   }
   if (p.settings && ["refused", "rolled back"].includes(p.settings.state)) {
     found.push({ key: `${p.id} settings`, kind: "settings", tone: p.settings.state, rank: BROKEN, since: null, link, text: `Settings of proxy ${p.name} were ${p.settings.state}: ${p.settings.error ?? ""}`,

@@ -7,7 +7,7 @@ import { findSession, logout, session } from "./api";
 import { start, status, stop } from "./live";
 import { href, route } from "./router";
 import { Banner } from "./ui/banner";
-import { Empty } from "./ui/parts";
+import { Missing } from "./ui/parts";
 import { Toasts } from "./ui/toast";
 import { AgentPage, Agents } from "./pages/agents";
 import { Audit, Events } from "./pages/events";
@@ -18,7 +18,15 @@ import { Proxies, ProxyPage } from "./pages/proxies";
 import { Settings } from "./pages/settings";
 import { Wizard } from "./pages/wizard";
 
-const NAV: [string, string][] = [["", "Overview"], ["proxies", "Proxies"], ["agents", "Agents"], ["jobs", "Jobs"], ["events", "Events"], ["settings", "Settings"]];
+/** Key, name, and the lines of its picture, 20 by 20. */
+const NAV: [string, string, string][] = [
+  ["", "Overview", "M3 3h6v6H3zM11 3h6v6h-6zM3 11h6v6H3zM11 11h6v6h-6z"],
+  ["proxies", "Proxies", "M1.5 10h5M13.5 10h5M6.5 5.5h7v9h-7z"],
+  ["agents", "Agents", "M2.5 3.5h15v9.5h-15zM6.5 17h7M10 13v4"],
+  ["jobs", "Jobs", "M2.5 6.5h14l-3.5-3.5M17.5 13.5h-14l3.5 3.5"],
+  ["events", "Events", "M3 5h1.5M8 5h9M3 10h1.5M8 10h9M3 15h1.5M8 15h9"],
+  ["settings", "Settings", "M2.5 6h8.5M15 6h2.5M2.5 14h2.5M9 14h8.5M11 6a2 2 0 1 0 4 0a2 2 0 1 0-4 0M5 14a2 2 0 1 0 4 0a2 2 0 1 0-4 0"],
+];
 
 /** What stands where an agent's id does, and is none. */
 const AGENTS_LIST = ["add", "find", "by-tag"];
@@ -42,7 +50,7 @@ function Page() {
     case "settings":
       return <Settings />;
     default:
-      return <Empty title="There is no such page"><a href={href()}>Overview</a></Empty>;
+      return <Missing what="page"><a href={href()}>Overview</a></Missing>;
   }
 }
 
@@ -53,11 +61,16 @@ function Nav() {
     <nav aria-label="Pages"><div>
       <a class="brand" href={href()}><span class="logo" aria-hidden="true" />Fairlead</a>
       <ul>
-        {NAV.map(([key, text]) => (
-          <li key={key}><a href={href(...(key ? [key] : []))} aria-current={here === key ? "page" : undefined}>{text}{key === "agents" && pending > 0 && <span class="badge" title={`${pending} wait for approval`}>{pending}</span>}</a></li>
+        {NAV.map(([key, text, lines]) => (
+          <li key={key}>
+            <a href={href(...(key ? [key] : []))} aria-current={here === key ? "page" : undefined}>
+              <svg viewBox="0 0 20 20" aria-hidden="true"><path d={lines} /></svg>{text}
+              {key === "agents" && pending > 0 && <span class="badge" title={`${pending} wait for approval`}>{pending}</span>}
+            </a>
+          </li>
         ))}
       </ul>
-      <div class="who"><span>{session.value?.user}{session.value?.role !== session.value?.user && <span class="hint"> {session.value?.role}</span>}</span><button type="button" class="plain" onClick={logout}>Log out</button></div>
+      <div class="who"><span>{session.value?.user}{session.value?.role !== session.value?.user && <span class="hint"> {session.value?.role}</span>}</span><button type="button" class="plain quiet" onClick={logout}>Log out</button></div>
     </div></nav>
   );
 }

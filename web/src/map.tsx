@@ -2,7 +2,7 @@
 // Of many agents the busiest have a box of their own; the others are counted, by the proxy that they use.
 import { signal } from "@preact/signals";
 import type { ActiveFlow, Agent, Flow, Proxy } from "./types";
-import { count, rate } from "./format";
+import { count, pathOf, rate } from "./format";
 import { href } from "./router";
 import { fits, wordsOf } from "./search";
 
@@ -10,7 +10,7 @@ import { fits, wordsOf } from "./search";
 interface Frame { width: number; agents: number; proxies: number; agent: Size; middle: Size; row: number; letters: { agent: number; middle: number } }
 interface Size { w: number; h: number }
 const WIDE: Frame = { width: 940, agents: 20, proxies: 9, agent: { w: 190, h: 46 }, middle: { w: 190, h: 46 }, row: 58, letters: { agent: 20, middle: 20 } };
-const NARROW: Frame = { width: 400, agents: 10, proxies: 5, agent: { w: 124, h: 48 }, middle: { w: 112, h: 48 }, row: 62, letters: { agent: 11, middle: 9 } };
+const NARROW: Frame = { width: 400, agents: 10, proxies: 5, agent: { w: 126, h: 50 }, middle: { w: 114, h: 50 }, row: 62, letters: { agent: 11, middle: 9 } };
 const GROUPS_MAX = 6;
 
 const query = window.matchMedia("(max-width: 760px)");
@@ -26,16 +26,9 @@ interface Traffic { key: string; from: Place; to: Place; over?: Place; kind: Kin
 type Kind = "direct" | "quic" | "raw" | "wrapped";
 const KINDS: Record<Kind, string> = { direct: "direct, TCP", raw: "proxy, TCP raw", wrapped: "proxy, TCP wrapped", quic: "UDP (QUIC)" };
 
-/** "direct tcp", "proxy NAME tcp": what carries a tunnel, and over which proxy. */
-export function pathOf(text: string): { proxy?: string; transport: string } {
-  const words = text.split(" ");
-  const transport = words[words.length - 1] ?? "";
-  return words[0] === "proxy" ? { proxy: words.slice(1, -1).join(" "), transport } : { transport };
-}
-
 export function kindOf(flow: Pick<Flow, "path" | "raw">): Kind {
   const { proxy, transport } = pathOf(flow.path);
-  return transport === "quic" ? "quic" : !proxy ? "direct" : flow.raw ? "raw" : "wrapped";
+  return transport === "udp" ? "quic" : !proxy ? "direct" : flow.raw ? "raw" : "wrapped";
 }
 
 // ---- who is shown ----
@@ -118,7 +111,7 @@ function layout(frame: Frame, agents: Agent[], groups: Group[], proxies: Proxy[]
   const inside = { size: frame.middle, side: 0 as const };
   places.set("console", { ...middle[0], ...inside, key: "console", name: "console", state: "online", link: href("settings"), kind: "console" });
   proxies.forEach((p, i) => places.set(`proxy ${p.name}`, {
-    ...middle[i + 1], ...inside, key: p.id, name: p.name, state: p.draining ? "connecting" : p.state, link: href("proxies", p.id), kind: "proxy",
+    ...middle[i + 1], ...inside, key: p.id, name: p.name, state: p.draining ? "draining" : p.state, link: href("proxies", p.id), kind: "proxy",
   }));
   const lost = hidden.filter((p) => p.state === "unreachable").length;
   if (hidden.length) places.set("proxies", {
@@ -201,11 +194,14 @@ function wordsAt(place: Place, moving: Traffic[]): string {
   return [out > 0 ? `↑ ${say(out)}` : "", inward > 0 ? `↓ ${say(inward)}` : ""].filter(Boolean).join("  ");
 }
 
+/** What a dot alone would say by its colour. */
+const UNUSUAL = ["pending", "offline", "unreachable", "connecting", "draining"];
+
 function Box({ at, words, letters }: { at: Place; words: string; letters: number }) {
   const name = at.name.length > letters ? `${at.name.slice(0, letters - 1)}…` : at.name;
   const { w, h } = at.size;
   const round = at.side ? 9 : h / 2;
-  const said = [at.state, words].filter(Boolean).join(", ");
+  const said = [...new Set([at.state, words])].filter(Boolean).join(", ");
   const dot = at.kind !== "more";
   return (
     <a href={at.link} aria-label={at.kind === "more" ? `${at.name}, ${at.sub}` : `${at.kind} ${at.name}${at.state ? `, ${at.state}` : ""}`}>
@@ -262,7 +258,7 @@ export function LiveMap({ agents, proxies, under, filter }: { agents: Agent[]; p
             {t.speed > 0 && <path class="dash" d={lineOf(t, frame)} />}
           </g>
         ))}
-        {[...boxes.values()].map((at) => <Box key={at.key} at={at} words={wordsAt(at, moving)} letters={at.side ? frame.letters.agent : frame.letters.middle} />)}
+        {[...boxes.values()].map((at) => <Box key={at.key} at={at} words={wordsAt(at, moving) || (UNUSUAL.includes(at.state) ? at.state : "")} letters={at.side ? frame.letters.agent : frame.letters.middle} />)}
       </svg>
       <Legend />
     </figure>

@@ -86,7 +86,7 @@ async function addAgent() {
   await go("Agents");
   await enter("a", "Add an agent");
   await page.getByRole("dialog").waitFor();
-  await rests((at) => at.dialog, "a dialog takes the focus");
+  await rests((at) => at.dialog && at.tag === "input", "a dialog gives the focus to what is to be filled in");
   for (let i = 0; i < 12; i++) {
     await press("Tab");
     const at = await focused();
@@ -166,7 +166,7 @@ await press("Escape");
 await rests((at) => at.tag === "button" && at.name === "Stop", "a question that was left");
 await press("Enter");
 await page.getByRole("dialog").waitFor();
-await enter("button", "Yes");
+await enter("button", "Yes, stop");
 await page.getByRole("dialog").waitFor({ state: "detached" });
 await told("job long");
 await page.getByRole("heading", { name: "long stopped" }).waitFor({ timeout: 60000 });

@@ -1,4 +1,4 @@
-// Every page with what is there, in light and dark, wide and on a phone: what axe finds serious, and what is wider than the screen.
+// Every page with what is there, in light and dark, each wide and on a phone: what axe finds serious, and what is wider than the screen.
 // pages.mjs ORDER (JSON: url, password, paths: more pages by name)
 import { readFileSync } from "node:fs";
 import { firstLogin, open, pages, SIZES } from "./browser.mjs";
@@ -25,8 +25,7 @@ async function fitsIn(page, where, width) {
   if (wide > width) problems.push(`${where}: ${wide} pixels wide on a screen of ${width}`);
 }
 
-/** Colours are looked at on a wide screen, widths and what a phone alone shows on a phone. */
-for (const [size, scheme] of [["wide", "light"], ["wide", "dark"], ["phone", "light"]]) {
+for (const [size, scheme] of [["wide", "light"], ["wide", "dark"], ["phone", "light"], ["phone", "dark"]]) {
   const page = await newPage({ viewport: SIZES[size], colorScheme: scheme, reducedMotion: "reduce", storageState: state });
   await page.goto("/");
   for (const [name, path] of Object.entries({ ...(await pages(page)), ...order.paths })) {

@@ -187,7 +187,7 @@ async function retry(page) {
 async function forward(page) {
   await nav(page, "Jobs");
   await page.getByRole("link", { name: "New job" }).click();
-  await page.getByRole("radio", { name: "Lead a port" }).check();
+  await page.getByRole("radio", { name: "Forward a port" }).check();
   await page.getByLabel("Listening agent").selectOption("left");
   await page.getByLabel("Listening port").fill("127.0.0.1:15432");
   await page.getByLabel("Target agent").selectOption("right");

@@ -3,7 +3,8 @@ import { get, items, may, patch, post, put } from "../api";
 import { agents, flows, jobs, loaded, proxies, refresh } from "../live";
 import { ago, bytes, clock, rate, rtt, shortId, version } from "../format";
 import { go, href } from "../router";
-import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, Missing, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Route } from "../ui/ends";
 import { Shared } from "../ui/load";
 import { toast } from "../ui/toast";
 import { fits, wordsOf } from "../search";
@@ -32,9 +33,9 @@ export function Agents({ adding, bulk, find }: { adding?: boolean; bulk?: boolea
       <Card>
         <Shared name="agents" what="the agents">{() => shown.length === 0 ? <Empty title={agents.value.length ? "None fits" : "No agent yet"}>{agents.value.length ? "Try fewer words." : "Make an agent.json, and start an agent with it."}</Empty> : (
           <Table caption="Agents" rows={shown} id={(a) => a.id} columns={[
-            { head: "Name", cell: (a) => <a href={href("agents", a.id)}>{a.name}</a> },
-            { head: "State", cell: (a) => <State is={a.state} /> },
-            { head: "Path to the console", cell: (a) => a.path || "–" },
+            { head: "Name", cell: (a) => <a href={href("agents", a.id)}>{a.name}</a>, phone: "title" },
+            { head: "State", cell: (a) => <State is={a.state} />, phone: "beside" },
+            { head: "Path to the console", cell: (a) => <Route of={a.path} /> },
             { head: "Tags", cell: (a) => <Tags of={a.tags} />, wide: true },
             { head: "Version", cell: (a) => version(a.software) },
             { head: "Last seen", cell: (a) => ago(a.last_seen), right: true },
@@ -67,8 +68,8 @@ function Outcome({ list }: { list: SettingsOfAgent[] }) {
     <>
       <p role="status">{counts.filter(([, n]) => n > 0).map(([state, n]) => <span key={state}><State is={state} /> {n} </span>)}</p>
       <Table caption="How it stands" rows={list} id={(a) => a.id} columns={[
-        { head: "Agent", cell: (a) => <a href={href("agents", a.id)}>{a.name}</a> },
-        { head: "There", cell: (a) => <State is={a.state} /> },
+        { head: "Agent", cell: (a) => <a href={href("agents", a.id)}>{a.name}</a>, phone: "title" },
+        { head: "There", cell: (a) => <State is={a.state} />, phone: "beside" },
         { head: "Settings", cell: (a) => <><State is={a.problem ? "refused" : a.settings.state} />{(a.problem ?? a.settings.error) && <div class="hint">{a.problem ?? a.settings.error}</div>}</>, wide: true },
       ]} />
     </>
@@ -124,7 +125,7 @@ function AddAgent() {
   };
   const toggle = (name: string) => (on: boolean) => setVia(on ? [...via, name] : via.filter((v) => v !== name));
   return (
-    <Dialog title={config ? "agent.json" : "Add agents"} onClose={close} wide={!!config}>
+    <Dialog title={config ? "agent.json" : "Add an agent"} onClose={close} wide={!!config}>
       {config ? (
         <>
           <p>Put this file on each machine that is to be an agent. It lets them in for 30 days; keep it to yourself.</p>
@@ -140,9 +141,9 @@ function AddAgent() {
               <fieldset>
                 <legend>Reach the console through</legend>
                 {proxies.value.map((p) => <Check key={p.id} value={via.includes(p.name)} set={toggle(p.name)} label={<>{p.name} <State is={p.state} /></>} />)}
-                <p class={error("via") ? "error" : "hint"}>{error("via") ?? (proxies.value.length ? "None: directly." : "There is no proxy: directly.")}</p>
+                <p class={error("via") ? "error" : "hint"}>{error("via") ?? (proxies.value.length ? "With none chosen it comes directly." : "There is no proxy: it comes directly.")}</p>
               </fieldset>
-              <Text label="Tags" value={tags} set={setTags} error={error("tags")} hint="With commas; to find them again." />
+              <Text label="Tags" value={tags} set={setTags} error={error("tags")} hint="Words to find and order them by, with commas between: branch, nas" />
               <Check value={approval} set={setApproval} label="I approve each newcomer first" />
             </>
           )}
@@ -208,7 +209,7 @@ function Hour({ id }: { id: string }) {
   }, [id]);
   if (!samples.some((s) => s.sent || s.received)) return null;
   return (
-    <Card title="Throughput, in the last hour">
+    <Card title="Throughput">
       <Lines label="Throughput" times={samples.map((s) => Date.parse(s.time) / 1000)} show={rate} least={125000}
         lines={[{ label: "sent", values: samples.map((s) => s.sent) }, { label: "received", values: samples.map((s) => s.received) }]} />
     </Card>
@@ -219,9 +220,9 @@ function Hour({ id }: { id: string }) {
 function Ways({ id, ways }: { id: string; ways: Tunnel[] }) {
   return (
     <Table caption="Ways" rows={ways} id={(w) => `${w.flow} ${w.via}`} columns={[
-      { head: "With", cell: (w) => (w.source.id === id ? `to ${w.target.name}` : `from ${w.source.name}`) },
-      { head: "Way", cell: (w) => <>{w.via} {w.raw && <span class="tag" title="The proxy passes it within the kernel">raw</span>}</> },
-      { head: "State", cell: (w) => <><State is={w.state} />{w.text && <div class="hint">{w.text}</div>}</>, wide: true },
+      { head: "With", cell: (w) => (w.source.id === id ? `to ${w.target.name}` : `from ${w.source.name}`), phone: "title" },
+      { head: "Way", cell: (w) => <><Route of={w.via} />{w.raw && <span class="tag" title="The proxy passes it within the kernel">raw</span>}</> },
+      { head: "State", cell: (w) => <><State is={w.state} />{w.text && <div class="hint">{w.text}</div>}</>, wide: true, phone: "beside" },
       { head: "Since", cell: (w) => clock(w.since) },
       { head: "Round trip", cell: (w) => (w.rtt_us ? rtt(w.rtt_us) : "–"), right: true },
       { head: "Speed", cell: (w) => (w.state === "failed" ? "–" : rate(w.rate)), right: true },
@@ -239,33 +240,31 @@ export function AgentPage({ id }: { id: string }) {
     items<ActiveFlow>(`/flows?agent=${id}`).then(setUnder, () => undefined);
     items<Tunnel>("/tunnels").then((all) => setWays(all.filter((w) => w.source.id === id || w.target.id === id)), () => undefined);
   }, [id, flows.value, jobs.value]);
-  if (!agent) return loaded.value ? <Empty title="There is no such agent"><a href={href("agents")}>All agents</a></Empty> : <p class="calm">Loading…</p>;
+  if (!agent) return loaded.value ? <Missing what="agent"><a href={href("agents")}>All agents</a></Missing> : <p class="calm">Loading…</p>;
   return (
     <>
       <PageHead title={<>{agent.name} <State is={agent.state} /></>} sub={<>{agent.system || "unknown system"} · id {shortId(agent.id)} <Tags of={agent.tags} /></>}>
         {may("administer") && <Actions agent={agent} />}
       </PageHead>
       <div class="figures">
-        <Figure label="Path to the console" value={agent.path || "none"} />
+        <Figure label="Path to the console" value={agent.path ? <Route of={agent.path} /> : "none"} />
         <Figure label="Last seen" value={ago(agent.last_seen)} hint={`first ${clock(agent.first_seen)}`} />
-        <Figure label="Certificate until" value={agent.expires?.slice(0, 10) ?? "–"} hint="renewed by itself at two thirds" />
+        <Figure label="Certificate until" value={agent.expires?.slice(0, 10) ?? "–"} hint="renewed by itself before that" />
+        <Figure label="Listens at" value={agent.addresses.length ? <ul class="plain-list">{agent.addresses.map((a) => <li key={a}><code>{a}</code></li>)}</ul> : "nowhere"} hint={agent.addresses.length ? "for direct ways" : "it only dials out"} />
         <Figure label="Version" value={version(agent.software)} />
         <Holes punches={whole?.punches} />
       </div>
-      <div class="columns">
-        <Card title="Addresses">{agent.addresses.length ? <ul class="plain-list">{agent.addresses.map((a) => <li key={a}><code>{a}</code></li>)}</ul> : <p class="calm">It listens nowhere.</p>}</Card>
-        <Card title="Transfers">
-          {under.length === 0 ? <p class="calm">None is under way.</p> : (
-            <Table caption="Transfers" rows={under} id={(f) => f.id} columns={[
-              { head: "Job", cell: (f) => <a href={href("jobs", f.job)}>{f.job_name}</a> },
-              { head: "With", cell: (f) => (f.source.id === id ? `to ${f.target.name}` : `from ${f.source.name}`) },
-              { head: "State", cell: (f) => <State is={f.state} /> },
-              { head: "Path", cell: (f) => f.path || "–" },
-              { head: "Speed", cell: (f) => rate(f.speed), right: true },
-            ]} />
-          )}
-        </Card>
-      </div>
+      <Card title="Transfers">
+        {under.length === 0 ? <p class="calm">None is under way.</p> : (
+          <Table caption="Transfers" rows={under} id={(f) => f.id} columns={[
+            { head: "Job", cell: (f) => <a href={href("jobs", f.job)}>{f.job_name}</a>, phone: "title" },
+            { head: "With", cell: (f) => (f.source.id === id ? `to ${f.target.name}` : `from ${f.source.name}`) },
+            { head: "State", cell: (f) => <><State is={f.state} />{f.text && <div class="hint">{f.text}</div>}</>, phone: "beside" },
+            { head: "Path", cell: (f) => <Route of={f.path} /> },
+            { head: "Speed", cell: (f) => rate(f.speed), right: true },
+          ]} />
+        )}
+      </Card>
       <Hour id={id} />
       {ways.length > 0 && <Card title="Ways"><Ways id={id} ways={ways} /></Card>}
       {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} settings={whole?.settings} fetch={fetch} />}

@@ -124,7 +124,7 @@ export function Events() {
   };
   return (
     <>
-      <PageHead title="Events" sub="What happened."><Export path="/events" filters={filters} /></PageHead>
+      <PageHead title="Events" sub="What happened at the console, its proxies, agents and jobs."><Export path="/events" filters={filters} /></PageHead>
       {may("administer") && <Tabs audit={false} />}
       <Card>
         <Filters names={EVENT_FILTERS}>
@@ -138,9 +138,10 @@ export function Events() {
           <Typed name="text" label="Text" least={TEXT_LEAST} />
         </Filters>
         <LogTable log={log} what="the events" caption="Events" filtered={!!filters} columns={[
-          { head: "Time", cell: (e) => clock(e.time) },
-          { head: "Level", cell: (e) => <State is={e.level} /> },
-          { head: "What", cell: (e) => <div>{e.text}<div class="hint">{e.kind}</div></div>, wide: true },
+          { head: "Time", cell: (e) => clock(e.time), phone: "title" },
+          { head: "Level", cell: (e) => <State is={e.level} />, phone: "beside" },
+          { head: "What", cell: (e) => e.text, wide: true, phone: "bare" },
+          { head: "Kind", cell: (e) => <span class="hint">{e.kind}</span> },
           { head: "About", cell: (e) => <About event={e} /> },
         ]} />
       </Card>
@@ -188,9 +189,9 @@ export function Audit() {
           <Typed name="text" label="What" least={TEXT_LEAST} hint="In what was done, or the path." />
         </Filters>
         <LogTable log={log} what="the audit log" caption="Audit log" filtered={!!filters} columns={[
-          { head: "Time", cell: (r) => clock(r.time) },
-          { head: "Who", cell: (r) => <div>{r.user}<div class="hint">{r.from}</div></div> },
-          { head: "Did", cell: (r) => <div>{r.action}<div class="hint">{r.subject}</div></div>, wide: true },
+          { head: "Time", cell: (r) => clock(r.time), phone: "title" },
+          { head: "Who", cell: (r) => <>{r.user}<div class="hint">{r.from}</div></>, phone: "beside" },
+          { head: "Did", cell: (r) => <>{r.action}<div class="hint">{r.subject}</div></>, wide: true, phone: "bare" },
           { head: "Change", cell: (r) => <Change entry={r} />, wide: true },
         ]} />
       </Card>

@@ -3,7 +3,8 @@ import { get, items, may, post, remove } from "../api";
 import { jobs, loaded, refresh } from "../live";
 import { bytes, clock, count, duration, rate } from "../format";
 import { go, href } from "../router";
-import { Act, Card, Check, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
+import { Act, Card, Check, Empty, Figure, Missing, PageHead, Progress, State, Table } from "../ui/parts";
+import { End, Ends, Route } from "../ui/ends";
 import { Failed, Loaded, Loading, Shared, useLoad } from "../ui/load";
 import type { Connections, Flow, Job, Run, RunError } from "../types";
 
@@ -14,22 +15,24 @@ export function eta(run: { bytes_total: number; bytes_done: number; speed: numbe
   return duration((run.bytes_total - run.bytes_done) / run.speed);
 }
 
+const KIND: Record<string, string> = { distribution: "Distributes", consolidation: "Collects", forward: "Forwards" };
+
 const TONE: Record<string, string> = { failed: "bad", partial: "warn", done: "good", paused: "off" };
 
 export function Jobs() {
   return (
     <>
-      <PageHead title="Jobs" sub="What is to be where.">
+      <PageHead title="Jobs" sub="What is to be where: folders that are copied, ports that are forwarded.">
         {may("operate") && <a class="button primary" href={href("jobs", "new")}>New job</a>}
       </PageHead>
       <Card>
-        <Shared name="jobs" what="the jobs">{() => jobs.value.length === 0 ? <Empty title="No job yet">A job brings a folder from one agent to others, or from many to one.</Empty> : (
+        <Shared name="jobs" what="the jobs">{() => jobs.value.length === 0 ? <Empty title="No job yet">A job brings a folder from one agent to others or from many to one, or forwards a port.</Empty> : (
           <Table caption="Jobs" rows={jobs.value} id={(j) => j.id} columns={[
-            { head: "Name", cell: (j) => <a href={href("jobs", j.id)}>{j.name}</a> },
-            { head: "State", cell: (j) => <State is={j.state} /> },
-            { head: "From", cell: (j) => j.from.join(", "), wide: true },
-            { head: "To", cell: (j) => (j.to.length > 3 ? `${j.to.slice(0, 2).join(", ")} and ${j.to.length - 2} more` : j.to.join(", ")), wide: true },
-            { head: "Progress", cell: (j) => j.run && (connections(j.run) ? openNow(j.run) : <Progress part={j.run.bytes_done} whole={j.run.bytes_total} label={`progress of ${j.name}`} tone={TONE[j.state]} />) },
+            { head: "Name", cell: (j) => <a href={href("jobs", j.id)}>{j.name}</a>, wide: true, phone: "title" },
+            { head: "State", cell: (j) => <State is={j.state} />, phone: "beside" },
+            { head: "From", cell: (j) => <Ends of={j.from} />, wide: true },
+            { head: "To", cell: (j) => <Ends of={j.to} />, wide: true },
+            { head: "Progress", cell: (j) => (!j.run ? "–" : connections(j.run) ? openNow(j.run) : <Progress part={j.run.bytes_done} whole={j.run.bytes_total} label={`progress of ${j.name}`} tone={TONE[j.state]} />) },
             { head: "Speed", cell: (j) => (j.run ? rate(j.run.speed) : "–"), right: true },
           ]} />
         )}</Shared>
@@ -70,10 +73,10 @@ function Actions({ job }: { job: Job }) {
 function Flows({ flows }: { flows: Flow[] }) {
   return (
     <Table caption="Progress by agent" rows={flows} id={(f) => f.id} columns={[
-      { head: "From", cell: (f) => `${f.source.name}:${f.source_path}`, wide: true },
-      { head: "To", cell: (f) => `${f.target.name}:${f.target_path}`, wide: true },
+      { head: "From", cell: (f) => <End of={`${f.source.name}:${f.source_path}`} />, wide: true },
+      { head: "To", cell: (f) => <End of={`${f.target.name}:${f.target_path}`} />, wide: true },
       { head: "State", cell: (f) => <><State is={f.state} />{f.text && <div class="hint">{f.text}</div>}</> },
-      { head: "Path", cell: (f) => f.path || "–" },
+      { head: "Path", cell: (f) => <Route of={f.path} /> },
       { head: "Progress", cell: (f) => <><Progress part={f.bytes_done} whole={f.bytes_total} label={`progress to ${f.target.name}`} tone={TONE[f.state]} /><div class="hint">{bytes(f.bytes_done)} of {bytes(f.bytes_total)}</div></> },
       { head: "Files", cell: (f) => `${count(f.files_done)} / ${count(f.files_total)}`, right: true },
       { head: "Speed", cell: (f) => rate(f.speed || (f.micros && f.state !== "moving" ? (f.bytes_moved * 1e6) / f.micros : 0)), right: true },
@@ -92,7 +95,7 @@ function FilesMoving({ run }: { run: Run }) {
   return (
     <Card title="Files on their way">
       <Table caption="Files on their way" rows={rows} id={(f) => `${f.flow.id}/${f.name}`} columns={[
-        { head: "File", cell: (f) => <>{f.cut && "…"}{f.name}</>, wide: true },
+        { head: "File", cell: (f) => <>{f.cut && "…"}{f.name}</>, wide: true, phone: "title" },
         { head: "To", cell: (f) => f.flow.target.name },
         { head: "Progress", cell: (f) => <><Progress part={f.done} whole={f.size} label={`progress of ${f.name}`} /><div class="hint">{bytes(f.done)} of {bytes(f.size)}</div></> },
         { head: "Speed", cell: (f) => rate(f.speed), right: true },
@@ -117,7 +120,7 @@ function Errors({ run }: { run: Run }) {
   const errors = useLoad(() => (run.files_failed ? items<RunError>(`/runs/${run.id}/errors?limit=${ERRORS_PAGE}`) : Promise.resolve([])), [run.id, run.files_failed]);
   const [chosen, setChosen] = useState<string[]>([]);
   const choose = (name: string) => (on: boolean) => setChosen(on ? [...chosen, name] : chosen.filter((c) => c !== name));
-  if (run.files_failed === 0) return <p class="calm">Everything that was to be done was done, so far.</p>;
+  if (run.files_failed === 0) return <p class="calm">{run.ended ? (run.state === "done" ? "Nothing: all files are there." : "No file failed.") : "Nothing has failed so far."}</p>;
   return (
     <Loaded of={errors} what="what was not done">{(rows) => <>
       <Table caption="What was not done" rows={rows} id={(e) => String(e.n)} columns={[
@@ -137,7 +140,7 @@ function ForwardView({ run, counts }: { run: Run; counts: Connections }) {
   return (
     <>
       <div class="figures">
-        <Figure label={`Run ${run.number}`} value={<State is={run.state} />} hint={`since ${clock(run.started)}`} />
+        <Figure label={`Run ${run.number}`} value={<State is={run.state} />} hint={`started ${clock(run.started)}`} />
         <Figure label="Open" value={count(counts.open)} hint={`of ${count(counts.total)} connections so far`} />
         <Figure label="Refused" value={count(counts.refused)} />
         <Figure label="Up" value={bytes(counts.bytes_up)} hint="to the target host" />
@@ -145,7 +148,7 @@ function ForwardView({ run, counts }: { run: Run; counts: Connections }) {
         <Figure label="Speed" value={rate(run.speed)} hint="both ways" />
       </div>
       <Card title="Way">
-        <p>{flow.target.name}:{flow.target_path} → {flow.source.name}:{flow.source_path} <State is={flow.state} /> {flow.path}</p>
+        <p>{flow.target.name}:{flow.target_path} → {flow.source.name}:{flow.source_path} <State is={flow.state} /> {flow.path && <Route of={flow.path} />}</p>
         {flow.text && <p class="hint">{flow.text}</p>}
       </Card>
     </>
@@ -162,14 +165,14 @@ function FilesView({ run }: { run: Run }) {
   return (
     <>
       <div class="figures">
-        <Figure label={`Run ${run.number}`} value={<State is={run.state} />} hint={`since ${clock(run.started)}`} />
+        <Figure label={`Run ${run.number}`} value={<State is={run.state} />} hint={`started ${clock(run.started)}`} />
         <Figure label="Moved" value={bytes(run.bytes_done)} hint={`of ${bytes(run.bytes_total)}${run.list_complete ? "" : ", still listing"}`} />
         <Figure label="Files" value={`${count(run.files_done)} / ${count(run.files_total)}`} hint={run.files_same ? `${count(run.files_same)} were there already` : undefined} />
         <Figure label="Speed" value={rate(run.speed)} hint={run.ended ? "on average" : undefined} />
-        <Figure label={run.ended ? "Took" : "Left"} value={run.ended ? duration(took) : eta(run)} hint={run.ended ? undefined : `${duration(took)} so far`} />
-        <Figure label="Not done" value={count(run.files_failed)} />
+        <Figure label={run.ended ? "Took" : "Left"} value={!run.ended ? eta(run) : took < 1 ? "under 1 s" : duration(took)} hint={run.ended ? undefined : `${duration(took)} so far`} />
+        <Figure label="Not done" value={count(run.files_failed)} hint={run.files_failed === 1 ? "file" : "files"} />
       </div>
-      <Progress part={run.bytes_done} whole={run.bytes_total} label="progress of the run" tone={TONE[run.state]} />
+      <Progress part={run.bytes_done} whole={run.bytes_total} label="progress of the run" tone={TONE[run.state]} bare />
       <Card title="By agent"><Flows flows={run.flows} /></Card>
       {!run.ended && <FilesMoving run={run} />}
       <Card title="What was not done"><Errors run={run} /></Card>
@@ -182,8 +185,8 @@ function History({ job }: { job: Job }) {
   const forward = job.kind === "forward";
   return (
     <Loaded of={history} what="the runs">{(runs) => runs.length === 0 ? <Empty title="No run yet" /> : <Table caption="Runs" rows={runs} id={(r) => r.id} columns={[
-      { head: "Run", cell: (r) => <a href={href("jobs", job.id, r.id)}>{r.number}</a> },
-      { head: "State", cell: (r) => <State is={r.state} /> },
+      { head: "Run", cell: (r) => <a href={href("jobs", job.id, r.id)}>No. {r.number}</a>, phone: "title" },
+      { head: "State", cell: (r) => <State is={r.state} />, phone: "beside" },
       { head: "Started", cell: (r) => clock(r.started) },
       forward ? { head: "Connections", cell: (r) => count(r.files_total), right: true }
         : { head: "Files", cell: (r) => `${count(r.files_done)} / ${count(r.files_total)}`, right: true },
@@ -201,13 +204,13 @@ export function JobPage({ id, runId }: { id: string; runId?: string }) {
   const whole = useLoad(() => get<Job>(`/jobs/${encodeURIComponent(id)}`), [id, jobs.value]);
   const old = useLoad(() => (wanted ? get<Run>(`/runs/${encodeURIComponent(wanted)}`) : Promise.resolve(null)), [wanted]);
   if (!job) {
-    if (loaded.value) return <Empty title="There is no such job"><a href={href("jobs")}>All jobs</a></Empty>;
+    if (loaded.value) return <Missing what="job"><a href={href("jobs")}>All jobs</a></Missing>;
     return <Shared name="jobs" what="the job">{() => <Loading what="the job" />}</Shared>;
   }
   const run = whole.data?.id === job.id && whole.data.run?.id === job.run?.id ? whole.data.run : job.run;
   return (
     <>
-      <PageHead title={<>{job.name} <State is={job.state} /></>} sub={`${job.kind}: ${job.from.join(", ")} → ${job.to.join(", ")}`}>
+      <PageHead title={<>{job.name} <State is={job.state} /></>} sub={<>{KIND[job.kind] ?? job.kind} <Ends of={job.from} /> → <Ends of={job.to} /></>}>
         {may("operate") && <Actions job={job} />}
       </PageHead>
       {wanted ? (

@@ -41,7 +41,7 @@ function AddHook({ done }: { done: () => void }) {
           {(error) => (
             <>
               <Choice label="How" value={kind} set={setKind} of={[["webhook", "a web server, by a signed POST"], ["mail", "a person, by mail"]]} error={error("kind")} />
-              <Text label="Name" value={name} set={setName} error={error("name")} hint="For people; unique." focus />
+              <Text label="Name" value={name} set={setName} error={error("name")} hint="How people call it; no two have the same." focus />
               <Text label={web ? "URL" : "Address"} value={target} set={setTarget} error={error("target")} placeholder={web ? "https://tickets.example.org/in" : "ops@example.org"} />
               <fieldset>
                 <legend>When</legend>
@@ -79,7 +79,7 @@ export function Hooks() {
     <Card title="Notifications" action={<button type="button" onClick={() => setAdding(true)}>Add</button>}>
       <Loaded of={hooks} what="the notifications">{(rows) => rows.length === 0 ? <p class="calm">Nobody is notified of runs that fail and of agents or proxies that are missing.</p> : (
         <Table caption="Notifications" rows={rows} id={(h) => h.id} columns={[
-          { head: "Name", cell: (h) => h.name },
+          { head: "Name", cell: (h) => h.name, phone: "title" },
           { head: "To", cell: (h) => h.target, wide: true },
           { head: "When", cell: (h) => h.events.map((e) => <span class="tag" key={e}>{e}</span>), wide: true },
           { head: "Latest", cell: (h) => (h.enabled ? <Last hook={h} /> : <State is="off" />), wide: true },
@@ -116,12 +116,12 @@ export function MailServer() {
         {(error) => (
           <>
             <div class="grid">
-              <Text label="Server" value={mail.server} set={set("server")} error={error("server")} placeholder="smtp://mail.example.org:587" hint="Empty: no mail is sent." />
+              <Text label="Server" value={mail.server} set={set("server")} error={error("server")} placeholder="smtp://mail:587" hint="Empty: no mail is sent." />
               <Text label="From" value={mail.from} set={set("from")} error={error("from")} placeholder="fairlead@example.org" />
               <Text label="User" value={mail.user} set={set("user")} error={error("user")} hint="Empty: it does not log in." />
               <Text label="Password of the mail server" type="password" value={password} set={setPassword} error={error("password")} complete="new-password" hint={mail.password_set ? "One is set; empty: it stays." : "None is set."} />
             </div>
-            <Check value={mail.starttls} set={(starttls) => setMail({ ...mail, starttls })} label="Nothing without TLS" />
+            <Check value={mail.starttls} set={(starttls) => setMail({ ...mail, starttls })} label="Send nothing without TLS" />
             {error("starttls") && <p class="error" role="alert">{error("starttls")}</p>}
           </>
         )}

@@ -1,17 +1,17 @@
 import { useEffect, useState } from "preact/hooks";
 import { items, may, patch, post, put, remove } from "../api";
 import { loaded, proxies, refresh } from "../live";
-import { ago, bytes, count, duration, rate, rtt, shortId, version } from "../format";
+import closeReasons from "../../../src/wire/close_reason.def?raw";
+import { ago, bytes, count, duration, percents, rate, rtt, shortId, version } from "../format";
 import { go, href } from "../router";
-import { Act, Card, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
+import { Act, Card, Dialog, Empty, Figure, Form, Missing, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { Shared } from "../ui/load";
 import { toast } from "../ui/toast";
 import { SettingsForm } from "./settings_form";
 import { Lines } from "../ui/chart";
 import type { Json, Proxy, Sample } from "../types";
 
-/** Of one core. */
-const percent = (n: number | undefined) => (n === undefined ? "–" : `${n.toFixed(n < 10 ? 1 : 0)} %`);
+const cpu = (n: number | undefined) => (n === undefined ? "–" : percents(n));
 
 export function Proxies({ adding }: { adding?: boolean }) {
   return (
@@ -22,15 +22,15 @@ export function Proxies({ adding }: { adding?: boolean }) {
       <Card>
         <Shared name="proxies" what="the proxies">{() => proxies.value.length === 0 ? <Empty title="No proxy yet">Without one, agents need to reach the console and each other directly.</Empty> : (
           <Table caption="Proxies" rows={proxies.value} id={(p) => p.id} columns={[
-            { head: "Name", cell: (p) => <a href={href("proxies", p.id)}>{p.name}</a> },
-            { head: "State", cell: (p) => <State is={p.draining ? "draining" : p.state} /> },
+            { head: "Name", cell: (p) => <a href={href("proxies", p.id)}>{p.name}</a>, phone: "title" },
+            { head: "State", cell: (p) => <State is={p.draining ? "draining" : p.state} />, phone: "beside" },
             { head: "Address", cell: (p) => p.addresses.join(", "), wide: true },
-            { head: "Endpoints", cell: (p) => count(p.report?.endpoints ?? 0), right: true },
-            { head: "Sessions", cell: (p) => count(p.report?.sessions ?? 0), right: true },
-            { head: "Passed on", cell: (p) => bytes(p.report?.bytes ?? 0), right: true },
-            { head: "CPU", cell: (p) => percent(p.report?.cpu_percent), right: true },
-            { head: "Round trip", cell: (p) => rtt(p.rtt_us), right: true },
             { head: "Version", cell: (p) => version(p.report?.software) },
+            { head: "Endpoints", cell: (p) => (p.report ? count(p.report.endpoints) : "–"), right: true },
+            { head: "Sessions", cell: (p) => (p.report ? count(p.report.sessions) : "–"), right: true },
+            { head: "Passed on", cell: (p) => (p.report ? bytes(p.report.bytes) : "–"), right: true },
+            { head: "CPU", cell: (p) => cpu(p.report?.cpu_percent), right: true },
+            { head: "Round trip", cell: (p) => rtt(p.rtt_us), right: true },
           ]} />
         )}</Shared>
       </Card>
@@ -63,7 +63,7 @@ function AddProxy() {
         <Form submit={submit} button="Make proxy.json" onCancel={close}>
           {(error) => (
             <>
-              <Text label="Name" value={name} set={setName} error={error("name")} hint="For people; unique." focus />
+              <Text label="Name" value={name} set={setName} error={error("name")} hint="How people call it; no two have the same." focus />
               <Text label="Address" value={address} set={setAddress} error={error("addresses")} placeholder="relay.example.org:443" hint="HOST:PORT at which agents and the console reach it; several with commas." />
             </>
           )}
@@ -105,7 +105,7 @@ function History({ id, reasons }: { id: string; reasons: Record<string, number> 
   const least = there ? Math.min(...samples.map((s) => s.cpu_us)) : 0;
   return (
     <div class="columns even">
-      <Card title="Passed on, in the last hour">{!there ? soon : <Lines label="Passed on" times={times} lines={[{ label: "bytes", values: rates(samples, (s) => s.bytes) }]} show={rate} least={125000} />}</Card>
+      <Card title="Passed on">{!there ? soon : <Lines label="Passed on" times={times} lines={[{ label: "bytes", values: rates(samples, (s) => s.bytes) }]} show={rate} least={125000} />}</Card>
       <Card title="Why connections ended">
         {names.length > 0 && !there && soon}
         {there && names.length > 0 && (
@@ -115,15 +115,20 @@ function History({ id, reasons }: { id: string; reasons: Record<string, number> 
         <details open={!there}><summary>All since its start</summary><Reasons reasons={reasons} /></details>
       </Card>
       {there && <Card title="Turned away"><Lines label="Turned away" times={times} show={perMinute} least={4} lines={[{ label: "refusals", values: rates(samples, (s) => s.refused).map((r) => (r === null ? null : r * 60)) }]} /></Card>}
-      {there && least > 0 && <Card title="Processor, of one core"><Lines label="Processor" times={times} show={(n) => `${n.toFixed(n < 10 ? 1 : 0)} %`} least={5} lines={[{ label: "used", values: rates(samples, (s) => s.cpu_us).map((r) => (r === null ? null : r / 1e4)) }]} /></Card>}
+      {there && least > 0 && <Card title="Processor, of one core"><Lines label="Processor" times={times} show={percents} least={5} lines={[{ label: "used", values: rates(samples, (s) => s.cpu_us).map((r) => (r === null ? null : r / 1e4)) }]} /></Card>}
     </div>
   );
 }
 
+/** Why a connection ends, by name: as the proxy's own table has it. */
+const MEANINGS = Object.fromEntries([...closeReasons.matchAll(/^CLOSE_REASON\(.*?"(.*?)", *"(.*?)"\)$/gm)].map(([, name, text]) => [name, text]));
+
 function Reasons({ reasons }: { reasons: Record<string, number> }) {
   const rows = Object.entries(reasons).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   if (!rows.length) return <p class="calm">None yet.</p>;
-  return <Table caption="Ends by reason" rows={rows} id={(r) => r[0]} columns={[{ head: "Reason", cell: (r) => r[0] }, { head: "Count", cell: (r) => count(r[1]), right: true }]} />;
+  return <Table caption="Ends by reason" rows={rows} id={(r) => r[0]} columns={[
+    { head: "Reason", cell: (r) => r[0], phone: "title" }, { head: "Which means", cell: (r) => MEANINGS[r[0]] ?? "–", wide: true, phone: "bare" }, { head: "Count", cell: (r) => count(r[1]), right: true, phone: "beside" },
+  ]} />;
 }
 
 function Actions({ proxy }: { proxy: Proxy }) {
@@ -184,21 +189,21 @@ function aboutOf(proxy: Proxy): string {
 
 export function ProxyPage({ id }: { id: string }) {
   const proxy = proxies.value.find((p) => p.id === id);
-  if (!proxy) return loaded.value ? <Empty title="There is no such proxy"><a href={href("proxies")}>All proxies</a></Empty> : <p class="calm">Loading…</p>;
+  if (!proxy) return loaded.value ? <Missing what="proxy"><a href={href("proxies")}>All proxies</a></Missing> : <p class="calm">Loading…</p>;
   const r = proxy.report;
   return (
     <>
       <PageHead title={<>{proxy.name} <State is={proxy.draining ? "draining" : proxy.state} /></>} sub={aboutOf(proxy)}>
         {may("administer") && <Actions proxy={proxy} />}
       </PageHead>
-      {proxy.error && proxy.state !== "connected" && <p class="error banner" role="alert">{proxy.error}{r ? ". What is shown is what it reported last." : ""}</p>}
+      {proxy.error && proxy.state !== "connected" && <p class="failed" role="alert"><span><strong>It cannot be reached: {proxy.error}.</strong>{r && " What is shown is what it reported last."}</span></p>}
       {r ? (
         <div class="figures">
           <Figure label="Endpoints" value={count(r.endpoints)} />
           <Figure label="Sessions" value={count(r.sessions)} hint={`${count(r.sessions_total)} since its start`} />
           <Figure label="Passed on" value={bytes(r.bytes)} />
           <Figure label="Refused" value={count(r.refused)} hint={`of ${count(r.accepted)} connections`} />
-          <Figure label="Processor" value={percent(r.cpu_percent)} hint={r.cpu_us === undefined ? "of one core: not told" : `of one core; ${duration(r.cpu_us / 1e6)} in all`} />
+          <Figure label="Processor" value={cpu(r.cpu_percent)} hint={r.cpu_us === undefined ? "of one core: not told" : `of one core; ${duration(r.cpu_us / 1e6)} in all`} />
           <Figure label="Memory" value={bytes(r.memory)} />
         </div>
       ) : <p class="calm">It has not reported yet{proxy.since ? ` (${ago(proxy.since)})` : ""}.</p>}

@@ -56,7 +56,7 @@ function Totp() {
         {(error) => <><p><State is="applied" /> A code of your authenticator app is asked for at login.</p><Text type="password" label="Password, to turn it off" value={password} set={setPassword} complete="current-password" error={error("password")} /></>}
       </Form>
     );
-  if (!offer) return <><p>A second factor: a code that changes every 30 seconds.</p><Act act={async () => setOffer(await post("/session/totp"))}>Set up</Act></>;
+  if (!offer) return <><p>Besides your password, a code from an app on your phone that changes every 30 seconds.</p><Act act={async () => setOffer(await post("/session/totp"))}>Set up</Act></>;
   return (
     <Form button="Confirm" submit={async () => { await post("/session/totp/confirm", { code }); await findSession(); setOffer(null); setCode(""); toast("second factor on"); }}>
       {(error) => (
@@ -115,7 +115,7 @@ function Users() {
   return (
     <Card title="Users" action={<button type="button" onClick={() => setAdding(true)}>Add</button>}>
       <Loaded of={users} what="the users">{(rows) => <Table caption="Users" rows={rows} id={(u) => u.name} columns={[
-        { head: "Name", cell: (u) => <>{u.name}{u.disabled && <> <State is="disabled" /></>}</> },
+        { head: "Name", cell: (u) => <>{u.name}{u.disabled && <> <State is="disabled" /></>}</>, phone: "title" },
         { head: "Role", cell: (u) => (u.name === session.value?.user ? u.role : <RoleSelect user={u} set={setRole(u)} />) },
         { head: "Second factor", cell: (u) => (u.totp ? "yes" : "no") },
         { head: "Last login", cell: (u) => clock(u.last_login) },
@@ -148,7 +148,7 @@ function AddToken({ done }: { done: () => void }) {
             <>
               <Text label="Name" value={name} set={setName} error={error("name")} hint="Where it is used." focus />
               <Choice label="May do" value={scope} set={setScope} of={ROLES} error={error("scope")} />
-              <Text label="Days" value={days} set={setDays} error={error("days")} />
+              <Text label="Days" value={days} set={setDays} error={error("days")} hint="For so long it is valid." />
             </>
           )}
         </Form>
@@ -164,7 +164,7 @@ function Tokens() {
   return (
     <Card title="Tokens for scripts" action={<button type="button" onClick={() => setAdding(true)}>Add</button>}>
       <Loaded of={tokens} what="the tokens">{(rows) => rows.length === 0 ? <Empty title="No token">Scripts use them instead of a password.</Empty> : <Table caption="Tokens" rows={rows} id={(t) => t.id} columns={[
-        { head: "Name", cell: (t) => t.name },
+        { head: "Name", cell: (t) => t.name, phone: "title" },
         { head: "May do", cell: (t) => t.scope },
         { head: "Until", cell: (t) => (t.expires ? clock(t.expires) : "for ever") },
         { head: "Last used", cell: (t) => clock(t.last_used) },
@@ -178,9 +178,9 @@ function Tokens() {
 function Backup() {
   return (
     <Card title="Backup">
-      <p>All that this console knows in one file: keys, proxies, agents, jobs, users, history. Whoever has it can be this console.</p>
+      <p>All that this console knows in one file: keys, proxies, agents, jobs, users, history. Keep it safe: whoever has it can act as this console.</p>
       <p><a class="button" href="/api/v1/backup" download>Save a backup</a></p>
-      <p class="hint">From scripts: <code>fairlead backup FILE</code>. Back again: <code>fairlead-console --restore FILE --state DIR</code></p>
+      <p class="hint">From scripts: <code>fairlead backup FILE</code>. To restore one: <code>fairlead-console --restore FILE --state DIR</code></p>
     </Card>
   );
 }
@@ -194,16 +194,18 @@ export function Settings() {
         <div class="figures">
           <Figure label="Version" value={s.version} hint={`up ${duration(s.uptime)}`} />
           <Figure label="Console id" value={<code>{s.console_id.slice(0, 16)}</code>} />
-          <Figure label="Fingerprint of its authority" value={<code class="wrap">{s.fingerprint}</code>} hint="cert_authority_fingerprint in agent.json" />
+          <Figure wide label="Fingerprint of its authority" value={<code class="wrap">{s.fingerprint}</code>} hint="cert_authority_fingerprint in agent.json" />
         </div>
       )}
       <div class="columns">
-        <Card title="This page">
-          <Choice label="Colours" value={theme.value} set={(v) => { theme.value = v as Theme; }} of={[["system", "as the system"], ["light", "light"], ["dark", "dark"]]} />
-          <Check value={moves()} set={setMoves} label="Moving lines on the map" />
-        </Card>
+        <div class="stack">
+          <Card title="This page">
+            <Choice label="Colours" value={theme.value} set={(v) => { theme.value = v as Theme; }} of={[["system", "as the system"], ["light", "light"], ["dark", "dark"]]} />
+            <Check value={moves()} set={setMoves} label="Moving lines on the map" />
+          </Card>
+          <Card title="Second factor"><Totp /></Card>
+        </div>
         <Card title="Your password"><PasswordForm /></Card>
-        <Card title="Second factor"><Totp /></Card>
       </div>
       {may("administer") && <><Users /><Tokens /><Hooks /><div class="columns"><MailServer /><Backup /></div></>}
     </>

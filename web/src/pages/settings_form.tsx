@@ -39,7 +39,9 @@ function labelOf(key: Key): string {
   return `${LABELS[key.path] ?? key.path}${unit ? ` (${unit})` : ""}`;
 }
 
-const hintOf = (key: Key) => `${key.help.charAt(0).toUpperCase()}${key.help.slice(1)}${key.default ? `. Default: ${key.default}` : ""}`;
+const said = (value: string) => (value === "true" ? "yes" : value === "false" ? "no" : value);
+
+const hintOf = (key: Key) => `${key.help.charAt(0).toUpperCase()}${key.help.slice(1)}${key.default ? `. Default: ${said(key.default)}` : ""}`;
 
 function partsOf(kind: Kind): [string, Key[]][] {
   let rest: Key[] = tables[kind];
@@ -124,8 +126,6 @@ function Names({ label, hint, error, value, set, placeholder }: { label: string;
     </Field>
   );
 }
-
-const said = (value: string) => (value === "true" ? "yes" : value === "false" ? "no" : value);
 
 function KeyField({ of: key, value, set, error, now, unset }: { of: Key; value: string; set: (value: string) => void; error?: string; now?: string; unset: string }) {
   const placeholder = now ? `${said(now).split("\n").join("; ")} (${unset})` : unset;

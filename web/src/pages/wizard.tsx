@@ -94,7 +94,7 @@ function Ends({ ends, set, many, label, error, what }: { ends: End[]; set: (ends
         <EndRow key={i} end={end} what={what} label={ends.length > 1 ? `${label} ${i + 1}` : label} error={i === 0 ? error : undefined} set={(e) => set(ends.map((old, j) => (j === i ? e : old)))}
           drop={ends.length > 1 ? () => set(ends.filter((_, j) => j !== i)) : undefined} />
       ))}
-      {many && <button type="button" onClick={() => set([...ends, { agent: "", path: ends[ends.length - 1].path }])}>One more</button>}
+      {many && <button type="button" onClick={() => set([...ends, { agent: "", path: ends[ends.length - 1].path }])}>One more {label.toLowerCase()}</button>}
     </>
   );
 }
@@ -120,7 +120,7 @@ function Picture({ kind }: { kind: string }) {
 const KINDS: [string, string, string][] = [
   ["distribution", "Distribute", "One folder to one or many agents"],
   ["consolidation", "Collect", "Folders of many agents to one, each in a subfolder of its own"],
-  ["forward", "Lead a port", "A TCP port at one agent to a host behind another: ssh, databases, anything"],
+  ["forward", "Forward a port", "A TCP port at one agent leads to a host behind another: ssh, databases, anything"],
 ];
 
 export function Wizard() {
@@ -154,16 +154,16 @@ export function Wizard() {
               <div class="kinds" role="radiogroup" aria-label="Kind of job">
                 {KINDS.map(([key, title, text]) => (
                   <label key={key} class={kind === key ? "chosen" : ""}>
-                    <Picture kind={key} />
-                    <input type="radio" name="kind" checked={kind === key} onChange={() => choose(key)} /> <strong>{title}</strong><span class="hint">{text}</span>
+                    <span><input type="radio" name="kind" checked={kind === key} onChange={() => choose(key)} /> <strong>{title}</strong></span><Picture kind={key} />
+                    <span class="hint">{text}</span>
                   </label>
                 ))}
               </div>
             </Card>
             <Card title={forward ? "2 · Which port" : "2 · From where"}><Ends ends={from} set={setFrom} many={collect} label={forward ? "Listening" : "Source"} what={forward ? "listens" : "folder"} error={error("from")} /></Card>
             <Card title="3 · To where"><Ends ends={to} set={setTo} many={kind === "distribution"} label="Target" what={forward ? "leads" : "folder"} error={error("to")} /></Card>
-            <Card>
-              <Text label="Name" value={name} set={setName} error={error("name")} placeholder={from[0].agent && to[0].agent ? `${from[0].agent} to ${to[0].agent}` : ""} hint="For people; unique." />
+            <Card title="4 · How it is called">
+              <Text label="Name" value={name} set={setName} error={error("name")} placeholder={from[0].agent && to[0].agent ? `${from[0].agent} to ${to[0].agent}` : ""} hint={`No two jobs have the same. Empty: as its agents, “${from[0].agent || "source"} to ${to[0].agent || "target"}”.`} />
               <Check value={hold} set={setHold} label="Do not start it yet" />
             </Card>
           </>

@@ -1,12 +1,13 @@
 // Lines over time, drawn by uPlot.
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { rate } from "../format";
+import { clockAt, rate, spanOf } from "../format";
 import { theme } from "../theme";
 
 const HEIGHT = 180;
 const SPAN = 120; // seconds shown at least
+const STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]; // seconds between two times at the axis
 
 export interface Line { label: string; values: (number | null)[] }
 
@@ -17,18 +18,19 @@ function colour(name: string): string {
 /** The colours of the lines, one after the other; the first is that of a line that is alone. */
 export const LINE_COLOURS = ["--accent", "--relayed", "--quic", "--bad", "--good", "--off"];
 
-const clockOf = (seconds: number) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-
-function options(width: number, lines: number, show: (value: number) => string, least: number): uPlot.Options {
+/** @point: told which moment is pointed at; null: none. */
+function options(width: number, lines: number, show: (value: number) => string, least: number, point: (index: number | null) => void): uPlot.Options {
   const grid = { stroke: colour("--line"), width: 1 };
   return {
     width, height: HEIGHT,
     legend: { show: false },
-    cursor: { y: false },
+    cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
+    hooks: { setCursor: [(u) => point(u.cursor.idx ?? null)] },
+    padding: [8, null, 0, 0],
     scales: { x: { range: (_u, min, max) => [Math.min(min, max - SPAN), max] }, y: { range: (_u, _min, max) => [0, Math.max(max * 1.1, least)] } },
     axes: [
-      { stroke: colour("--dim"), grid, ticks: grid, space: 74, values: (_u, values) => values.map(clockOf) },
-      { stroke: colour("--dim"), grid, ticks: grid, size: 84, values: (_u, values) => values.map(show) },
+      { stroke: colour("--dim"), grid, ticks: { show: false }, size: 26, gap: 8, space: 74, incrs: STEPS, values: (_u, values) => values.map(clockAt) },
+      { stroke: colour("--dim"), grid, ticks: { show: false }, size: 80, gap: 8, values: (_u, values) => values.map((value) => show(value).replace(/\.0(?=\D)/, "")) },
     ],
     series: [{}, ...Array.from({ length: lines }, (_, i) => ({
       stroke: colour(LINE_COLOURS[i % LINE_COLOURS.length]), width: 2, points: { show: false }, ...(lines === 1 ? { fill: colour("--accent-soft") } : {}),
@@ -36,17 +38,33 @@ function options(width: number, lines: number, show: (value: number) => string, 
   };
 }
 
+/** What the lines are at the moment that is pointed at; else now, and at most. */
+function Readout({ times, lines, show, at }: { times: number[]; lines: Line[]; show: (value: number) => string; at: number | null }) {
+  const index = at ?? times.length - 1;
+  const most = (line: Line) => line.values.reduce<number>((top, value) => Math.max(top, value ?? 0), 0);
+  const value = (line: Line) => line.values[index] ?? null;
+  return (
+    <p class="legend" aria-hidden="true">
+      {lines.map((line, i) => (
+        <span key={line.label} class={`line-${i % LINE_COLOURS.length}`}>{lines.length > 1 || at !== null ? `${line.label} ` : "now "}<b>{value(line) === null ? "–" : show(value(line)!)}</b>{at === null && `, at most ${show(most(line))}`}</span>
+      ))}
+      <span class="when">{at === null ? spanOf(times) : `at ${clockAt(times[at])}`}</span>
+    </p>
+  );
+}
+
 /** @times: seconds since 1970. @least: what the scale shows at least. */
 export function Lines({ times, lines, label, show, least }: { times: number[]; lines: Line[]; label: string; show: (value: number) => string; least: number }) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>();
+  const [at, setAt] = useState<number | null>(null);
   const mode = theme.value;
   const names = lines.map((l) => l.label).join("\n");
 
   useEffect(() => {
     const element = box.current;
     if (!element) return;
-    plot.current = new uPlot(options(element.clientWidth || 600, lines.length, show, least), [[], ...lines.map(() => [])], element);
+    plot.current = new uPlot(options(element.clientWidth || 600, lines.length, show, least, setAt), [[], ...lines.map(() => [])], element);
     const observer = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
     observer.observe(element);
     return () => {
@@ -62,7 +80,7 @@ export function Lines({ times, lines, label, show, least }: { times: number[]; l
   return (
     <>
       <div ref={box} class="chart" role="img" aria-label={`${label}. Now ${now}`} />
-      {lines.length > 1 && <p class="legend">{lines.map((l, i) => <span key={l.label} class={`line-${i % LINE_COLOURS.length}`}>{l.label}</span>)}</p>}
+      {times.length > 0 && <Readout times={times} lines={lines} show={show} at={at !== null && at < times.length ? at : null} />}
     </>
   );
 }

@@ -35,28 +35,53 @@ export function PageHead({ title, sub, children }: { title: ComponentChildren; s
   );
 }
 
+/** What stands where a page would, when there is none of that id or name. */
+export function Missing({ what, children }: { what: string; children: ComponentChildren }) {
+  return <><PageHead title={`There is no such ${what}`} /><Card><Empty title="It was removed, or its address is mistyped.">{children}</Empty></Card></>;
+}
+
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
   return <div class="empty"><strong>{title}</strong>{children && <p>{children}</p>}</div>;
 }
 
-export function Progress({ part, whole, label, tone }: { part: number; whole: number; label: string; tone?: string }) {
+/** @bare: without the number, where that stands beside it. */
+export function Progress({ part, whole, label, tone, bare }: { part: number; whole: number; label: string; tone?: string; bare?: boolean }) {
   const value = percent(part, whole);
   const bar = useRef<HTMLDivElement>(null);
   useEffect(() => {
     bar.current?.style.setProperty("width", `${value}%`);
   }, [value]);
-  return (
+  const track = (
     <div class={`progress ${tone ?? ""}`} role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(value)}>
       <div ref={bar} />
     </div>
   );
+  return bare ? track : <div class="progress-row">{track}<span class="hint">{Math.floor(value)} %</span></div>;
 }
 
-export function Figure({ label, value, hint }: { label: string; value: ComponentChildren; hint?: ComponentChildren }) {
-  return <div class="figure"><span class="label">{label}</span><span class="value">{value}</span>{hint && <span class="hint">{hint}</span>}</div>;
+/** A number large, its unit or what it is out of ("Mbit/s", "of 7") smaller. */
+function Value({ of: text }: { of: string }) {
+  const [, number, unit] = /^([\d.,]+)( (?:[^\d\s]\S*|of [\d.,]+))$/.exec(text) ?? [];
+  return number ? <>{number}<small>{unit}</small></> : <>{text}</>;
 }
 
-export interface Column<T> { head: string; cell: (row: T) => ComponentChildren; right?: boolean; wide?: boolean; long?: boolean }
+/** @link: where there is more of it. */
+export function Figure({ label, value, hint, link, wide }: { label: string; value: ComponentChildren; hint?: ComponentChildren; link?: string; wide?: boolean }) {
+  const shown = (
+    <>
+      <span class="label">{label}</span>
+      <span class="value">{typeof value === "string" ? <Value of={value} /> : value}</span>
+      {hint && <span class="hint">{hint}</span>}
+    </>
+  );
+  const name = `figure ${wide ? "wide" : ""}`;
+  return link ? <a class={name} href={link}>{shown}</a> : <div class={name}>{shown}</div>;
+}
+
+/** @phone: what becomes of it on a narrow screen, where a row is a card: its title, what stands beside that, or without its head ("bare"). */
+export interface Column<T> { head: string; cell: (row: T) => ComponentChildren; right?: boolean; wide?: boolean; phone?: "title" | "beside" | "bare" }
+
+const classOf = ({ right, wide, phone }: Column<never>) => [right && "right", wide && "wide", phone].filter(Boolean).join(" ");
 
 const PAGE = 100;
 
@@ -70,7 +95,7 @@ export function Table<T>({ rows, columns, id, caption, all }: { rows: T[]; colum
         <thead><tr>{columns.map((c) => <th scope="col" class={c.right ? "right" : ""} key={c.head}>{c.head}</th>)}</tr></thead>
         <tbody>
           {rows.slice(0, all ? rows.length : most).map((row) => (
-            <tr key={id(row)}>{columns.map((c) => <td class={`${c.right ? "right" : ""} ${c.wide || c.long ? "wide" : ""} ${c.long ? "long" : ""}`} data-head={c.head} key={c.head}>{c.cell(row)}</td>)}</tr>
+            <tr key={id(row)}>{columns.map((c) => <td class={classOf(c)} data-head={c.head} key={c.head}><div>{c.cell(row)}</div></td>)}</tr>
           ))}
         </tbody>
       </table>
@@ -87,6 +112,8 @@ export function Dialog({ title, onClose, children, wide }: { title: string; onCl
   useEffect(() => {
     const dialog = box.current, opener = lastUsed();
     if (dialog && !dialog.open) dialog.showModal();
+    // What is to be filled in or answered comes first, not the button that closes it.
+    dialog?.querySelector<HTMLElement>(`.body :is(input, select, textarea, button, [tabindex="0"])`)?.focus();
     // The browser gives the focus back when a dialog is closed, not when it is taken out of the page. While it is open nothing else can have it.
     return () => {
       gone.current = true;
@@ -148,8 +175,10 @@ export function Field({ label, hint, error, children }: { label: string; hint?: 
   return (
     <div class={`field ${error ? "wrong" : ""}`}>
       <label for={id}>{label}</label>
-      {children(id, `${id}-hint`)}
-      <p id={`${id}-hint`} class={error ? "error" : "hint"} role={error ? "alert" : undefined}>{error ?? hint}</p>
+      <div class="control">
+        {children(id, `${id}-hint`)}
+        <p id={`${id}-hint`} class={error ? "error" : "hint"} role={error ? "alert" : undefined}>{error ?? hint}</p>
+      </div>
     </div>
   );
 }
@@ -223,8 +252,8 @@ export function Take({ text, file, label }: { text: string; file?: string; label
   );
 }
 
-/** A button whose click is a call; what goes wrong is shown. */
-export function Act({ act, children, ask, class: name, title }: { act: () => Promise<unknown>; children: ComponentChildren; ask?: string; class?: string; title?: string }) {
+/** A button whose click is a call; what goes wrong is shown. @ask: what is to be answered first; the answer repeats what the button says. */
+export function Act({ act, children, ask, class: name, title }: { act: () => Promise<unknown>; children: string; ask?: string; class?: string; title?: string }) {
   const [busy, setBusy] = useState(false);
   const [asking, setAsking] = useState(false);
   const run = async () => {
@@ -241,9 +270,9 @@ export function Act({ act, children, ask, class: name, title }: { act: () => Pro
     <>
       <button type="button" class={name} title={title} disabled={busy} onClick={() => (ask ? setAsking(true) : run())}>{children}</button>
       {asking && (
-        <Dialog title="Sure?" onClose={() => setAsking(false)}>
+        <Dialog title={`${children}?`} onClose={() => setAsking(false)}>
           <p>{ask}</p>
-          <Form button="Yes" danger onCancel={() => setAsking(false)} submit={async () => { await act(); setAsking(false); }}>{() => null}</Form>
+          <Form button={`Yes, ${children[0].toLowerCase()}${children.slice(1)}`} danger={name === "danger"} onCancel={() => setAsking(false)} submit={async () => { await act(); setAsking(false); }}>{() => null}</Form>
         </Dialog>
       )}
     </>
