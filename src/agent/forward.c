@@ -6,24 +6,106 @@
 
 #include "agent/forward_core.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
 
-/* ---- the tunnel ---- */
+#define QUIET  (4 * CLOCK_SEC) /* of a tunnel that runs out, without a byte: ask for one */
+#define SILENT (8 * CLOCK_SEC) /* and then: it is dead */
 
-/* Connections of a tunnel that has gone; those that wait for one stay. */
-static void drop_conns(struct forward *f, bool waiting_too)
+/* ---- tunnels ---- */
+
+/* Connections of a tunnel that has gone. */
+static void drop_lane_conns(struct fwd_lane *lane)
 {
     struct fwd_conn *conn, *next;
 
-    DL_FOREACH_SAFE (f->conns, conn, next) {
-        if (waiting_too || conn->state != CONN_WAITING)
+    DL_FOREACH_SAFE (lane->forward->conns, conn, next) {
+        if (conn->lane == lane && !fwd_outlive(conn))
             fwd_dispose(conn);
     }
+}
+
+static void drop_all_conns(struct forward *f)
+{
+    struct fwd_conn *conn, *next;
+
+    DL_FOREACH_SAFE (f->conns, conn, next)
+        fwd_dispose(conn);
+}
+
+static struct fwd_lane *find_lane(struct forward *f, const struct tunnel *tunnel)
+{
+    for (unsigned i = 0; tunnel && i < FWD_LANES; i++) {
+        if (f->lanes[i].tunnel == tunnel)
+            return &f->lanes[i];
+    }
+    return NULL;
+}
+
+/* The newest of those that are open, or NULL. */
+static struct fwd_lane *newest(struct forward *f)
+{
+    struct fwd_lane *best = NULL;
+
+    for (unsigned i = 0; i < FWD_LANES; i++) {
+        struct fwd_lane *lane = &f->lanes[i];
+
+        if (lane->tunnel && (!best || lane->number > best->number))
+            best = lane;
+    }
+    return best;
+}
+
+static void close_lane(struct fwd_lane *lane, enum tunnel_close why)
+{
+    if (!lane->tunnel)
+        return;
+    tunnel_close(take_ptr(lane->tunnel), why, NULL);
+    drop_lane_conns(lane);
+    lane->forward->lane = newest(lane->forward);
+}
+
+/* A free one; when there is none, that of the oldest tunnel, which ends. */
+static struct fwd_lane *take_lane(struct forward *f)
+{
+    struct fwd_lane *oldest = NULL;
+
+    for (unsigned i = 0; i < FWD_LANES; i++) {
+        struct fwd_lane *lane = &f->lanes[i];
+
+        if (!lane->tunnel)
+            return lane;
+        if (!oldest || lane->number < oldest->number)
+            oldest = lane;
+    }
+    close_lane(oldest, TUNNEL_CLOSE_REPLACED);
+    return oldest;
 }
 
 static void maybe_free(struct forward *f)
 {
     if (f->freed && f->idle_closed && f->expected == 0)
         free(f);
+}
+
+static bool takes_several(const struct tunnel *tunnel)
+{
+    struct tunnel_info info;
+
+    tunnel_info(tunnel, &info);
+    return info.several;
+}
+
+void forward_drop(struct forward *f, enum tunnel_close why)
+{
+    if (f->lane)
+        close_lane(f->lane, why);
+}
+
+static void close_lanes(struct forward *f, enum tunnel_close why)
+{
+    for (unsigned i = 0; i < FWD_LANES; i++)
+        close_lane(&f->lanes[i], why);
 }
 
 static void forward_opened(void *ctx, struct tunnel *tunnel)
@@ -38,21 +120,22 @@ static void forward_opened(void *ctx, struct tunnel *tunnel)
         maybe_free(f);
         return;
     }
-    if (f->tunnel)
-        tunnel_close(take_ptr(f->tunnel), TUNNEL_CLOSE_REPLACED, NULL);
-    drop_conns(f, false);
-    f->tunnel = tunnel;
-    f->blocked = false;
-    f->last_id = 0;
-    DL_FOREACH_SAFE (f->conns, conn, next)
-        fwd_ask(conn);
+    if (!takes_several(tunnel))
+        close_lanes(f, TUNNEL_CLOSE_REPLACED);
+    f->lane = take_lane(f);
+    *f->lane = (struct fwd_lane){.forward = f, .tunnel = tunnel, .number = ++f->number};
+    DL_FOREACH_SAFE (f->conns, conn, next) {
+        if (conn->state == CONN_WAITING)
+            fwd_ask(conn);
+    }
     fwd_pump(f);
 }
 
 static int forward_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
 {
     struct forward *f = ctx;
-    int rc = fwd_take_frame(f, frame);
+    struct fwd_lane *lane = find_lane(f, tunnel);
+    int rc = lane ? fwd_take_frame(lane, frame) : -FL_EBUG;
 
     if (rc == 0)
         fwd_pump(f);
@@ -62,8 +145,10 @@ static int forward_message(void *ctx, struct tunnel *tunnel, const struct frame 
 static void forward_writable(void *ctx, struct tunnel *tunnel)
 {
     struct forward *f = ctx;
+    struct fwd_lane *lane = find_lane(f, tunnel);
 
-    f->blocked = false;
+    if (lane)
+        lane->blocked = false;
     fwd_pump(f);
 }
 
@@ -71,16 +156,20 @@ static void forward_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close w
                            const char *text)
 {
     struct forward *f = ctx;
+    struct fwd_lane *lane = find_lane(f, tunnel);
 
-    if (!tunnel || tunnel != f->tunnel) { /* one that was expected has not opened */
+    if (!lane) { /* one that was expected has not opened */
         if (f->expected)
             f->expected--;
         maybe_free(f);
         return;
     }
-    f->tunnel = NULL;
-    drop_conns(f, false);
-    f->ops->lost(f->ctx, why, text);
+    bool was_newest = lane == f->lane;
+    lane->tunnel = NULL;
+    drop_lane_conns(lane);
+    f->lane = newest(f);
+    if (was_newest)
+        f->ops->lost(f->ctx, why, text);
 }
 
 const struct tunnel_ops forward_tunnel_ops = {
@@ -90,6 +179,27 @@ const struct tunnel_ops forward_tunnel_ops = {
     .closed = forward_closed,
 };
 
+/* Of a tunnel that runs out: the listening side, which alone opens connections, ends it after the
+ * last one; and who finds it dead does. */
+static void look_at(struct fwd_lane *lane, uint64_t now)
+{
+    struct tunnel_info info;
+
+    if (lane->forward->listener && !lane->by_id) {
+        close_lane(lane, TUNNEL_CLOSE_REPLACED);
+        return;
+    }
+    tunnel_info(lane->tunnel, &info);
+    if (now < info.last_rx + QUIET || (lane->asked && info.last_rx > lane->asked)) {
+        lane->asked = 0;
+    } else if (!lane->asked) {
+        lane->asked = now;
+        tunnel_probe(lane->tunnel);
+    } else if (now >= lane->asked + SILENT) {
+        close_lane(lane, TUNNEL_CLOSE_TIMEOUT);
+    }
+}
+
 void forward_expect(struct forward *f)
 {
     f->expected++;
@@ -97,7 +207,7 @@ void forward_expect(struct forward *f)
 
 struct tunnel *forward_tunnel(const struct forward *f)
 {
-    return f->tunnel;
+    return f->lane ? f->lane->tunnel : NULL;
 }
 
 /* ---- life ---- */
@@ -129,6 +239,10 @@ void forward_tick(struct forward *f, uint64_t now)
             fwd_dispose(conn);
         }
     }
+    for (unsigned i = 0; i < FWD_LANES; i++) {
+        if (f->lanes[i].tunnel && &f->lanes[i] != f->lane)
+            look_at(&f->lanes[i], now);
+    }
     fwd_pump(f);
 }
 
@@ -144,6 +258,7 @@ static int make(uv_loop_t *loop, const struct forward_ops *ops, void *ctx,
     f->ctx = ctx;
     (void)uv_idle_init(loop, &f->idle);
     f->idle.data = f;
+    f->rest.forward = f;
     *ret_forward = f;
     return 0;
 }
@@ -191,9 +306,8 @@ void forward_free(struct forward *f, enum tunnel_close why)
     if (!f)
         return;
     f->freed = true;
-    if (f->tunnel)
-        tunnel_close(take_ptr(f->tunnel), why, NULL);
-    drop_conns(f, true);
+    close_lanes(f, why);
+    drop_all_conns(f);
     listener_close(take_ptr(f->listener));
     uv_close((uv_handle_t *)&f->idle, idle_closed);
 }

@@ -1,5 +1,5 @@
-/* forward.h - the TCP connections of one `forward` flow over one tunnel at a time (the messages:
- * proto/forward.proto).
+/* forward.h - the TCP connections of one `forward` flow (the messages: proto/forward.proto). New
+ * ones go over the newest tunnel; those that run stay on theirs, which ends with the last of them.
  *
  * The listening side accepts, gives each connection a number and asks for its continuation; the
  * connecting side connects to the target host and says whether that worked. From then on both are
@@ -9,7 +9,8 @@
  * passed on after the last byte, a reset as a reset.
  *
  * With the tunnel all its connections end, by a reset: what was under way is unknown, and a FIN
- * would look like a whole answer.
+ * would look like a whole answer. Those of which all has come, FIN included, and all was said, go
+ * on until the local socket has taken it.
  */
 #ifndef FL_AGENT_FORWARD_H
 #define FL_AGENT_FORWARD_H
@@ -38,7 +39,8 @@ struct forward_counts {
 };
 
 struct forward_ops {
-    /* The tunnel has gone; the last word about it. Not inside a call into forward. */
+    /* The newest tunnel has gone; the last word about it. An older one may have taken its place:
+     * forward_tunnel(). Not inside a call into forward. */
     void (*lost)(void *ctx, enum tunnel_close why, const char *text);
 };
 
@@ -50,14 +52,18 @@ int forward_new_listener(uv_loop_t *loop, const char *host, uint16_t port,
 int forward_new_connector(uv_loop_t *loop, const char *host, uint16_t port,
                           const struct forward_ops *ops, void *ctx, struct forward **ret_forward);
 
-/* The tunnel's callbacks; their ctx is the struct forward. A second tunnel replaces the first. */
+/* The tunnels' callbacks; their ctx is the struct forward. A second tunnel goes beside the first,
+ * or replaces it where the peer knows only one (tunnel_info.several). */
 extern const struct tunnel_ops forward_tunnel_ops;
 
 /* forward_expect - a tunnel is about to open whose owner this is by name (endpoint_incoming):
  * should forward be freed before, its memory stays until that has opened or failed. */
 void forward_expect(struct forward *forward);
 
-/* forward_tunnel - the open one, or NULL. */
+/* forward_drop - close the newest tunnel with @why, with what hangs on it; no callback follows. */
+void forward_drop(struct forward *forward, enum tunnel_close why);
+
+/* forward_tunnel - the newest that is open, or NULL. */
 struct tunnel *forward_tunnel(const struct forward *forward);
 
 const struct forward_counts *forward_counts(const struct forward *forward);
@@ -68,7 +74,7 @@ void forward_count_from(struct forward *forward, const struct forward_counts *co
 /* forward_tick - deadlines; several times a second. */
 void forward_tick(struct forward *forward, uint64_t now);
 
-/* forward_free - close the tunnel with @why and reset all connections; no callback follows. Memory
+/* forward_free - close the tunnels with @why and reset all connections; no callback follows. Memory
  * goes in the loop's next turns. NULL is fine. */
 void forward_free(struct forward *forward, enum tunnel_close why);
 

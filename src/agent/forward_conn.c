@@ -68,14 +68,14 @@ static void close_socket(struct fwd_conn *conn)
 static void leave_turns(struct fwd_conn *conn)
 {
     if (conn->in_turns)
-        DL_DELETE2(conn->forward->turns, conn, turn_prev, turn_next);
+        DL_DELETE2(conn->lane->turns, conn, turn_prev, turn_next);
     conn->in_turns = false;
 }
 
 void fwd_enter_turns(struct fwd_conn *conn)
 {
     if (!conn->in_turns)
-        DL_APPEND2(conn->forward->turns, conn, turn_prev, turn_next);
+        DL_APPEND2(conn->lane->turns, conn, turn_prev, turn_next);
     conn->in_turns = true;
 }
 
@@ -87,7 +87,7 @@ void fwd_dispose(struct fwd_conn *conn)
     drop_queue(conn);
     leave_turns(conn);
     if (conn->id)
-        HASH_DEL(f->by_id, conn);
+        HASH_DEL(conn->lane->by_id, conn);
     DL_DELETE(f->conns, conn);
     f->count--;
     f->counts.open--;
@@ -113,12 +113,10 @@ bool fwd_late(const struct fwd_conn *conn, uint64_t now)
 
 void fwd_die(struct fwd_conn *conn, enum due due)
 {
-    struct forward *f = conn->forward;
-
     close_socket(conn);
     drop_queue(conn);
     fwd_set_state(conn, CONN_DEAD);
-    if (!f->tunnel || conn->id == 0) {
+    if (conn->id == 0) {
         fwd_dispose(conn);
         return;
     }
@@ -137,14 +135,15 @@ void fwd_refused(struct fwd_conn *conn, const char *text)
 
 /* ---- telling the peer ---- */
 
-static bool say(struct forward *f, uint8_t type, const pb_msgdesc_t *fields, const void *message)
+static bool say(struct fwd_lane *lane, uint8_t type, const pb_msgdesc_t *fields,
+                const void *message)
 {
-    return tunnel_send_message(f->tunnel, type, fields, message) == 0;
+    return tunnel_send_message(lane->tunnel, type, fields, message) == 0;
 }
 
 static bool say_due(struct fwd_conn *conn, enum due due)
 {
-    struct forward *f = conn->forward;
+    struct fwd_lane *lane = conn->lane;
     fl_ForwardOpen open = {.id = conn->id, .window = conn->window};
     fl_ForwardOpened opened = {.id = conn->id, .window = conn->window};
     fl_ForwardRefused refusal = {.id = conn->id};
@@ -155,24 +154,24 @@ static bool say_due(struct fwd_conn *conn, enum due due)
     switch (due) {
     case DUE_OPEN:
         (void)snprintf(open.peer, sizeof(open.peer), "%s", conn->peer);
-        return say(f, FRAME_FORWARD_OPEN, fl_ForwardOpen_fields, &open);
+        return say(lane, FRAME_FORWARD_OPEN, fl_ForwardOpen_fields, &open);
     case DUE_OPENED:
-        return say(f, FRAME_FORWARD_OPENED, fl_ForwardOpened_fields, &opened);
+        return say(lane, FRAME_FORWARD_OPENED, fl_ForwardOpened_fields, &opened);
     case DUE_REFUSED:
         (void)snprintf(refusal.text, sizeof(refusal.text), "%s", conn->text);
-        return say(f, FRAME_FORWARD_REFUSED, fl_ForwardRefused_fields, &refusal);
+        return say(lane, FRAME_FORWARD_REFUSED, fl_ForwardRefused_fields, &refusal);
     case DUE_WINDOW:
-        if (!say(f, FRAME_FORWARD_WINDOW, fl_ForwardWindow_fields, &window))
+        if (!say(lane, FRAME_FORWARD_WINDOW, fl_ForwardWindow_fields, &window))
             return false;
         conn->give = 0;
         return true;
     case DUE_EOF:
-        if (!say(f, FRAME_FORWARD_EOF, fl_ForwardEof_fields, &eof))
+        if (!say(lane, FRAME_FORWARD_EOF, fl_ForwardEof_fields, &eof))
             return false;
         conn->rx = HALF_DONE;
         return true;
     case DUE_RESET:
-        return say(f, FRAME_FORWARD_RESET, fl_ForwardReset_fields, &reset);
+        return say(lane, FRAME_FORWARD_RESET, fl_ForwardReset_fields, &reset);
     }
     return true;
 }
@@ -206,7 +205,7 @@ static enum turn read_failed(struct fwd_conn *conn)
 static enum turn read_one(struct fwd_conn *conn)
 {
     struct forward *f = conn->forward;
-    uint8_t *place = tunnel_reserve(f->tunnel);
+    uint8_t *place = tunnel_reserve(conn->lane->tunnel);
     size_t most = FRAME_BODY_MAX - FWD_NUMBER;
     uint32_t number = htonl(conn->id);
 
@@ -223,7 +222,7 @@ static enum turn read_one(struct fwd_conn *conn)
     }
     frame_put(place, FRAME_FORWARD_DATA, 0, FWD_NUMBER + (size_t)n);
     memcpy(place + FRAME_HEADER, &number, FWD_NUMBER);
-    tunnel_commit(f->tunnel, FRAME_HEADER + FWD_NUMBER + (size_t)n);
+    tunnel_commit(conn->lane->tunnel, FRAME_HEADER + FWD_NUMBER + (size_t)n);
     conn->credit -= (uint32_t)n;
     *(f->listener ? &f->counts.bytes_up : &f->counts.bytes_down) += (uint64_t)n;
     return TURN_MORE;
@@ -256,12 +255,12 @@ static void on_idle(uv_idle_t *idle)
     fwd_pump(idle->data);
 }
 
-void fwd_pump(struct forward *f)
+static void pump_lane(struct fwd_lane *lane)
 {
-    for (unsigned i = 0; f->tunnel && f->turns && !f->blocked; i++) {
-        struct fwd_conn *conn = f->turns;
+    for (unsigned i = 0; lane->turns && !lane->blocked; i++) {
+        struct fwd_conn *conn = lane->turns;
         if (i == TURN_FRAMES) {
-            (void)uv_idle_start(&f->idle, on_idle);
+            (void)uv_idle_start(&lane->forward->idle, on_idle);
             return;
         }
         leave_turns(conn);
@@ -273,14 +272,21 @@ void fwd_pump(struct forward *f)
             watch(conn);
             break;
         case TURN_NO_ROOM:
-            DL_PREPEND2(f->turns, conn, turn_prev, turn_next);
+            DL_PREPEND2(lane->turns, conn, turn_prev, turn_next);
             conn->in_turns = true;
-            f->blocked = true;
+            lane->blocked = true;
             break;
         case TURN_GONE:
             break;
         }
     }
+}
+
+void fwd_pump(struct forward *f)
+{
+    for (unsigned i = 0; i < FWD_LANES; i++)
+        pump_lane(&f->lanes[i]);
+    pump_lane(&f->rest);
 }
 
 /* ---- to the local socket ---- */
@@ -431,10 +437,24 @@ struct fwd_conn *fwd_make(struct forward *f, enum fwd_state state)
     return conn;
 }
 
-void fwd_number(struct fwd_conn *conn, uint32_t id)
+void fwd_number(struct fwd_conn *conn, struct fwd_lane *lane, uint32_t id)
 {
+    conn->lane = lane;
     conn->id = id;
-    HASH_ADD(hh, conn->forward->by_id, id, sizeof(conn->id), conn);
+    HASH_ADD(hh, lane->by_id, id, sizeof(conn->id), conn);
+}
+
+/* All has come, and all was said: only the local socket is behind. */
+bool fwd_outlive(struct fwd_conn *conn)
+{
+    if (conn->state != CONN_OPEN || conn->rx != HALF_DONE || conn->tx != HALF_EOF)
+        return false;
+    leave_turns(conn);
+    HASH_DEL(conn->lane->by_id, conn);
+    conn->id = 0;
+    conn->due = 0;
+    conn->lane = &conn->forward->rest;
+    return true;
 }
 
 /* Returns 0 or a negative code; @fd is the conn's in any case. */
@@ -458,7 +478,7 @@ void fwd_ask(struct fwd_conn *conn)
 {
     struct forward *f = conn->forward;
 
-    fwd_number(conn, ++f->last_id);
+    fwd_number(conn, f->lane, ++f->lane->last_id);
     fwd_set_state(conn, CONN_ASKED);
     conn->due = DUE_OPEN;
     fwd_enter_turns(conn);
@@ -481,7 +501,7 @@ void fwd_accepted(void *ctx, int fd, const char *peer)
         fwd_dispose(conn);
         return;
     }
-    if (f->tunnel) {
+    if (f->lane) {
         fwd_ask(conn);
         fwd_pump(f);
     }

@@ -12,6 +12,7 @@
 #include "leg/listener.h"
 
 #define FWD_NUMBER 4 /* bytes of a connection's number in FORWARD_DATA */
+#define FWD_LANES  4 /* tunnels at once: the one for new connections, and those that run out */
 
 /* A connection's states: the diagram in forward_conn.c. */
 enum fwd_state { CONN_WAITING, CONN_ASKED, CONN_CONNECTING, CONN_OPEN, CONN_DEAD, CONN_STATES };
@@ -38,11 +39,12 @@ struct chunk {
 struct fwd_conn {
     uv_poll_t poll; /* first: freed with it */
     struct forward *forward;
+    struct fwd_lane *lane;                  /* NULL while WAITING */
     struct fwd_conn *prev, *next;           /* of all */
-    struct fwd_conn *turn_prev, *turn_next; /* of those that have something to do */
+    struct fwd_conn *turn_prev, *turn_next; /* of those of its lane with something to do */
     bool in_turns;
     bool watched;     /* @poll was set up */
-    uint32_t id;      /* on this tunnel; 0 while WAITING */
+    uint32_t id;      /* on its tunnel; 0 while WAITING, and in the rest */
     unsigned state;   /* enum fwd_state */
     uint64_t since;   /* when it entered that */
     enum half rx, tx; /* rx: EOF read | told; tx: EOF came | passed on */
@@ -61,6 +63,18 @@ struct fwd_conn {
     UT_hash_handle hh;           /* by @id, once that is not 0 */
 };
 
+/* A tunnel, and the connections that go over it, for as long as they last. */
+struct fwd_lane {
+    struct forward *forward;
+    struct tunnel *tunnel;  /* open; owned; NULL: free */
+    uint64_t number;        /* of this tunnel; rises */
+    uint64_t asked;         /* when a sign of life was asked for; 0: it is not silent */
+    bool blocked;           /* the tunnel has no room */
+    uint32_t last_id;       /* the highest on this tunnel */
+    struct fwd_conn *by_id; /* its connections */
+    struct fwd_conn *turns; /* the next one first */
+};
+
 struct forward {
     uv_loop_t *loop;
     char host[256]; /* connector: where to */
@@ -68,15 +82,15 @@ struct forward {
     struct listener *listener; /* NULL: we connect */
     const struct forward_ops *ops;
     void *ctx;
-    struct tunnel *tunnel; /* open; owned */
+    struct fwd_lane lanes[FWD_LANES];
+    struct fwd_lane *lane; /* the newest: for new connections; NULL: there is no tunnel */
+    struct fwd_lane rest;  /* never a tunnel: connections that need none any more, only to pass on
+                              what has come */
+    uint64_t number;       /* of the newest tunnel */
     unsigned expected;     /* tunnels that may still open, or fail to */
     bool freed;            /* by the owner */
     bool idle_closed;
-    bool blocked;           /* the tunnel has no room */
-    uint32_t last_id;       /* the highest on this tunnel */
     struct fwd_conn *conns; /* all */
-    struct fwd_conn *by_id;
-    struct fwd_conn *turns; /* the next one first */
     unsigned count;
     size_t growth;  /* of all windows beyond the first ones */
     uv_idle_t idle; /* more to do in the next turn of the loop */
@@ -103,10 +117,13 @@ void fwd_set_state(struct fwd_conn *conn, enum fwd_state state);
 /* fwd_late - has it been too long in its state at @now? */
 bool fwd_late(const struct fwd_conn *conn, uint64_t now);
 
-/* fwd_number - @id is its number on this tunnel. fwd_ask - the peer is asked for it, by the next
- * number. */
-void fwd_number(struct fwd_conn *conn, uint32_t id);
+/* fwd_number - @id is its number on @lane's tunnel. fwd_ask - the peer is asked for it over the
+ * newest one, by the next number. */
+void fwd_number(struct fwd_conn *conn, struct fwd_lane *lane, uint32_t id);
 void fwd_ask(struct fwd_conn *conn);
+
+/* fwd_outlive - its tunnel has gone: true when it can do without, and goes on in the rest. */
+bool fwd_outlive(struct fwd_conn *conn);
 
 /* fwd_accepted - the listener's callback, with the forward as ctx. fwd_connect - to the target
  * host, or fwd_cannot(). */
@@ -125,8 +142,8 @@ void fwd_pump(struct forward *f);
 
 /* ---- forward_frames.c ---- */
 
-/* fwd_take_frame - one message of the peer; other types are not ours. Returns 0, -FL_EMESSAGE,
- * -FL_EPHASE, -ENOMEM: the tunnel ends. */
-int fwd_take_frame(struct forward *f, const struct frame *frame);
+/* fwd_take_frame - one message of the peer on @lane; other types are not ours. Returns 0,
+ * -FL_EMESSAGE, -FL_EPHASE, -ENOMEM: the tunnel ends. */
+int fwd_take_frame(struct fwd_lane *lane, const struct frame *frame);
 
 #endif

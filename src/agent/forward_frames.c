@@ -10,23 +10,23 @@
 /* ---- listening side ---- */
 
 /* The one that an answer is about; NULL: it has gone meanwhile. */
-static int find_asked(struct forward *f, uint32_t id, struct fwd_conn **ret_conn)
+static int find_asked(struct fwd_lane *lane, uint32_t id, struct fwd_conn **ret_conn)
 {
-    HASH_FIND(hh, f->by_id, &id, sizeof(id), *ret_conn);
-    if (id == 0 || id > f->last_id)
+    HASH_FIND(hh, lane->by_id, &id, sizeof(id), *ret_conn);
+    if (id == 0 || id > lane->last_id)
         return -FL_EPHASE;
     return *ret_conn && (*ret_conn)->state != CONN_ASKED && (*ret_conn)->state != CONN_DEAD
                ? -FL_EPHASE
                : 0;
 }
 
-static int on_opened_frame(struct forward *f, const fl_ForwardOpened *opened)
+static int on_opened_frame(struct fwd_lane *lane, const fl_ForwardOpened *opened)
 {
     struct fwd_conn *conn = NULL;
 
     if (opened->window > INT32_MAX)
         return -FL_EMESSAGE;
-    int rc = find_asked(f, opened->id, &conn);
+    int rc = find_asked(lane, opened->id, &conn);
     if (rc || !conn || conn->state == CONN_DEAD)
         return rc;
     fwd_set_state(conn, CONN_OPEN);
@@ -35,11 +35,11 @@ static int on_opened_frame(struct forward *f, const fl_ForwardOpened *opened)
     return 0;
 }
 
-static int on_refused_frame(struct forward *f, const fl_ForwardRefused *refusal)
+static int on_refused_frame(struct fwd_lane *lane, const fl_ForwardRefused *refusal)
 {
     struct fwd_conn *conn = NULL;
 
-    int rc = find_asked(f, refusal->id, &conn);
+    int rc = find_asked(lane, refusal->id, &conn);
     if (rc || !conn)
         return rc;
     fwd_refused(conn, refusal->text);
@@ -49,17 +49,18 @@ static int on_refused_frame(struct forward *f, const fl_ForwardRefused *refusal)
 
 /* ---- connecting side ---- */
 
-static int on_open_frame(struct forward *f, const fl_ForwardOpen *open)
+static int on_open_frame(struct fwd_lane *lane, const fl_ForwardOpen *open)
 {
+    struct forward *f = lane->forward;
     bool full = f->count >= 2 * FORWARD_CONNS_MAX; /* some may wait to be told that they are over */
 
-    if (open->id != f->last_id + 1 || full || open->window > INT32_MAX)
+    if (open->id != lane->last_id + 1 || full || open->window > INT32_MAX)
         return -FL_EPHASE;
     struct fwd_conn *conn = fwd_make(f, CONN_CONNECTING);
     if (!conn)
         return -ENOMEM;
-    f->last_id = open->id;
-    fwd_number(conn, open->id);
+    lane->last_id = open->id;
+    fwd_number(conn, lane, open->id);
     conn->credit = open->window;
     (void)snprintf(conn->peer, sizeof(conn->peer), "%s", open->peer);
     if (f->count > FORWARD_CONNS_MAX)
@@ -72,12 +73,12 @@ static int on_open_frame(struct forward *f, const fl_ForwardOpen *open)
 /* ---- both sides ---- */
 
 /* Frames for one that is dead here may be on their way: *ret_conn is NULL then. */
-static int find(struct forward *f, uint32_t id, struct fwd_conn **ret_conn)
+static int find(struct fwd_lane *lane, uint32_t id, struct fwd_conn **ret_conn)
 {
     struct fwd_conn *conn = NULL;
 
-    HASH_FIND(hh, f->by_id, &id, sizeof(id), conn);
-    if (id == 0 || id > f->last_id)
+    HASH_FIND(hh, lane->by_id, &id, sizeof(id), conn);
+    if (id == 0 || id > lane->last_id)
         return -FL_EPHASE;
     if (conn && conn->state != CONN_OPEN && conn->state != CONN_DEAD)
         return -FL_EPHASE;
@@ -85,7 +86,7 @@ static int find(struct forward *f, uint32_t id, struct fwd_conn **ret_conn)
     return 0;
 }
 
-static int on_data(struct forward *f, const struct frame *frame)
+static int on_data(struct fwd_lane *lane, const struct frame *frame)
 {
     struct fwd_conn *conn;
     uint32_t id;
@@ -94,7 +95,7 @@ static int on_data(struct forward *f, const struct frame *frame)
         return -FL_EMESSAGE;
     memcpy(&id, frame->body, FWD_NUMBER);
     size_t len = frame->len - FWD_NUMBER;
-    int rc = find(f, ntohl(id), &conn);
+    int rc = find(lane, ntohl(id), &conn);
     if (rc || !conn)
         return rc;
     if (conn->tx != HALF_OPEN || len > conn->left)
@@ -104,10 +105,10 @@ static int on_data(struct forward *f, const struct frame *frame)
     return 0;
 }
 
-static int on_eof(struct forward *f, const fl_ForwardEof *eof)
+static int on_eof(struct fwd_lane *lane, const fl_ForwardEof *eof)
 {
     struct fwd_conn *conn;
-    int rc = find(f, eof->id, &conn);
+    int rc = find(lane, eof->id, &conn);
 
     if (rc || !conn)
         return rc;
@@ -119,22 +120,22 @@ static int on_eof(struct forward *f, const fl_ForwardEof *eof)
 }
 
 /* Legal in every state: the peer may give up before it was answered. */
-static int on_reset(struct forward *f, const fl_ForwardReset *reset)
+static int on_reset(struct fwd_lane *lane, const fl_ForwardReset *reset)
 {
     struct fwd_conn *conn = NULL;
 
-    HASH_FIND(hh, f->by_id, &reset->id, sizeof(reset->id), conn);
-    if (reset->id == 0 || reset->id > f->last_id)
+    HASH_FIND(hh, lane->by_id, &reset->id, sizeof(reset->id), conn);
+    if (reset->id == 0 || reset->id > lane->last_id)
         return -FL_EPHASE;
     if (conn)
         fwd_dispose(conn);
     return 0;
 }
 
-static int on_window(struct forward *f, const fl_ForwardWindow *window)
+static int on_window(struct fwd_lane *lane, const fl_ForwardWindow *window)
 {
     struct fwd_conn *conn;
-    int rc = find(f, window->id, &conn);
+    int rc = find(lane, window->id, &conn);
 
     if (rc || !conn)
         return rc;
@@ -145,7 +146,7 @@ static int on_window(struct forward *f, const fl_ForwardWindow *window)
     return 0;
 }
 
-int fwd_take_frame(struct forward *f, const struct frame *frame)
+int fwd_take_frame(struct fwd_lane *lane, const struct frame *frame)
 {
     union {
         fl_ForwardOpen open;
@@ -165,7 +166,7 @@ int fwd_take_frame(struct forward *f, const struct frame *frame)
     };
 
     if (frame->type == FRAME_FORWARD_DATA)
-        return on_data(f, frame);
+        return on_data(lane, frame);
     if (frame->type < FRAME_FORWARD_OPEN || frame->type > FRAME_FORWARD_WINDOW)
         return 0;
     int rc = message_decode(fields[frame->type & 0xf], frame, &m);
@@ -173,16 +174,16 @@ int fwd_take_frame(struct forward *f, const struct frame *frame)
         return rc;
     switch (frame->type) {
     case FRAME_FORWARD_OPEN:
-        return on_open_frame(f, &m.open);
+        return on_open_frame(lane, &m.open);
     case FRAME_FORWARD_OPENED:
-        return on_opened_frame(f, &m.opened);
+        return on_opened_frame(lane, &m.opened);
     case FRAME_FORWARD_REFUSED:
-        return on_refused_frame(f, &m.refused);
+        return on_refused_frame(lane, &m.refused);
     case FRAME_FORWARD_EOF:
-        return on_eof(f, &m.eof);
+        return on_eof(lane, &m.eof);
     case FRAME_FORWARD_RESET:
-        return on_reset(f, &m.reset);
+        return on_reset(lane, &m.reset);
     default:
-        return on_window(f, &m.window);
+        return on_window(lane, &m.window);
     }
 }

@@ -3,6 +3,9 @@
  *
  *   WAITING --listening--> CONNECTING --tunnel--> MOVING      MOVING --lost--> CONNECTING
  *      ^--- RUN --- PAUSED <--- PAUSE from any          against a policy: FAILED     STOP: STOPPED
+ *
+ * While a relayed tunnel carries, a direct way is looked for as for files, hole punching included
+ * (peer_ways.h). New connections go over it as soon as it is there; what runs stays where it is.
  */
 #include "agent/forwards.h"
 
@@ -48,17 +51,20 @@ struct flow {
     struct flow *prev, *next;
     struct forwards *all;
     struct fl_id id;
-    fl_FlowAssign assign;    /* the newest order */
-    struct party peer;       /* of it */
-    unsigned state;          /* fl_FlowState */
-    fl_FlowReport report;    /* last told or to be told; its seq rises */
-    struct forward *forward; /* while running; owned */
-    struct dial *dial;       /* target: in progress */
-    unsigned attempt;        /* since the last good tunnel */
-    uint64_t next_try;       /* when to listen or dial again */
-    uint64_t opened;         /* when the tunnel opened */
-    uint64_t asked;          /* when its silence was noticed; 0: it is not silent */
-    uint64_t kept;           /* when the last report went into the journal */
+    fl_FlowAssign assign;     /* the newest order */
+    struct party peer;        /* of it */
+    unsigned state;           /* fl_FlowState */
+    fl_FlowReport report;     /* last told or to be told; its seq rises */
+    struct forward *forward;  /* while running; owned */
+    struct dial *dial;        /* target: in progress */
+    struct dial *direct_dial; /* the same, for a direct way beside a relayed one */
+    struct peer_look look;    /* for that */
+    bool direct;              /* the newest tunnel is */
+    unsigned attempt;         /* since the last good tunnel */
+    uint64_t next_try;        /* when to listen or dial again */
+    uint64_t opened;          /* when the newest tunnel opened */
+    uint64_t asked;           /* when its silence was noticed; 0: it is not silent */
+    uint64_t kept;            /* when the last report went into the journal */
     struct flow_told told;
 };
 
@@ -156,6 +162,8 @@ static void close_forward(struct flow *flow, enum tunnel_close why)
 {
     if (flow->dial)
         dial_cancel(take_ptr(flow->dial));
+    if (flow->direct_dial)
+        dial_cancel(take_ptr(flow->direct_dial));
     if (flow->forward)
         (void)fill_report(flow);
     forward_free(take_ptr(flow->forward), why);
@@ -230,17 +238,47 @@ static void no_way(struct flow *flow, enum tunnel_close why, const char *text)
     try_later(flow, why, line);
 }
 
+/* The newest tunnel is another one. */
+static void note_way(struct flow *flow, const struct tunnel *tunnel)
+{
+    struct tunnel_info info;
+
+    tunnel_info(tunnel, &info);
+    flow->asked = 0;
+    flow->opened = info.opened;
+    flow->direct = id_is_zero(&info.proxy);
+    if (!flow->direct)
+        peer_look_opened(&flow->look, flow->all->now);
+    (void)snprintf(flow->report.path, sizeof(flow->report.path), "%s", tunnel_via(tunnel));
+    log_info("forward: way", LF_ID("flow", &flow->id), LF_STR("path", flow->report.path));
+    set_state(flow, fl_FlowState_FLOW_MOVING, NULL);
+}
+
+static void left_direct(struct flow *flow)
+{
+    if (flow->direct)
+        peer_look_lost(&flow->look, flow->opened, flow->all->now);
+    flow->direct = false;
+}
+
+/* What fell silent goes, with all that hangs on it. */
+static void use(struct flow *flow, struct tunnel *tunnel)
+{
+    if (flow->asked) {
+        left_direct(flow);
+        forward_drop(flow->forward, TUNNEL_CLOSE_REPLACED);
+    }
+    tunnel_set_owner(tunnel, &forward_tunnel_ops, flow->forward);
+    forward_tunnel_ops.opened(flow->forward, tunnel);
+    note_way(flow, tunnel);
+}
+
 static void dial_opened(void *ctx, struct tunnel *tunnel)
 {
     struct flow *flow = ctx;
 
     flow->dial = NULL;
-    flow->asked = 0;
-    flow->opened = flow->all->now;
-    tunnel_set_owner(tunnel, &forward_tunnel_ops, flow->forward);
-    forward_tunnel_ops.opened(flow->forward, tunnel);
-    (void)snprintf(flow->report.path, sizeof(flow->report.path), "%s", tunnel_via(tunnel));
-    set_state(flow, fl_FlowState_FLOW_MOVING, NULL);
+    use(flow, tunnel);
 }
 
 static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
@@ -265,28 +303,108 @@ static void dial_writable(void *ctx, struct tunnel *tunnel)
 
 static const struct tunnel_ops dial_ops = {dial_opened, dial_message, dial_writable, dial_failed};
 
+/* What every dial of @flow asks for; the addresses of its peer, if there are any, make it direct.
+ */
+static void fill_request(const struct flow *flow, struct dial_request *request)
+{
+    const fl_FlowAssign *assign = &flow->assign;
+
+    *request = (struct dial_request){
+        .peer = flow->peer, .purpose = fl_Purpose_PURPOSE_FORWARD, .flow = flow->id};
+    if (flow->all->options.direct)
+        peer_ways_fill(flow->all->options.ways, assign->peer_addresses,
+                       assign->peer_addresses_count, request);
+    request->direct = request->address_count > 0;
+    memcpy(request->token, assign->token, sizeof(request->token));
+}
+
 /* @avoid: a proxy, zero for the direct way, that is not to be used; or NULL. */
 static void dial(struct flow *flow, const struct fl_id *avoid)
 {
-    const fl_FlowAssign *assign = &flow->assign;
-    struct dial_request request = {.peer = flow->peer,
-                                   .relayed = true,
-                                   .purpose = fl_Purpose_PURPOSE_FORWARD,
-                                   .flow = flow->id};
+    struct dial_request request;
 
-    if (flow->all->options.direct)
-        peer_ways_fill(flow->all->options.ways, assign->peer_addresses,
-                       assign->peer_addresses_count, &request);
-    request.direct = request.address_count > 0 && !(avoid && id_is_zero(avoid));
+    if (flow->direct_dial)
+        dial_cancel(take_ptr(flow->direct_dial)); /* this one asks the same addresses */
+    fill_request(flow, &request);
+    request.relayed = true;
+    if (avoid && id_is_zero(avoid))
+        request.direct = false;
     if (avoid && !id_is_zero(avoid)) {
         request.avoid[request.avoid_count++] = *avoid;
         request.only_others = true;
     }
-    memcpy(request.token, assign->token, sizeof(request.token));
     int error = endpoint_dial(flow->all->options.endpoint, &request, &dial_ops, flow, &flow->dial);
+    explicit_bzero(request.token, sizeof(request.token));
     if (error)
         dial_failed(flow, NULL, TUNNEL_CLOSE_LOCAL, error_text(error));
 }
+
+/* ---- from relayed to direct ---- */
+
+static void direct_opened(void *ctx, struct tunnel *tunnel)
+{
+    struct flow *flow = ctx;
+
+    flow->direct_dial = NULL;
+    if (flow->dial)
+        dial_cancel(take_ptr(flow->dial));
+    use(flow, tunnel);
+}
+
+static void direct_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
+{
+    struct flow *flow = ctx;
+
+    flow->direct_dial = NULL;
+    log_debug("forward: no direct way", LF_ID("flow", &flow->id), LF_STR("text", text));
+    peer_look_later(&flow->look, flow->all->now);
+}
+
+static const struct tunnel_ops direct_ops = {direct_opened, dial_message, dial_writable,
+                                             direct_failed};
+
+static void punched(void *ctx, const char *label, const char *text)
+{
+    struct flow *flow = ctx;
+
+    peer_ways_punched(flow->all->options.ways, &flow->peer.id, label, text, flow->all->now);
+    log_debug("forward: hole punching", LF_ID("flow", &flow->id), LF_STR("way", label),
+              LF_STR("text", text ? text : "through"));
+}
+
+/* One is looked for while there is none, and where the peer takes it beside the other. */
+static bool wants_direct(const struct flow *flow)
+{
+    const struct forwards_options *options = &flow->all->options;
+    struct tunnel_info info;
+
+    if (!is_target(flow) || !flow->forward || !forward_tunnel(flow->forward) || flow->asked ||
+        flow->dial || flow->direct_dial || !options->direct || flow->look.next > flow->all->now)
+        return false;
+    tunnel_info(forward_tunnel(flow->forward), &info);
+    return !id_is_zero(&info.proxy) && info.several;
+}
+
+static void look_direct(struct flow *flow)
+{
+    struct forwards *all = flow->all;
+    struct dial_request request;
+
+    if (!wants_direct(flow))
+        return;
+    fill_request(flow, &request);
+    request.punched = punched;
+    bool punch =
+        peer_ways_punch(all->options.ways, forward_tunnel(flow->forward), all->now, &request);
+    if (!(request.direct || punch) ||
+        endpoint_dial(all->options.endpoint, &request, &direct_ops, flow, &flow->direct_dial)) {
+        flow->direct_dial = NULL;
+        peer_look_later(&flow->look, all->now);
+    }
+    explicit_bzero(request.token, sizeof(request.token));
+}
+
+/* ---- what becomes of a tunnel ---- */
 
 /* A tunnel over which nothing comes any more may be dead, or its proxy: as soon as another one
  * opens it is replaced, with the connections that hang on it. */
@@ -353,8 +471,15 @@ static void on_lost(void *ctx, enum tunnel_close why, const char *text)
     if (!is_running(flow))
         return;
     all->now = clock_now();
+    struct tunnel *older = forward_tunnel(flow->forward);
     if (!is_target(flow)) {
-        set_state(flow, fl_FlowState_FLOW_WAITING, NULL);
+        if (!older)
+            set_state(flow, fl_FlowState_FLOW_WAITING, NULL);
+        return;
+    }
+    left_direct(flow);
+    if (older) {
+        note_way(flow, older);
         return;
     }
     if (all->now - flow->opened > STEADY)
@@ -497,6 +622,7 @@ static int take_order(struct forwards *all, struct flow *flow, const fl_FlowAssi
         return 0;
     }
     flow->assign = *assign;
+    flow->look = (struct peer_look){0};
     (void)party_from_wire(&assign->peer, &flow->peer);
     int error = journal_put_assign(all->options.journal, assign);
     if (error)
@@ -593,6 +719,7 @@ void forwards_tick(struct forwards *all, uint64_t now)
             keep_report(flow);
         watch(flow);
         go_on(flow);
+        look_direct(flow);
     }
 }
 

@@ -53,8 +53,7 @@ struct flow {
     bool reachable;        /* target: addresses of the peer are known */
     /* Target: relayed, and looking for a direct way beside. */
     struct dial *direct_dial;
-    uint64_t next_direct;    /* when to look again */
-    unsigned direct_attempt; /* how often in vain, or for a short time */
+    struct peer_look look; /* for a direct way */
     struct held held[ENDPOINT_PROXIES_MAX];
     uint64_t opened; /* when the tunnel opened */
     struct flow_told told;

@@ -13,12 +13,10 @@
 #define FURTHER_AFTER (200 * CLOCK_MS) /* a flow that lasts longer is worth a further tunnel */
 #define HOLD_FIRST    (2 * CLOCK_SEC)  /* and twice as long each time */
 #define HOLD_DOUBLED  5
-#define STEADY        (5 * CLOCK_SEC)  /* a tunnel that held so long was good: waits start over */
-#define DIRECT_STEADY (30 * CLOCK_SEC) /* the same for a direct one, to which all would move */
+#define STEADY        (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
 #define RENEW_AGAIN                                                                                \
-    (20 * CLOCK_SEC)   /* a tunnel that has become slow is replaced at most as often */
-#define GOOD_AGAIN   2 /* seconds: a direct way that fell silent and came back has all again */
-#define DIRECT_AGAIN (60 * CLOCK_SEC) /* longest wait until a direct way is looked for again */
+    (20 * CLOCK_SEC) /* a tunnel that has become slow is replaced at most as often */
+#define GOOD_AGAIN 2 /* seconds: a direct way that fell silent and came back has all again */
 
 static const struct receive_ops receive_ops;
 
@@ -257,7 +255,7 @@ static bool adopt(struct flow *flow, struct tunnel *tunnel)
     flow->opened = flow->jobs->now;
     receive_tunnel_ops.opened(flow->receive, tunnel);
     (void)snprintf(flow->report.path, sizeof(flow->report.path), "%s", tunnel_via(tunnel));
-    flow->next_direct = flow->opened + FURTHER_AFTER;
+    flow->look.next = flow->opened + FURTHER_AFTER;
     job_set_state(flow, fl_FlowState_FLOW_MOVING, NULL);
     return true;
 }
@@ -422,14 +420,6 @@ static bool wants_direct(const struct flow *flow)
     return count > 0 && count < JOBS_WAYS_MAX;
 }
 
-static void look_later(struct flow *flow)
-{
-    uint64_t wait = HOLD_FIRST << flow->direct_attempt;
-
-    flow->next_direct = flow->jobs->now + clock_jitter(wait < DIRECT_AGAIN ? wait : DIRECT_AGAIN);
-    flow->direct_attempt += flow->direct_attempt < HOLD_DOUBLED;
-}
-
 static void direct_opened(void *ctx, struct tunnel *tunnel)
 {
     struct flow *flow = ctx;
@@ -437,7 +427,7 @@ static void direct_opened(void *ctx, struct tunnel *tunnel)
     flow->direct_dial = NULL;
     if (adopt(flow, tunnel))
         retire_relayed(flow);
-    flow->next_direct = flow->jobs->now + HOLD_FIRST;
+    flow->look.next = flow->jobs->now + HOLD_FIRST;
 }
 
 static void direct_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
@@ -447,7 +437,7 @@ static void direct_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close wh
     (void)tunnel, (void)why;
     flow->direct_dial = NULL;
     log_debug("no direct way", LF_ID("flow", &flow->id), LF_STR("text", text));
-    look_later(flow);
+    peer_look_later(&flow->look, flow->jobs->now);
 }
 
 static const struct tunnel_ops direct_ops = {direct_opened, dial_message, dial_writable,
@@ -475,16 +465,12 @@ static void add_punch(struct flow *flow, struct dial_request *request)
     struct peer_ways *ways = flow->jobs->options.ways;
     const struct punch *vain = peer_ways_in_vain(ways, &flow->peer.id);
     struct intake_way open[INTAKE_WAYS_MAX];
-    struct tunnel_info info;
+    size_t count = receive_ways(flow->receive, open, ARRAY_SIZE(open));
 
     request->punched = punched;
-    request->punch = peer_ways_punch(ways, &flow->peer.id, flow->jobs->now);
-    if (request->punch && receive_ways(flow->receive, open, ARRAY_SIZE(open)) > 0) {
-        tunnel_info(open[0].tunnel, &info);
-        request->meet_at = info.proxy;
-    } else if (vain && !find_held_way(flow, &direct, true)) {
+    if (!peer_ways_punch(ways, count ? open[0].tunnel : NULL, flow->jobs->now, request) && vain &&
+        !find_held_way(flow, &direct, true))
         hold_way(flow, &direct, true, vain->label, vain->text);
-    }
 }
 
 static void dial_direct(struct flow *flow)
@@ -497,7 +483,7 @@ static void dial_direct(struct flow *flow)
         endpoint_dial(flow->jobs->options.endpoint, &request, &direct_ops, flow,
                       &flow->direct_dial)) {
         flow->direct_dial = NULL;
-        look_later(flow);
+        peer_look_later(&flow->look, flow->jobs->now);
     }
     explicit_bzero(request.token, sizeof(request.token));
 }
@@ -509,15 +495,14 @@ void job_start_direct(struct jobs *jobs)
 
         if (job_is_target(flow) && flow->state == fl_FlowState_FLOW_MOVING && flow->receive &&
             !flow->direct_dial && !flow->dial && !flow->stopping && may_be_direct(flow) &&
-            flow->next_direct <= jobs->now && wants_direct(flow))
+            flow->look.next <= jobs->now && wants_direct(flow))
             dial_direct(flow);
     }
 }
 
 void job_look_direct(struct flow *flow)
 {
-    flow->next_direct = 0;
-    flow->direct_attempt = 0;
+    flow->look = (struct peer_look){0};
 }
 
 /* ---- which flows, and when ---- */
@@ -648,11 +633,8 @@ static void on_way_lost(void *ctx, const struct tunnel *tunnel, enum tunnel_clos
              LF_STR("reason", tunnel_close_text(why)), LF_STR("text", text));
     hold(flow, &info.proxy, tunnel_via(tunnel), text && text[0] ? text : tunnel_close_text(why));
     endpoint_check(flow->jobs->options.endpoint, &info.proxy);
-    if (id_is_zero(&info.proxy)) {
-        if (flow->jobs->now - info.opened > DIRECT_STEADY)
-            flow->direct_attempt = 0;
-        look_later(flow);
-    }
+    if (id_is_zero(&info.proxy))
+        peer_look_lost(&flow->look, info.opened, flow->jobs->now);
     /* Everybody who used that proxy loses it at the same moment. */
     flow->next_way = flow->jobs->now + clock_backoff(0, RETRY_AWAY);
     flow->told.dirty = flow->told.urgent = true;

@@ -2,6 +2,14 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+
+#define LOOK_AFTER   (200 * CLOCK_MS)
+#define LOOK_FIRST   (2 * CLOCK_SEC)
+#define LOOK_DOUBLED 5
+#define LOOK_MAX     (60 * CLOCK_SEC)
+#define LOOK_STEADY  (30 * CLOCK_SEC) /* a direct way that held so long was good */
+
 static void add(struct dial_request *request, const char *address)
 {
     for (size_t i = 0; i < request->address_count; i++) {
@@ -27,9 +35,17 @@ void peer_ways_fill(struct peer_ways *ways, const char (*given)[LEG_ADDRESS_MAX]
         add(request, given[i]);
 }
 
-bool peer_ways_punch(struct peer_ways *ways, const struct fl_id *peer, uint64_t now)
+bool peer_ways_punch(struct peer_ways *ways, const struct tunnel *carries, uint64_t now,
+                     struct dial_request *request)
 {
-    return ways && ways->punch && punches_may(&ways->punches, peer, now);
+    struct tunnel_info info;
+
+    request->punch = ways && ways->punch && punches_may(&ways->punches, &request->peer.id, now);
+    if (request->punch && carries) {
+        tunnel_info(carries, &info);
+        request->meet_at = info.proxy;
+    }
+    return request->punch;
 }
 
 void peer_ways_punched(struct peer_ways *ways, const struct fl_id *peer, const char *label,
@@ -44,4 +60,25 @@ const struct punch *peer_ways_in_vain(const struct peer_ways *ways, const struct
     const struct punch *punch = ways ? punches_find(&ways->punches, peer) : NULL;
 
     return punch && punch->failures > 0 ? punch : NULL;
+}
+
+void peer_look_opened(struct peer_look *look, uint64_t now)
+{
+    if (look->next < now + LOOK_AFTER)
+        look->next = now + LOOK_AFTER;
+}
+
+void peer_look_later(struct peer_look *look, uint64_t now)
+{
+    uint64_t wait = LOOK_FIRST << look->attempt;
+
+    look->next = now + clock_jitter(wait < LOOK_MAX ? wait : LOOK_MAX);
+    look->attempt += look->attempt < LOOK_DOUBLED;
+}
+
+void peer_look_lost(struct peer_look *look, uint64_t opened, uint64_t now)
+{
+    if (now - opened > LOOK_STEADY)
+        look->attempt = 0;
+    peer_look_later(look, now);
 }

@@ -22,12 +22,30 @@ struct peer_ways {
 void peer_ways_fill(struct peer_ways *ways, const char (*given)[LEG_ADDRESS_MAX],
                     size_t given_count, struct dial_request *request);
 
-/* peer_ways_punch - is hole punching to be tried with @peer now? peer_ways_punched - how it went,
- * as dial_request.punched(). peer_ways_in_vain - what is known of @peer, when its last one was in
- * vain, or NULL. @ways may be NULL. */
-bool peer_ways_punch(struct peer_ways *ways, const struct fl_id *peer, uint64_t now);
+/* peer_ways_punch - let @request try hole punching as well, if it is time for that; the proxy of
+ * @carries, a tunnel to that peer or NULL, is asked first. Returns whether it does.
+ * peer_ways_punched - how it went, as dial_request.punched(). peer_ways_in_vain - what is known of
+ * @peer, when its last one was in vain, or NULL. @ways may be NULL. */
+bool peer_ways_punch(struct peer_ways *ways, const struct tunnel *carries, uint64_t now,
+                     struct dial_request *request);
 void peer_ways_punched(struct peer_ways *ways, const struct fl_id *peer, const char *label,
                        const char *text, uint64_t now);
 const struct punch *peer_ways_in_vain(const struct peer_ways *ways, const struct fl_id *peer);
+
+/* When a direct way is looked for again while a relayed one carries; all zero at first. */
+struct peer_look {
+    uint64_t next;    /* microseconds of the loop's clock */
+    unsigned attempt; /* how often in vain, or for a short time */
+};
+
+/* peer_look_opened - a relayed way carries now: work that lasts longer than a moment is worth a
+ * look.
+ * peer_look_later - one was in vain, or the direct way is lost: after 2 s, then twice as long each
+ * time, a minute at most.
+ * peer_look_lost - the direct way that had opened at @opened is lost: the same, from the beginning
+ * when it had held. */
+void peer_look_opened(struct peer_look *look, uint64_t now);
+void peer_look_later(struct peer_look *look, uint64_t now);
+void peer_look_lost(struct peer_look *look, uint64_t opened, uint64_t now);
 
 #endif

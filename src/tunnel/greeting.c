@@ -50,7 +50,7 @@ void greeting_make(const struct greeting *greeting, const uint8_t *proof, fl_Tun
 {
     *ret_hello = (fl_TunnelHello){
         .version = GREETING_VERSION,
-        .caps = GREETING_CAP_FILES,
+        .caps = GREETING_CAP_FILES | GREETING_CAP_LANES,
         .has_caller = true,
         .has_callee = true,
         .purpose = greeting->purpose,

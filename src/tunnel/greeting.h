@@ -13,8 +13,9 @@
 #define GREETING_VERSION 1
 #define GREETING_TOKEN   32
 /* Bits of TunnelHello.caps. FILES: as a source, this endpoint takes FILES, and several tunnels of
- * one flow at once. */
+ * one flow at once. LANES: it takes several tunnels of a forward at once. */
 #define GREETING_CAP_FILES 1u
+#define GREETING_CAP_LANES 2u
 
 enum greeting_side { GREETING_CALLER = 0, GREETING_CALLEE = 1 };
 

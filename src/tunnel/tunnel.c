@@ -199,7 +199,9 @@ void tunnel_info(const struct tunnel *t, struct tunnel_info *ret_info)
         .rtt = t->rtt,
         .received = t->received,
         .raw = t->stream.raw,
-        .several = t->peer_caps & GREETING_CAP_FILES,
+        .several =
+            t->peer_caps & (t->greeting.purpose == fl_Purpose_PURPOSE_FORWARD ? GREETING_CAP_LANES
+                                                                              : GREETING_CAP_FILES),
     };
 }
 

@@ -23,6 +23,9 @@ struct tunnel {
     bool closed; /* by its owner */
     enum tunnel_close why;
     bool want_room;
+    bool alone; /* the peer takes no other beside it */
+    unsigned probes;
+    uint64_t last_rx;
 };
 
 size_t tunnel_room(const struct tunnel *t)
@@ -61,6 +64,16 @@ uint8_t *tunnel_reserve(struct tunnel *t)
 void tunnel_commit(struct tunnel *t, size_t len)
 {
     t->len += len;
+}
+
+void tunnel_info(const struct tunnel *t, struct tunnel_info *ret_info)
+{
+    *ret_info = (struct tunnel_info){.several = !t->alone, .last_rx = t->last_rx};
+}
+
+void tunnel_probe(struct tunnel *t)
+{
+    t->probes++;
 }
 
 void tunnel_close(struct tunnel *t, enum tunnel_close why, const char *text)

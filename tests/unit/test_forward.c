@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "forward_rig.h"
 
 /* A forward of each kind with a tunnel between them, programs' sockets at both ends. */
@@ -13,8 +14,10 @@ struct bench {
     uv_loop_t loop;
     struct forward *listener, *connector;
     struct tunnel from_listener, from_connector; /* what each sends */
-    uint16_t port;                               /* the listener's */
-    int server;                                  /* where the connector connects to */
+    struct tunnel second[2];                     /* the same of another one, once opened */
+    bool two;
+    uint16_t port; /* the listener's */
+    int server;    /* where the connector connects to */
     unsigned lost;
 };
 
@@ -33,6 +36,14 @@ static void open_tunnel(struct bench *bench)
     forward_expect(bench->connector);
     forward_tunnel_ops.opened(bench->connector, &bench->from_connector);
     forward_tunnel_ops.opened(bench->listener, &bench->from_listener);
+}
+
+static void open_second(struct bench *bench)
+{
+    bench->two = true;
+    forward_expect(bench->connector);
+    forward_tunnel_ops.opened(bench->connector, &bench->second[1]);
+    forward_tunnel_ops.opened(bench->listener, &bench->second[0]);
 }
 
 static struct bench *setup(void)
@@ -69,6 +80,14 @@ static void turn(struct bench *bench)
                      0);
     assert_int_equal(rig_pass(&bench->from_connector, bench->connector, bench->listener,
                               &bench->from_listener, PHASE_LISTENER),
+                     0);
+    if (!bench->two)
+        return;
+    assert_int_equal(rig_pass(&bench->second[0], bench->listener, bench->connector,
+                              &bench->second[1], PHASE_CONNECTOR),
+                     0);
+    assert_int_equal(rig_pass(&bench->second[1], bench->connector, bench->listener,
+                              &bench->second[0], PHASE_LISTENER),
                      0);
 }
 
@@ -225,6 +244,187 @@ static void nobody_waits_for_ever(void **state)
     assert_int_equal(read(client, &byte, 1), -1);
     assert_int_equal(forward_counts(bench->listener)->refused, 1);
     (void)close(client);
+    teardown(bench);
+}
+
+/* ---- two tunnels ---- */
+
+static void close_at_connector(struct bench *bench, struct tunnel *tunnel)
+{
+    forward_tunnel_ops.closed(bench->connector, tunnel, TUNNEL_CLOSE_REPLACED, "");
+}
+
+static void new_ones_go_over_the_newest(void **state)
+{
+    struct bench *bench = setup();
+    struct pair old = connect_pair(bench);
+    char byte;
+
+    carry(bench, old.client, old.server, "before");
+    open_second(bench);
+    assert_ptr_equal(forward_tunnel(bench->listener), &bench->second[0]);
+    struct pair new = connect_pair(bench);
+    size_t first = bench->from_listener.len, second = bench->second[0].len;
+    assert_int_equal(write(new.client, "x", 1), 1);
+    for (unsigned i = 0; i < 1000 && bench->second[0].len == second; i++)
+        rig_loop(&bench->loop);
+    assert_true(bench->second[0].len > second);
+    assert_int_equal(bench->from_listener.len, first);
+    until_readable(bench, new.server);
+    assert_int_equal(read(new.server, &byte, 1), 1);
+    carry(bench, old.server, old.client, "what runs stays");
+    carry(bench, old.client, old.server, "both ways");
+    forward_tick(bench->listener, clock_now());
+    assert_false(bench->from_listener.closed);
+    close_pair(old);
+    for (unsigned i = 0; i < 1000 && !bench->from_listener.closed; i++) {
+        turn(bench);
+        forward_tick(bench->listener, clock_now());
+        forward_tick(bench->connector, clock_now());
+    }
+    assert_true(bench->from_listener.closed);
+    assert_int_equal(bench->from_listener.why, TUNNEL_CLOSE_REPLACED);
+    assert_false(bench->from_connector.closed); /* there one could still be asked for */
+    close_at_connector(bench, &bench->from_connector);
+    assert_int_equal(bench->lost, 0);
+    carry(bench, new.client, new.server, "goes on");
+    close_pair(new);
+    teardown(bench);
+}
+
+static void the_one_before_takes_over_again(void **state)
+{
+    struct bench *bench = setup();
+    struct pair old = connect_pair(bench);
+
+    open_second(bench);
+    struct pair new = connect_pair(bench);
+    bench->two = false;
+    forward_tunnel_ops.closed(bench->listener, &bench->second[0], TUNNEL_CLOSE_LEG, "");
+    assert_int_equal(bench->lost, 1);
+    assert_ptr_equal(forward_tunnel(bench->listener), &bench->from_listener);
+    close_at_connector(bench, &bench->second[1]);
+    assert_int_equal(forward_counts(bench->connector)->open, 1);
+    carry(bench, old.client, old.server, "untouched");
+    struct pair next = connect_pair(bench);
+    carry(bench, next.client, next.server, "by the first");
+    close_pair(old);
+    close_pair(new);
+    close_pair(next);
+    teardown(bench);
+}
+
+static void a_silent_one_is_given_up(void **state)
+{
+    struct bench *bench = setup();
+    struct pair old = connect_pair(bench);
+    uint64_t now = clock_now();
+
+    open_second(bench);
+    bench->from_connector.last_rx = bench->from_listener.last_rx = now;
+    forward_tick(bench->connector, now + 3 * CLOCK_SEC);
+    assert_int_equal(bench->from_connector.probes, 0);
+    forward_tick(bench->connector, now + 5 * CLOCK_SEC);
+    assert_int_equal(bench->from_connector.probes, 1);
+    bench->from_connector.last_rx = now + 6 * CLOCK_SEC; /* it answers */
+    forward_tick(bench->connector, now + 9 * CLOCK_SEC);
+    forward_tick(bench->connector, now + 11 * CLOCK_SEC);
+    forward_tick(bench->connector, now + 18 * CLOCK_SEC);
+    assert_int_equal(bench->from_connector.probes, 2);
+    assert_false(bench->from_connector.closed);
+    forward_tick(bench->connector, now + 20 * CLOCK_SEC);
+    assert_true(bench->from_connector.closed);
+    assert_int_equal(bench->from_connector.why, TUNNEL_CLOSE_TIMEOUT);
+    assert_int_equal(forward_counts(bench->connector)->open, 0);
+    assert_int_equal(bench->lost, 0);
+    assert_false(bench->second[1].closed); /* whose silence is another's to judge */
+    close_pair(old);
+    teardown(bench);
+}
+
+/* A peer that knows one tunnel at a time would reset what hangs on the first; so do we. */
+static void who_takes_one_has_it_replaced(void **state)
+{
+    struct bench *bench = setup();
+    struct pair old = connect_pair(bench);
+
+    bench->second[0].alone = true;
+    open_second(bench);
+    assert_true(bench->from_listener.closed);
+    assert_int_equal(forward_counts(bench->listener)->open, 0);
+    close_pair(old);
+    teardown(bench);
+}
+
+static void tunnels_are_bounded(void **state)
+{
+    struct bench *bench = setup();
+    struct pair old = connect_pair(bench);
+    struct tunnel *more = calloc(10, sizeof(*more));
+
+    for (unsigned i = 0; i < 10; i++)
+        forward_tunnel_ops.opened(bench->connector, &more[i]);
+    assert_true(bench->from_connector.closed); /* the oldest, with what hung on it */
+    assert_int_equal(forward_counts(bench->connector)->open, 0);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(more[i].closed, i < 6);
+    close_pair(old);
+    forward_free(take_ptr(bench->connector), TUNNEL_CLOSE_DONE);
+    rig_loop(&bench->loop);
+    free(more);
+    teardown(bench);
+}
+
+/* As much as there is room for from end to end, while nobody reads. */
+static size_t fill(struct bench *bench, int fd)
+{
+    static const char data[16384];
+    size_t sent = 0;
+
+    for (unsigned idle = 0; idle < 20; idle++) {
+        ssize_t n = send(fd, data, sizeof(data), MSG_DONTWAIT);
+        if (n > 0) {
+            sent += (size_t)n;
+            idle = 0;
+        }
+        turn(bench);
+    }
+    return sent;
+}
+
+/* Some of it, or nothing when it is over; a reset fails. */
+static size_t read_some(struct bench *bench, int fd)
+{
+    static char got[4096];
+    ssize_t n = readable(fd, 1000) ? read(fd, got, sizeof(got)) : -1;
+
+    assert_true(n >= 0);
+    turn(bench);
+    return (size_t)n;
+}
+
+/* The answer has come to its end, and its reader is slow: the tunnel may go. */
+static void what_has_come_is_passed_on(void **state)
+{
+    struct bench *bench = setup();
+    struct pair pair = connect_pair(bench);
+    size_t sent, got = 0, n;
+
+    assert_int_equal(shutdown(pair.client, SHUT_WR), 0);
+    sent = fill(bench, pair.server);
+    assert_int_equal(shutdown(pair.server, SHUT_WR), 0);
+    while (forward_counts(bench->connector)->open)
+        got += read_some(bench, pair.client);
+    turn(bench);
+    assert_int_equal(forward_counts(bench->listener)->open, 1); /* which has some in hand */
+    forward_tunnel_ops.closed(bench->listener, &bench->from_listener, TUNNEL_CLOSE_LEG, "");
+    memset(&bench->from_listener, 0, sizeof(bench->from_listener));
+    assert_int_equal(forward_counts(bench->listener)->open, 1);
+    while ((n = read_some(bench, pair.client)) > 0)
+        got += n;
+    assert_int_equal(got, sent);
+    assert_int_equal(forward_counts(bench->listener)->open, 0);
+    close_pair(pair);
     teardown(bench);
 }
 
@@ -398,6 +598,12 @@ int main(void)
         cmocka_unit_test(a_refused_target_is_told),
         cmocka_unit_test(a_lost_tunnel_resets),
         cmocka_unit_test(nobody_waits_for_ever),
+        cmocka_unit_test(new_ones_go_over_the_newest),
+        cmocka_unit_test(the_one_before_takes_over_again),
+        cmocka_unit_test(a_silent_one_is_given_up),
+        cmocka_unit_test(who_takes_one_has_it_replaced),
+        cmocka_unit_test(tunnels_are_bounded),
+        cmocka_unit_test(what_has_come_is_passed_on),
         cmocka_unit_test(numbers_rise_by_one),
         cmocka_unit_test(data_is_checked),
         cmocka_unit_test(a_window_is_a_window),

@@ -71,17 +71,17 @@ def inside(world, name):
         os.close(here), os.close(there)
 
 
-def dial(world, port=PORT):
-    with inside(world, "home-a"):
+def dial(world, port=PORT, at="home-a"):
+    with inside(world, at):
         sock = socket.create_connection(("127.0.0.1", port), 20 * fairlead.SLOW)
     return sock
 
 
 class Server:
-    """At home-b, a thread a connection."""
+    """At home-b or another host, a thread a connection."""
 
-    def __init__(self, world, handle, port=TARGET):
-        with inside(world, "home-b"):
+    def __init__(self, world, handle, port=TARGET, at="home-b"):
+        with inside(world, at):
             self.socket = socket.create_server(("127.0.0.1", port), backlog=512)
         self.handle, self.errors = handle, []
         threading.Thread(target=self.run, daemon=True).start()
