@@ -1,6 +1,7 @@
 /* api.h - the REST API: one table of routes, from which matching, scope, body checks, entity tags,
- * the audit log and documentation come. The handlers are in api_fleet.c, api_jobs.c and
- * api_users.c.
+ * the audit log and documentation come. The table is in api_routes.c, bodies are checked in
+ * api_body.c; api.c is one request from who asks to the answer. The handlers are in api_fleet.c,
+ * api_jobs.c and the like (api_handlers.h).
  *
  * Who asks is a token (Authorization: Bearer) or a session (cookie); a session that changes
  * something must show its second value in X-CSRF-Token.
@@ -27,7 +28,6 @@
 
 #define API_ARGS_MAX 2
 
-/* What handlers work on; nothing owned. */
 #define API_TAG_TEXT 36 /* quotes, 32 digits, NUL */
 
 /* An answer that is the same for everybody until something changes. */
@@ -38,6 +38,7 @@ struct api_kept {
     int64_t moment;   /* the same; view_now() */
 };
 
+/* What handlers work on; nothing owned but what is kept. */
 struct api {
     struct setup *setup;
     struct store *store;
@@ -121,6 +122,12 @@ extern const struct http_ops api_http_ops;
  * tells the methods that the path has (empty: the path is unknown). */
 const struct api_route *api_match(const char *method, const char *path,
                                   char *args[static API_ARGS_MAX], char *ret_allow, size_t cap);
+/* api_free_args - what api_match() has found. */
+void api_free_args(char *args[static API_ARGS_MAX]);
+
+/* api_parse_body - the request's body becomes @call->body, if it is an object that has nothing but
+ * @fields (NULL: none), of their types, and all that are required; else false after a problem. */
+bool api_parse_body(struct api_call *call, const struct api_field *fields);
 
 /* ---- for handlers ---- */
 

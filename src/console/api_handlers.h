@@ -1,9 +1,12 @@
-/* api_handlers.h - what stands behind each route; between api.c and its files of handlers. */
+/* api_handlers.h - what stands behind each route; between the table in api_routes.c and the files
+ * of handlers. */
 #ifndef FL_CONSOLE_API_HANDLERS_H
 #define FL_CONSOLE_API_HANDLERS_H
 
 #include "console/api.h"
 
+void api_health(struct api_call *call);
+void api_metrics(struct api_call *call);
 void api_status(struct api_call *call);
 void api_list_proxies(struct api_call *call);
 void api_add_proxy(struct api_call *call);

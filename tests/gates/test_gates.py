@@ -58,11 +58,11 @@ def test_rest_docs():
 
 
 def test_rest_docs_can_fail(tmp_path):
-    for name in ("src/console/api.c", "src/console/openapi.c", "docs/REST.md"):
+    for name in ("src/console/api_routes.c", "src/console/openapi.c", "docs/REST.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text())
     assert gate("rest-docs", "--check", tmp_path)[0] == 0
-    table = tmp_path / "src/console/api.c"
+    table = tmp_path / "src/console/api_routes.c"
     table.write_text(table.read_text().replace('{"GET", "/api/v1/status", SCOPE_VIEWER', '{"GET", "/api/v1/status", SCOPE_ADMIN'))
     status, output = gate("rest-docs", "--check", tmp_path)
     assert status == 1 and "docs/REST.md" in output
