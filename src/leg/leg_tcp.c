@@ -32,27 +32,19 @@
  * Who owns what: the leg owns socket and TLS session. What is registered in a loop lies in blocks
  * of its own (leg_poll, leg_turn) that point back to the leg, so that a leg can leave a loop at
  * once while libuv closes its handles in its own time. After a call of the handler nothing of the
- * leg may be touched: it may have been closed, or live on another thread already. So tell() is the
- * last thing that every event does.
+ * leg may be touched: it may have been closed, or live on another thread already. So leg_tcp_tell()
+ * is the last thing that every event does.
  */
 #include "leg/leg_tcp_core.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "identity/hello.h"
 #include "identity/tls.h"
-#include "leg/address.h"
-#include "leg/connector.h"
-
-#define LINGER_MS   5000         /* for the peer to finish after a graceful close */
-#define DRAIN_BYTES (256 * 1024) /* thrown away per turn at most */
-#define WARNINGS    4            /* alerts of level warning that a handshake may contain */
 
 static const struct state_def rx_defs[] = {
     [RX_CONNECTING] = {"connecting",
@@ -70,8 +62,8 @@ static const struct state_def rx_defs[] = {
                  0},
     [RX_PLAIN] = {"plain", STATE_BIT(RX_EOF) | STATE_BIT(RX_DRAINING) | STATE_BIT(RX_FAILED), 0},
     [RX_EOF] = {"eof", STATE_BIT(RX_DRAINING) | STATE_BIT(RX_FAILED), 0},
-    [RX_DRAINING] = {"draining", STATE_BIT(RX_DRAINED), LINGER_MS},
-    [RX_DRAINED] = {"drained", 0, LINGER_MS},
+    [RX_DRAINING] = {"draining", STATE_BIT(RX_DRAINED), LEG_TCP_LINGER_MS},
+    [RX_DRAINED] = {"drained", 0, LEG_TCP_LINGER_MS},
     [RX_FAILED] = {"failed", 0, 0},
 };
 const struct state_table leg_tcp_rx = {"leg.rx", rx_defs, ARRAY_SIZE(rx_defs)};
@@ -90,16 +82,15 @@ static const struct state_def tx_defs[] = {
     [TX_EOF_QUEUED] = {"eof queued", STATE_BIT(TX_SHUT) | STATE_BIT(TX_BYE) | STATE_BIT(TX_FAILED),
                        0},
     [TX_SHUT] = {"shut", STATE_BIT(TX_BYE) | STATE_BIT(TX_FIN) | STATE_BIT(TX_FAILED), 0},
-    [TX_BYE] = {"bye", STATE_BIT(TX_FIN), LINGER_MS},
-    [TX_FIN] = {"fin", 0, LINGER_MS},
+    [TX_BYE] = {"bye", STATE_BIT(TX_FIN), LEG_TCP_LINGER_MS},
+    [TX_FIN] = {"fin", 0, LEG_TCP_LINGER_MS},
     [TX_FAILED] = {"failed", 0, 0},
 };
 const struct state_table leg_tcp_tx = {"leg.tx", tx_defs, ARRAY_SIZE(tx_defs)};
 
 /* ---- telling ---- */
 
-/* tell - the one place that calls the handler. The leg may be gone when it returns. */
-static void tell(struct leg_tcp *leg, unsigned events)
+void leg_tcp_tell(struct leg_tcp *leg, unsigned events)
 {
     if (events && leg->base.handler)
         leg->base.handler(leg->base.ctx, &leg->base, events);
@@ -125,7 +116,7 @@ static void on_idle(uv_idle_t *idle)
     leg->due = 0;
     if ((leg->wants & LEG_READABLE) && leg_tcp_buffered(leg))
         events |= LEG_READABLE;
-    tell(leg, events);
+    leg_tcp_tell(leg, events);
 }
 
 void leg_tcp_defer(struct leg_tcp *leg)
@@ -259,7 +250,7 @@ static void free_poll(uv_handle_t *handle)
     free(handle->data);
 }
 
-static int open_poll(struct leg_tcp *leg)
+int leg_tcp_open_poll(struct leg_tcp *leg)
 {
     struct leg_poll *poll = calloc(1, sizeof(*poll));
     int ret;
@@ -279,7 +270,7 @@ static int open_poll(struct leg_tcp *leg)
 
 /* drop_poll - the descriptor leaves the loop at once (libuv takes it out of epoll in uv_close()),
  * so it may be closed or watched by another loop right after. */
-static void drop_poll(struct leg_tcp *leg)
+void leg_tcp_drop_poll(struct leg_tcp *leg)
 {
     if (!leg->poll)
         return;
@@ -298,7 +289,7 @@ static void free_turn(uv_handle_t *handle)
     free(turn);
 }
 
-static int open_turn(struct leg_tcp *leg)
+int leg_tcp_open_turn(struct leg_tcp *leg)
 {
     struct leg_turn *turn = calloc(1, sizeof(*turn));
 
@@ -313,281 +304,11 @@ static int open_turn(struct leg_tcp *leg)
     return 0;
 }
 
-static void drop_turn(struct leg_tcp *leg)
+void leg_tcp_drop_turn(struct leg_tcp *leg)
 {
     uv_close((uv_handle_t *)&leg->turn->idle, free_turn);
     uv_close((uv_handle_t *)&leg->turn->timer, free_turn);
     leg->turn = NULL;
-}
-
-/* ---- the end ---- */
-
-static void drop_socket(struct leg_tcp *leg, bool reset)
-{
-    struct linger linger = {.l_onoff = 1, .l_linger = 0};
-
-    drop_poll(leg);
-    if (leg->fd < 0)
-        return;
-    if (reset)
-        (void)setsockopt(leg->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-    (void)close(leg->fd);
-    leg->fd = -1;
-}
-
-static void destroy(struct leg_tcp *leg, bool reset)
-{
-    if (leg->connector && leg->by)
-        leg->by->cancel(leg->connector);
-    else if (leg->connector)
-        connector_cancel(leg->connector);
-    drop_socket(leg, reset);
-    wire_done(&leg->wire);
-    if (leg->tls)
-        gnutls_deinit(leg->tls);
-    leg->tls = NULL;
-    web_unref(leg->web);
-    leg->web = NULL;
-    if (leg->turn)
-        drop_turn(leg);
-    else
-        free(leg);
-}
-
-/* may_bye - does the transmit half end with close_notify, or in its place with the last of a text
- * that was never encrypted? */
-static bool may_bye(const struct leg_tcp *leg)
-{
-    if (!leg->tls)
-        return leg_tcp_in(leg->tx, STATE_BIT(TX_OPEN) | STATE_BIT(TX_FLUSHING));
-    return !leg->wire.sealed && leg->tx != TX_BYE;
-}
-
-/* bye - transmit half of a graceful close. Returns 0 when the FIN is queued, -EAGAIN, or an error.
- */
-static int bye(struct leg_tcp *leg)
-{
-    int ret;
-
-    if (leg->tx == TX_FIN)
-        return 0;
-    if (may_bye(leg)) {
-        /* Into the wire, which has room for an alert. */
-        ret = leg->tls ? gnutls_bye(leg->tls, GNUTLS_SHUT_WR) : 0;
-        if (ret < 0)
-            return leg_tcp_tls_error(leg, ret);
-        state_move(&leg_tcp_tx, &leg->tx, TX_BYE);
-    }
-    ret = wire_flush(&leg->wire);
-    if (ret < 0)
-        return ret;
-    (void)shutdown(leg->fd, SHUT_WR);
-    state_move(&leg_tcp_tx, &leg->tx, TX_FIN);
-    return 0;
-}
-
-/* drain - receive half of a graceful close: unread bytes at close() would turn our FIN into a
- * reset, and cost the peer what it has not read yet. Returns 0 at its FIN, -EAGAIN, or an error. */
-static int drain(struct leg_tcp *leg)
-{
-    static _Thread_local uint8_t waste[64 * 1024];
-    size_t total = 0;
-    ssize_t n;
-
-    if (leg->rx == RX_DRAINED)
-        return 0;
-    do {
-        n = recv(leg->fd, waste, sizeof(waste), 0);
-        if (n > 0)
-            total += (size_t)n;
-    } while (n > 0 && total < DRAIN_BYTES);
-    if (n < 0)
-        return errno == EINTR ? -EAGAIN : -errno;
-    if (n > 0)
-        return -EAGAIN;
-    state_move(&leg_tcp_rx, &leg->rx, RX_DRAINED);
-    return 0;
-}
-
-static void on_linger_over(uv_timer_t *timer);
-
-/* linger - after a graceful close. What the socket takes starts the peer's time anew, so that a
- * slow reader still gets all of it. */
-static void linger(struct leg_tcp *leg)
-{
-    uint64_t before = leg->base.tx_bytes;
-    int sent = bye(leg);
-    int heard = drain(leg);
-
-    if (leg->base.tx_bytes != before)
-        (void)uv_timer_start(&leg->turn->timer, on_linger_over, LINGER_MS, 0);
-    if ((sent < 0 && sent != -EAGAIN) || (heard < 0 && heard != -EAGAIN))
-        destroy(leg, true);
-    else if (sent == 0 && heard == 0)
-        destroy(leg, false);
-    else
-        leg_tcp_update(leg);
-}
-
-/* on_linger_over - what the socket has not taken is lost, and must not look like an end. */
-static void on_linger_over(uv_timer_t *timer)
-{
-    struct leg_turn *turn = timer->data;
-
-    destroy(turn->leg, turn->leg->tx != TX_FIN);
-}
-
-static void tcp_close(struct leg *base, enum leg_close how)
-{
-    struct leg_tcp *leg = leg_tcp_of(base);
-
-    base->handler = NULL;
-    leg->due = leg->wants = 0;
-    if (how == LEG_RESET || !leg->turn || !leg_tcp_in(leg->rx, RX_LIVE)) {
-        if (how == LEG_GRACEFUL && leg_tcp_in(leg->rx, RX_LIVE))
-            (void)bye(leg); /* detached: no loop to wait in, what fits is sent */
-        destroy(leg, how == LEG_RESET);
-        return;
-    }
-    state_move(&leg_tcp_rx, &leg->rx, RX_DRAINING);
-    (void)uv_timer_start(&leg->turn->timer, on_linger_over, LINGER_MS, 0);
-    linger(leg);
-}
-
-/* ---- opening ---- */
-
-static void opened(struct leg_tcp *leg)
-{
-    bool plain = leg->mode == LEG_TCP_PLAIN;
-
-    tcp_tune_to_way(leg->fd, &leg->base.rtt);
-    state_move(&leg_tcp_rx, &leg->rx, plain ? RX_PLAIN : RX_FIRST);
-    state_move(&leg_tcp_tx, &leg->tx, plain ? TX_PLAIN : TX_OPEN);
-    leg_tcp_update(leg);
-}
-
-/* No frame that may come first has a letter as its type, and every HTTP method begins with one. */
-bool leg_tcp_is_letter(uint8_t c)
-{
-    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-}
-
-/* start_tls - the client's at once, the server's with the first byte: a silent connection costs
- * little. */
-static int start_tls(struct leg_tcp *leg, const char *server_name)
-{
-    int ret = tls_outer(leg->web != NULL, leg->web ? web_credentials(leg->web) : NULL, server_name,
-                        &leg->tls);
-
-    if (ret == 0)
-        wire_bind(&leg->wire, leg->tls);
-    return ret;
-}
-
-static int handshake(struct leg_tcp *leg)
-{
-    int ret, warnings = 0;
-
-    if (!leg->tls) {
-        ret = start_tls(leg, NULL);
-        if (ret < 0)
-            return ret;
-    }
-    do {
-        ret = gnutls_handshake(leg->tls);
-    } while (ret == GNUTLS_E_WARNING_ALERT_RECEIVED && ++warnings < WARNINGS);
-    if (ret == 0 || leg_tcp_again(ret))
-        return ret == 0 ? 0 : -EAGAIN;
-    (void)gnutls_alert_send_appropriate(leg->tls, ret); /* as every web server does; best effort */
-    return leg_tcp_tls_error(leg, ret);
-}
-
-/* speaks_text - TLS begins with 0x16; a letter there is somebody who took the port for an HTTP one.
- * The byte stays in the socket. */
-static bool speaks_text(const struct leg_tcp *leg)
-{
-    uint8_t first;
-
-    return !leg->tls && recv(leg->fd, &first, 1, MSG_PEEK) == 1 && leg_tcp_is_letter(first);
-}
-
-/* shake - a step of the handshake. True: the leg is open now, which the caller tells. */
-static bool shake(struct leg_tcp *leg)
-{
-    if (speaks_text(leg)) {
-        state_move(&leg_tcp_rx, &leg->rx, RX_TEXT);
-        state_move(&leg_tcp_tx, &leg->tx, TX_OPEN);
-        leg_tcp_update(leg);
-        return true;
-    }
-    int ret = handshake(leg);
-    int sent = wire_flush(&leg->wire);
-
-    if (ret == -EAGAIN && sent < 0 && sent != -EAGAIN)
-        ret = leg_tcp_wire_error(-sent);
-    if (ret == 0)
-        opened(leg);
-    else if (ret == -EAGAIN)
-        leg_tcp_update(leg);
-    else
-        (void)leg_tcp_fail(leg, ret);
-    return ret == 0;
-}
-
-/* knock - the peer has sent its part of the handshake: do ours, or wait until the owner has time.
- */
-static void knock(struct leg_tcp *leg)
-{
-    if (leg->waits) { /* only a hang-up is heard meanwhile; the step will meet its error */
-        leg->hung = true;
-        leg_tcp_update(leg);
-    } else if (leg->wants & LEG_READABLE) {
-        leg->waits = true;
-        leg_tcp_update(leg);
-        tell(leg, LEG_READABLE);
-    } else if (shake(leg)) {
-        tell(leg, LEG_OPENED);
-    }
-}
-
-static void peer_name(struct leg_tcp *leg)
-{
-    struct sockaddr_storage address;
-    socklen_t len = sizeof(address);
-
-    if (getpeername(leg->fd, (struct sockaddr *)&address, &len) == 0)
-        (void)address_text((struct sockaddr *)&address, leg->base.peer);
-}
-
-/* take_socket - @fd is the leg's from now on; both halves still wait for the handshake. */
-static int take_socket(struct leg_tcp *leg, int fd)
-{
-    leg->fd = fd;
-    wire_init(&leg->wire, fd, &leg->base.rx_bytes, &leg->base.tx_bytes);
-    peer_name(leg);
-    return open_poll(leg);
-}
-
-static void on_connected(void *ctx, int fd, const char *server_name)
-{
-    struct leg_tcp *leg = ctx;
-    int ret = fd;
-
-    leg->connector = NULL;
-    if (fd >= 0)
-        ret = take_socket(leg, fd);
-    if (ret == 0 && leg->mode == LEG_TCP_WRAPPED)
-        ret = start_tls(leg, server_name);
-    if (ret < 0) {
-        (void)leg_tcp_fail(leg, ret);
-    } else if (leg->mode == LEG_TCP_PLAIN) {
-        opened(leg);
-        tell(leg, LEG_OPENED);
-    } else {
-        state_move(&leg_tcp_rx, &leg->rx, RX_HANDSHAKE);
-        if (shake(leg))
-            tell(leg, LEG_OPENED);
-    }
 }
 
 /* ---- events of the socket ---- */
@@ -648,7 +369,7 @@ static void on_open(struct leg_tcp *leg, int status, int events)
     if ((events & UV_WRITABLE) && leg_tcp_in(leg->tx, TX_TAKES))
         told |= leg->wants & LEG_WRITABLE;
     leg_tcp_update(leg);
-    tell(leg, told);
+    leg_tcp_tell(leg, told);
 }
 
 static void on_poll(uv_poll_t *uv, int status, int events)
@@ -660,11 +381,11 @@ static void on_poll(uv_poll_t *uv, int status, int events)
         poll->events = 0;
     switch (leg->rx) {
     case RX_HANDSHAKE:
-        knock(leg);
+        leg_tcp_knock(leg);
         break;
     case RX_DRAINING:
     case RX_DRAINED:
-        linger(leg);
+        leg_tcp_linger(leg);
         break;
     case RX_FAILED:
         break;
@@ -690,7 +411,7 @@ static void tcp_proceed(struct leg *base)
     if (!leg->waits)
         return;
     leg->waits = leg->hung = false;
-    if (!shake(leg))
+    if (!leg_tcp_shake(leg))
         return;
     leg->due |= LEG_OPENED;
     leg_tcp_defer(leg);
@@ -711,9 +432,9 @@ static int tcp_detach(struct leg *base)
 
     if (!leg->turn || !leg_tcp_in(leg->rx, RX_LIVE))
         return -ENOTSUP;
-    drop_poll(leg);
+    leg_tcp_drop_poll(leg);
     leg->turn->leg = NULL;
-    drop_turn(leg);
+    leg_tcp_drop_turn(leg);
     leg->loop = NULL;
     leg->wants = 0;
     leg_set_handler(base, NULL, NULL);
@@ -725,13 +446,13 @@ static int enter_loop(struct leg_tcp *leg, uv_loop_t *loop)
     int ret;
 
     leg->loop = loop;
-    ret = open_turn(leg);
+    ret = leg_tcp_open_turn(leg);
     if (ret < 0)
         return ret;
-    ret = open_poll(leg);
+    ret = leg_tcp_open_poll(leg);
     if (ret < 0) {
         leg->turn->leg = NULL;
-        drop_turn(leg);
+        leg_tcp_drop_turn(leg);
         return ret;
     }
     if (leg->due || wire_unsent(&leg->wire) > 0)
@@ -783,11 +504,11 @@ static void tcp_hand_off(struct leg *base)
 {
     struct leg_tcp *leg = leg_tcp_of(base);
 
-    drop_socket(leg, false);
+    leg_tcp_drop_socket(leg, false);
     (void)leg_tcp_fail(leg, -FL_ECLOSED);
 }
 
-static const struct leg_ops tcp_ops = {
+const struct leg_ops leg_tcp_ops = {
     .kind = "tcp",
     .recv = leg_tcp_recv,
     .send = leg_tcp_send,
@@ -795,7 +516,7 @@ static const struct leg_ops tcp_ops = {
     .data_max = leg_tcp_data_max,
     .send_eof = leg_tcp_send_eof,
     .want = tcp_want,
-    .close = tcp_close,
+    .close = leg_tcp_close,
     .exporter = tcp_exporter,
     .detach = tcp_detach,
     .attach = tcp_attach,
@@ -810,104 +531,16 @@ static const struct leg_ops tcp_ops = {
     .hand_off = tcp_hand_off,
 };
 
-static struct leg_tcp *new_leg(uv_loop_t *loop, enum leg_tcp_mode mode, leg_handler *handler,
-                               void *ctx)
-{
-    struct leg_tcp *leg = calloc(1, sizeof(*leg));
-
-    if (!leg)
-        return NULL;
-    leg->base.ops = &tcp_ops;
-    leg_set_handler(&leg->base, handler, ctx);
-    leg->loop = loop;
-    leg->mode = mode;
-    leg->fd = -1;
-    return leg;
-}
-
-static int start_connector(struct leg_tcp *leg, const char *host, uint16_t port)
-{
-    struct connector *connector;
-    int ret;
-
-    if (leg->by)
-        return leg->by->dial(leg->by->ctx, leg->loop, host, port, tcp_tune, on_connected, leg,
-                             &leg->connector);
-    ret = connector_new(leg->loop, host, port, tcp_tune, on_connected, leg, &connector);
-    if (ret == 0)
-        leg->connector = connector;
-    return ret;
-}
-
-int leg_tcp_dial(uv_loop_t *loop, const char *host, uint16_t port, enum leg_tcp_mode mode,
-                 leg_handler *handler, void *ctx, struct leg **ret_leg)
-{
-    return leg_tcp_dial_by(NULL, loop, host, port, mode, handler, ctx, ret_leg);
-}
-
-int leg_tcp_dial_by(const struct dialler *by, uv_loop_t *loop, const char *host, uint16_t port,
-                    enum leg_tcp_mode mode, leg_handler *handler, void *ctx, struct leg **ret_leg)
-{
-    struct leg_tcp *leg = new_leg(loop, mode, handler, ctx);
-    int ret;
-
-    if (!leg)
-        return -ENOMEM;
-    leg->by = by;
-    ret = open_turn(leg);
-    if (ret == 0)
-        ret = start_connector(leg, host, port);
-    if (ret < 0) {
-        destroy(leg, false);
-        return ret;
-    }
-    *ret_leg = &leg->base;
-    return 0;
-}
-
-int leg_tcp_accept(uv_loop_t *loop, int fd, enum leg_tcp_mode mode, struct web *web,
-                   leg_handler *handler, void *ctx, struct leg **ret_leg)
-{
-    struct leg_tcp *leg = new_leg(loop, mode, handler, ctx);
-    int ret;
-
-    if (!leg) {
-        (void)close(fd);
-        return -ENOMEM;
-    }
-    leg->web = web_ref(web);
-    tcp_tune(fd);
-    ret = open_turn(leg);
-    if (ret == 0)
-        ret = take_socket(leg, fd);
-    else
-        leg->fd = fd;
-    if (ret < 0) {
-        destroy(leg, false);
-        return ret;
-    }
-    if (mode == LEG_TCP_PLAIN) {
-        opened(leg);
-        leg->due = LEG_OPENED;
-        leg_tcp_defer(leg);
-    } else {
-        state_move(&leg_tcp_rx, &leg->rx, RX_HANDSHAKE);
-        leg_tcp_update(leg);
-    }
-    *ret_leg = &leg->base;
-    return 0;
-}
-
 int leg_tcp_release(struct leg *base, int *ret_fd)
 {
     struct leg_tcp *leg = leg_tcp_of(base);
 
     if (leg->rx != RX_PLAIN || leg->tx != TX_PLAIN || wire_unread(&leg->wire) > 0)
         return -EAGAIN;
-    drop_poll(leg);
+    leg_tcp_drop_poll(leg);
     *ret_fd = leg->fd;
     leg->fd = -1;
-    destroy(leg, false);
+    leg_tcp_destroy(leg, false);
     return 0;
 }
 

@@ -1,5 +1,6 @@
-/* leg_tcp_core.h - what leg_tcp.c (opening, events, the end, moving) and leg_tcp_io.c (frames, text
- * and bare bytes) share; nobody else includes it. The states are drawn on top of leg_tcp.c. */
+/* leg_tcp_core.h - what leg_tcp.c (states, events, moving), leg_tcp_open.c (dialled, accepted, the
+ * handshake), leg_tcp_io.c (frames, text and bare bytes) and leg_tcp_end.c share; nobody else
+ * includes it. The states are drawn on top of leg_tcp.c. */
 #ifndef FL_LEG_LEG_TCP_CORE_H
 #define FL_LEG_LEG_TCP_CORE_H
 
@@ -35,6 +36,9 @@ enum tx_state {
 };
 
 extern const struct state_table leg_tcp_rx, leg_tcp_tx;
+extern const struct leg_ops leg_tcp_ops;
+
+#define LEG_TCP_LINGER_MS 5000 /* for the peer to finish after a graceful close */
 
 #define RX_TLS   (STATE_BIT(RX_FIRST) | STATE_BIT(RX_TEXT) | STATE_BIT(RX_OPEN))
 #define RX_READS (RX_TLS | STATE_BIT(RX_PLAIN))
@@ -96,6 +100,10 @@ static inline bool leg_tcp_in(unsigned state, uint32_t set)
     return (STATE_BIT(state) & set) != 0;
 }
 
+/* leg_tcp_tell - the one place that calls the handler, unless @events is 0. The leg may be gone
+ * when it returns: the last thing that an event does. */
+void leg_tcp_tell(struct leg_tcp *leg, unsigned events);
+
 /* leg_tcp_update - what the loop shall watch follows from states and wants: after every change of
  * them. leg_tcp_defer - flush, tell what is due and what is buffered, in the next turn. */
 void leg_tcp_update(struct leg_tcp *leg);
@@ -123,6 +131,33 @@ bool leg_tcp_is_letter(uint8_t c);
 int leg_tcp_wire_error(int error);
 int leg_tcp_tls_error(const struct leg_tcp *leg, int ret);
 bool leg_tcp_again(int ret);
+
+/* The socket (poll), and deferred work (turn), in the leg's loop: _open_ returns 0 or a negative
+ * errno, _drop_ takes it out of there at once. The turn frees the leg unless that is taken from it.
+ */
+int leg_tcp_open_poll(struct leg_tcp *leg);
+void leg_tcp_drop_poll(struct leg_tcp *leg);
+int leg_tcp_open_turn(struct leg_tcp *leg);
+void leg_tcp_drop_turn(struct leg_tcp *leg);
+
+/* ---- leg_tcp_open.c ---- */
+
+/* leg_tcp_shake - a step of the handshake. True: the leg is open now, which the caller tells.
+ * leg_tcp_knock - the peer has sent its part: do ours, or wait until the owner has time. */
+bool leg_tcp_shake(struct leg_tcp *leg);
+void leg_tcp_knock(struct leg_tcp *leg);
+
+/* ---- leg_tcp_end.c ---- */
+
+/* leg_tcp_close - see struct leg_ops. leg_tcp_linger - after a graceful one, when something can go
+ * or has come; the leg may be gone then. */
+void leg_tcp_close(struct leg *base, enum leg_close how);
+void leg_tcp_linger(struct leg_tcp *leg);
+
+/* leg_tcp_destroy - what the leg holds goes now, its memory once libuv has closed its handles.
+ * leg_tcp_drop_socket - only the socket. @reset: so that the peer sees no proper end. */
+void leg_tcp_destroy(struct leg_tcp *leg, bool reset);
+void leg_tcp_drop_socket(struct leg_tcp *leg, bool reset);
 
 /* leg_tcp_io.c, for the table of operations: as leg.h has them. */
 int leg_tcp_recv(struct leg *base, uint8_t *buf, struct frame *ret_frame);

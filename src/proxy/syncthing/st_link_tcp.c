@@ -107,7 +107,7 @@ static int open_poll(struct link_tcp *link, uv_loop_t *loop)
     return 0;
 }
 
-/* The descriptor leaves the loop at once, see drop_poll() in leg_tcp.c. */
+/* The descriptor leaves the loop at once, see leg_tcp_drop_poll(). */
 static void drop_poll(struct link_tcp *link)
 {
     struct link_poll *poll = take_ptr(link->poll);
