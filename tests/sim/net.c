@@ -38,17 +38,23 @@ static struct leg *dial_node(struct net *net, const char *address)
     return ours;
 }
 
+unsigned net_site(const struct net *net, const char *address)
+{
+    unsigned i = 0;
+
+    while (i + 1 < net->world.sites && strcmp(address, sites[i]) != 0)
+        i++;
+    return i;
+}
+
 static struct leg *dial_site(struct node *node, const char *address)
 {
     struct world *world = &node->net->world;
     char from[LEG_ADDRESS_MAX];
-    unsigned i = 0;
 
     (void)snprintf(from, sizeof(from), "192.0.2.%u:%u", node->index + 1,
                    (unsigned)(++node->net->dials % 60000));
-    while (i + 1 < world->sites && strcmp(address, sites[i]) != 0)
-        i++;
-    return world_dial(&world->site[i], from, false);
+    return world_dial(&world->site[net_site(node->net, address)], from, false);
 }
 
 static int net_open(void *ctx, const char *address, bool plain, leg_handler *handler,
@@ -79,13 +85,14 @@ static void net_wake(void *ctx)
 
 void node_start(struct node *node)
 {
-    const struct endpoint_net env = {
-        .ctx = node, .open = net_open, .now = net_now, .wake = net_wake};
+    struct endpoint_net env = {.ctx = node, .open = net_open, .now = net_now, .wake = net_wake};
     struct world *world = &node->net->world;
     struct endpoint_proxy proxies[WORLD_SITES] = {0};
 
     if (node->endpoint)
         return;
+    if (node->net->meets)
+        nat_fill(&env);
     for (unsigned i = 0; i < world->sites; i++) {
         strcpy(proxies[i].name, names[i]);
         strcpy(proxies[i].addresses[0], sites[i]);
@@ -96,6 +103,7 @@ void node_start(struct node *node)
           "endpoint_new");
     CHECK(world, endpoint_set_proxies(node->endpoint, proxies, world->sites) == 0,
           "endpoint_set_proxies");
+    endpoint_set_meetings(node->endpoint, node->net->meets);
 }
 
 void node_crash(struct node *node)
@@ -106,6 +114,7 @@ void node_crash(struct node *node)
         return;
     node->endpoint = NULL;
     endpoint_close(endpoint);
+    CHECK(&node->net->world, node->nat.expects == 0, "a machine that is gone waits for pokes");
     (void)trust_deny(identity_trust(node->identity), NULL, 0);
 }
 
@@ -113,6 +122,8 @@ void net_turn(struct net *net)
 {
     bool tick = net->world.now >= net->next_tick;
 
+    if (tick)
+        nat_turn(net);
     if (!tick && !net->woken)
         return;
     net->woken = false;
@@ -135,6 +146,7 @@ void net_init(struct net *net, const char *name, const struct cast *cast, uint64
     memset(net, 0, sizeof(*net));
     world_init(&net->world, name, cast, seed, site_count);
     net->ops = ops;
+    net->liar = site_count;
     for (unsigned i = 0; i < NET_NODES; i++) {
         net->node[i].net = net;
         net->node[i].index = i;

@@ -3,8 +3,7 @@
 #ifndef FL_SIM_NET_H
 #define FL_SIM_NET_H
 
-#include "tunnel/endpoint.h"
-#include "world.h"
+#include "nat.h"
 
 #define NET_CLONE   WORLD_AGENTS       /* a second machine with the first agent's key */
 #define NET_CONSOLE (WORLD_AGENTS + 1) /* nodes below WORLD_AGENTS are agents */
@@ -18,6 +17,7 @@ struct node {
     unsigned index;
     struct identity *identity;
     struct endpoint *endpoint; /* NULL: down */
+    struct nat nat;
 };
 
 struct net {
@@ -27,6 +27,8 @@ struct net {
     bool woken;                     /* an endpoint has put something off */
     uint64_t next_tick;
     uint64_t dials;
+    bool meets;    /* machines are behind routers, and meet; before they start */
+    unsigned liar; /* number of the proxy that lies about addresses; none has it: nobody does */
 };
 
 /* net_init - a world with @sites proxies and all machines down. net_turn() is to be called from
@@ -39,6 +41,9 @@ void net_turn(struct net *net);
 void node_start(struct node *node);
 /* node_crash - the machine goes: no callback of its endpoint follows. */
 void node_crash(struct node *node);
+
+/* net_site - the number of the proxy at @address. */
+unsigned net_site(const struct net *net, const char *address);
 
 /* node_address - where to dial it directly. */
 const char *node_address(unsigned index);

@@ -3,19 +3,25 @@
  * A flow fetches numbered blocks from another agent, as the transfer engine does: over up to three
  * tunnels at a time, each with blocks asked for as its pace allows (src/agent/pace.h, the real
  * one); what a silent or dead one owes is asked for over the others. Proxies are killed, stopped
- * and started again, or cut off without a word, and legs break. Properties:
+ * and started again, or cut off without a word, and legs break. Some flows have the routers of both
+ * machines punched meanwhile (src/tunnel/meet.h, src/agent/punches.h) and move to that leg, and
+ * back when it breaks or falls silent; routers are of all kinds and forget, machines crash, and a
+ * proxy may tell wrong addresses and tags. Properties:
  *  - every block arrives once it is asked for often enough, whole, and each flow comes to its end;
  *  - while any proxy has been well for a minute, no flow waits longer than GAP for its next block;
  *  - nothing is asked for twice but what a tunnel owed that broke or fell silent, and without a
  *    fault nothing at all;
  *  - a dial ends in one of opened() and closed(), a tunnel in one closed() or our tunnel_close();
- *  - once all is done no proxy has a session left, and none had more of them than proofs.
+ *  - once all is done no proxy has a session left, and none had more of them than proofs;
+ *  - pokes and dials of a meeting are few, and go nowhere but to the public network (nat.c); what
+ * was in vain is not tried again before its time, which doubles.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/pace.h"
+#include "agent/punches.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "net.h"
@@ -28,6 +34,10 @@
 #define WELL       (60 * CLOCK_SEC)
 #define BEGIN      (15 * CLOCK_SEC)
 #define GAP        (6 * CLOCK_SEC)
+#define SLOW       10               /* ticks for a block: a flow of some minutes */
+#define LOOK_AGAIN (5 * CLOCK_SEC)  /* for a meeting */
+#define VAIN_FIRST (45 * CLOCK_SEC) /* at least, after the first in vain: a minute, spread */
+#define VAIN_MAX   4                /* times that it doubles: 15 minutes are fewer than 16 */
 #define DRAIN_TIME (300 * CLOCK_SEC)
 #define LEFT_TIME  (130 * CLOCK_SEC) /* for the end of a black hole, and of who was in it */
 
@@ -59,17 +69,30 @@ struct flow {
     uint8_t block[BLOCKS_MAX]; /* enum block */
     struct end *ends;
     struct end *dialling; /* until opened or closed */
+    struct dial *dial;    /* the same */
     uint64_t retry_at;
     unsigned attempt;
-    unsigned disk; /* blocks that the source reads for each tunnel in a tick */
-    bool direct, done;
+    unsigned disk;         /* blocks that the source reads for each tunnel in a tick */
+    unsigned every, ticks; /* and in how many ticks; those so far */
+    bool direct, punch, done;
+    struct end *meeting;     /* what comes of a meeting, until opened or closed */
+    uint64_t meet_at;        /* not to be asked for one before */
+    bool met;                /* that one has ended */
     bool touched;            /* a fault may have reached it */
     uint64_t progress;       /* when the last block came */
     uint64_t asked, allowed; /* blocks: asked for; put back, so that they may be asked for again */
 };
 
+/* How meetings of one machine with another went. */
+struct vain {
+    unsigned failures; /* in a row */
+    uint64_t since;
+};
+
 struct fleet {
     struct net net;
+    struct punches punches[WORLD_AGENTS];
+    struct vain vain[WORLD_AGENTS][WORLD_AGENTS];
     struct flow flow[FLOWS_MAX];
     unsigned flows;
     uint64_t well_since[WORLD_SITES]; /* UINT64_MAX: it is not */
@@ -77,6 +100,7 @@ struct fleet {
 };
 
 static uint64_t all_flows, all_blocks, all_again, all_tunnels, all_silent;
+static uint64_t all_asked, all_punched, all_fallen;
 
 static struct world *world_of(const struct end *end)
 {
@@ -140,7 +164,23 @@ static int ask_one(struct end *end, uint32_t block)
     return tunnel_send(end->tunnel, frame, sizeof(frame));
 }
 
-/* As many as its pace allows, the lowest first. */
+static bool is_punched(const struct end *end)
+{
+    return end->flow->punch && id_is_zero(&end->proxy);
+}
+
+/* Has it moved to a punched leg that is well? */
+static bool has_moved(const struct flow *flow)
+{
+    for (const struct end *end = flow->ends; end; end = end->next) {
+        if (end->caller && end->tunnel && is_punched(end) && !end->pace.suspect)
+            return true;
+    }
+    return false;
+}
+
+/* As many as its pace allows, the lowest first. What was asked for over a proxy still comes there
+ * once the flow has moved. */
 static void ask(struct end *end)
 {
     struct flow *flow = end->flow;
@@ -148,7 +188,7 @@ static void ask(struct end *end)
 
     if (end->owes == 0)
         end->dropped = false;
-    if (!end->tunnel || end->pace.suspect || end->dropped)
+    if (!end->tunnel || end->pace.suspect || end->dropped || (has_moved(flow) && !is_punched(end)))
         return;
     window = window < OWED_MAX ? window : OWED_MAX;
     for (uint32_t block = 0; block < flow->blocks && end->owes < window; block++) {
@@ -217,6 +257,18 @@ static void take_want(struct end *end, const struct frame *frame)
 
 /* ---- the owner of one end ---- */
 
+/* A punched leg is there: nothing else is needed, and a dial that hangs at a dead proxy would stand
+ * in the way of the next one. */
+static void move(struct flow *flow)
+{
+    flow->meeting = NULL;
+    if (!flow->dialling)
+        return;
+    dial_cancel(flow->dial);
+    flow->dialling->over = true;
+    flow->dialling = NULL;
+}
+
 static void on_opened(void *ctx, struct tunnel *tunnel)
 {
     struct end *end = ctx;
@@ -230,8 +282,12 @@ static void on_opened(void *ctx, struct tunnel *tunnel)
     all_tunnels++;
     if (!end->caller)
         return;
-    CHECK(world_of(end), flow->dialling == end, "another dial opened");
-    flow->dialling = NULL;
+    CHECK(world_of(end), flow->dialling == end || flow->meeting == end, "another dial opened");
+    CHECK(world_of(end), (flow->meeting == end) == is_punched(end), "punched without a meeting");
+    if (flow->dialling == end)
+        flow->dialling = NULL;
+    else
+        move(flow);
     flow->attempt = 0;
     if (flow->done) {
         tunnel_close(tunnel, TUNNEL_CLOSE_DONE, NULL);
@@ -275,6 +331,12 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
     CHECK(world, flow->touched || flow->done || !end->caller || !tunnel,
           "flow %llu lost a tunnel without a fault: %u %s", (unsigned long long)flow->number,
           (unsigned)why, text);
+    if (flow->meeting == end) {
+        flow->meeting = NULL;
+        flow->meet_at = world->now + LOOK_AGAIN;
+    } else if (end->caller && tunnel && is_punched(end)) {
+        all_fallen++;
+    }
     if (flow->dialling == end) {
         flow->dialling = NULL;
         flow->retry_at = world->now + clock_backoff(flow->attempt++, 5 * CLOCK_SEC);
@@ -339,7 +401,6 @@ static void dial(struct flow *flow, size_t ways)
         .flow = flow->id,
         .only_others = ways > 0,
     };
-    struct dial *ignored;
 
     memset(request.token, 0x40 + (int)(flow - flow->fleet->flow), sizeof(request.token));
     for (const struct end *end = flow->ends; end; end = end->next) {
@@ -349,8 +410,80 @@ static void dial(struct flow *flow, size_t ways)
     flow->dialling = end_new(flow, true);
     CHECK(&net->world,
           endpoint_dial(net->node[flow->from].endpoint, &request, &end_ops, flow->dialling,
+                        &flow->dial) == 0,
+          "endpoint_dial");
+}
+
+static void on_punched(void *ctx, const char *label, const char *text)
+{
+    struct end *end = ctx;
+    struct flow *flow = end->flow;
+    struct fleet *fleet = flow->fleet;
+    struct vain *vain = &fleet->vain[flow->from][flow->to];
+    const struct world *world = &fleet->net.world;
+
+    CHECK(world, flow->meeting == end && !flow->met, "the end of another meeting");
+    flow->met = true;
+    punches_note(&fleet->punches[flow->from],
+                 &identity_party(fleet->net.node[flow->to].identity)->id, label, text, world->now);
+    *vain = (struct vain){.failures = text ? vain->failures + 1 : 0, .since = world->now};
+    all_punched += !text;
+}
+
+/* Is it long enough ago that it was in vain? */
+static void check_wait(const struct flow *flow)
+{
+    const struct fleet *fleet = flow->fleet;
+    const struct vain *vain = &fleet->vain[flow->from][flow->to];
+    unsigned doubled = vain->failures > VAIN_MAX ? VAIN_MAX - 1 : vain->failures - 1;
+
+    CHECK(&fleet->net.world,
+          vain->failures == 0 || fleet->net.world.now >= vain->since + (VAIN_FIRST << doubled),
+          "a meeting again after %u in vain", vain->failures);
+}
+
+/* Beside what the flow has: a leg through both routers. */
+static void meet(struct flow *flow)
+{
+    struct fleet *fleet = flow->fleet;
+    struct net *net = &fleet->net;
+    const struct end *end = flow->ends;
+    struct dial_request request = {
+        .peer = *identity_party(net->node[flow->to].identity),
+        .punch = true,
+        .purpose = fl_Purpose_PURPOSE_TRANSFER,
+        .flow = flow->id,
+        .punched = on_punched,
+    };
+    struct dial *ignored;
+
+    while (end && !(end->caller && end->tunnel))
+        end = end->next;
+    flow->meet_at = net->world.now + LOOK_AGAIN;
+    if (!end || !punches_may(&fleet->punches[flow->from], &request.peer.id, net->world.now))
+        return;
+    check_wait(flow);
+    request.meet_at = end->proxy;
+    memset(request.token, 0x40 + (int)(flow - fleet->flow), sizeof(request.token));
+    flow->meeting = end_new(flow, true);
+    flow->met = false;
+    net->node[flow->from].nat.asked_for++;
+    all_asked++;
+    CHECK(&net->world,
+          endpoint_dial(net->node[flow->from].endpoint, &request, &end_ops, flow->meeting,
                         &ignored) == 0,
           "endpoint_dial");
+}
+
+/* What the proxies still owed has come. */
+static void retire_relayed(struct flow *flow)
+{
+    for (struct end *end = flow->ends; end && has_moved(flow); end = end->next) {
+        if (!end->caller || !end->tunnel || is_punched(end) || end->owes > 0)
+            continue;
+        tunnel_close(end->tunnel, TUNNEL_CLOSE_DONE, NULL);
+        end_over(end);
+    }
 }
 
 /* Is it alive? What a silent one owes is asked for over the others; a dead one goes if there is
@@ -385,8 +518,9 @@ static void flow_tick(struct flow *flow)
     const struct world *world = &flow->fleet->net.world;
     size_t ways = 0, good = 0;
 
+    flow->ticks++;
     for (struct end *end = flow->ends; end; end = end->next) {
-        end->budget = flow->disk;
+        end->budget = flow->ticks % flow->every == 0 ? flow->disk : 0;
         if (!end->caller)
             give(end);
     }
@@ -402,9 +536,15 @@ static void flow_tick(struct flow *flow)
         if (end->caller && end->tunnel)
             ask(end);
     }
-    if (!flow->done && !flow->dialling && ways < WAYS && world->now >= flow->retry_at &&
-        (!flow->direct || good == 0))
+    if (flow->done)
+        return;
+    retire_relayed(flow);
+    if (!flow->dialling && ways < WAYS && world->now >= flow->retry_at &&
+        ((!flow->direct && !has_moved(flow)) || good == 0))
         dial(flow, ways);
+    if (flow->punch && !flow->meeting && good > 0 && !has_moved(flow) &&
+        world->now >= flow->meet_at)
+        meet(flow);
 }
 
 /* ---- what must hold at all times ---- */
@@ -473,6 +613,13 @@ static void act_flow(struct fleet *fleet)
     flow->size = (uint32_t)world_between(world, 1, BLOCK_MAX);
     flow->disk = (unsigned)world_between(world, 1, 4);
     flow->direct = world_chance(world, 15);
+    flow->punch = !flow->direct && world_chance(world, 60);
+    flow->every = 1;
+    if (flow->punch) { /* long enough to move and to lose what it has moved to, or to try again */
+        flow->every = world_chance(world, 10) ? SLOW : 1;
+        flow->blocks = flow->every == SLOW ? 180 : BLOCKS_MAX;
+        flow->disk = 1;
+    }
     flow->progress = world->now;
     /* What broke before it began is still felt. */
     for (unsigned i = 0; i < world->sites; i++)
@@ -529,6 +676,46 @@ static void act_break(struct fleet *fleet)
             fleet->well_since[i] = fleet->net.world.now;
 }
 
+/* Switched off and on, with its connections standing still or gone; or another kind of router. */
+static void act_router(struct fleet *fleet)
+{
+    struct world *world = &fleet->net.world;
+    struct node *node = &fleet->net.node[world_draw(world, WORLD_AGENTS)];
+
+    touch(fleet);
+    if (world_chance(world, 40))
+        nat_draw(node);
+    nat_forget(node, world_chance(world, 50)
+                         ? world->now + world_between(world, 500, 40000) * CLOCK_MS
+                         : 0);
+}
+
+/* A machine crashes and starts again at once; its flows go on. */
+static void act_crash(struct fleet *fleet)
+{
+    struct world *world = &fleet->net.world;
+    struct node *node = &fleet->net.node[world_draw(world, WORLD_AGENTS)];
+
+    touch(fleet);
+    node_crash(node);
+    node_start(node);
+    memset(&fleet->punches[node->index], 0, sizeof(fleet->punches[0]));
+    memset(&fleet->vain[node->index], 0, sizeof(fleet->vain[0]));
+    for (unsigned i = 0; i < fleet->flows; i++) {
+        struct flow *flow = &fleet->flow[i];
+
+        for (struct end *end = flow->ends; end; end = end->next) {
+            if (!end->over && (end->caller ? flow->from : flow->to) == node->index)
+                end_over(end);
+        }
+        if (flow->from == node->index)
+            flow->dialling = flow->meeting = NULL;
+    }
+    for (unsigned i = 0; i < world->sites; i++)
+        if (fleet->well_since[i] != UINT64_MAX)
+            fleet->well_since[i] = world->now;
+}
+
 static void act_wait(struct fleet *fleet)
 {
     struct world *world = &fleet->net.world;
@@ -539,7 +726,8 @@ static void act_wait(struct fleet *fleet)
 static const struct {
     unsigned weight; /* first: see world_choose() */
     void (*act)(struct fleet *fleet);
-} acts[] = {{10, act_flow}, {8, act_kill}, {12, act_dark}, {3, act_break}, {4, act_wait}};
+} acts[] = {{10, act_flow}, {8, act_kill},   {12, act_dark}, {3, act_break},
+            {4, act_wait},  {6, act_router}, {2, act_crash}};
 
 static void act(struct fleet *fleet)
 {
@@ -574,6 +762,8 @@ static void drain(struct fleet *fleet)
     for (unsigned i = 0; i < world->sites; i++)
         CHECK(world, !world->site[i].up || pair_count(world->site[i].proxy.pair) == 0,
               "proxy %u has sessions left", i);
+    for (unsigned i = 0; i < WORLD_AGENTS; i++)
+        CHECK(world, fleet->net.node[i].nat.expects == 0, "machine %u still waits for pokes", i);
 }
 
 static void forget(struct fleet *fleet)
@@ -602,6 +792,10 @@ static uint64_t schedule(const struct cast *cast, uint64_t seed)
     net_init(&fleet.net, "sim_paths", cast, seed, 2 + seed % 2, &node_ops);
     world->turn = turn;
     world->ctx = &fleet;
+    fleet.net.meets = true;
+    fleet.net.liar = (unsigned)world_draw(world, 3ull * world->sites);
+    for (unsigned i = 0; i < WORLD_AGENTS; i++)
+        nat_draw(&fleet.net.node[i]);
     for (unsigned i = 0; i < WORLD_AGENTS; i++)
         node_start(&fleet.net.node[i]);
     world_run(world, world->now + world_between(world, 0, 3) * CLOCK_SEC);
@@ -628,9 +822,10 @@ int main(void)
 
     (void)printf(
         "%llu flows, %llu blocks of which %llu were asked for again, %llu tunnels, %llu of "
-        "them silent\n",
+        "them silent; %llu meetings, %llu punched, %llu of those fallen\n",
         (unsigned long long)all_flows, (unsigned long long)all_blocks,
         (unsigned long long)all_again, (unsigned long long)all_tunnels / 2,
-        (unsigned long long)all_silent);
+        (unsigned long long)all_silent, (unsigned long long)all_asked,
+        (unsigned long long)all_punched, (unsigned long long)all_fallen);
     return rc;
 }
