@@ -420,13 +420,25 @@ static bool wants_direct(const struct flow *flow)
     return count > 0 && count < JOBS_WAYS_MAX;
 }
 
+/* A further way that is still looked for would be no use, and while that hangs at a dead proxy no
+ * other is looked for, should the direct one break. */
+static void drop_further(struct flow *flow)
+{
+    if (!flow->dial)
+        return;
+    dial_cancel(take_ptr(flow->dial));
+    flow->renewed = (struct fl_id){0};
+}
+
 static void direct_opened(void *ctx, struct tunnel *tunnel)
 {
     struct flow *flow = ctx;
 
     flow->direct_dial = NULL;
-    if (adopt(flow, tunnel))
+    if (adopt(flow, tunnel)) {
         retire_relayed(flow);
+        drop_further(flow);
+    }
     flow->look.next = flow->jobs->now + HOLD_FIRST;
 }
 
