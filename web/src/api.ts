@@ -10,6 +10,8 @@ export class ApiError extends Error {
   }
 }
 
+export const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 /** Who is logged in; undefined: not known yet; null: nobody. */
 export const session = signal<Session | null | undefined>(undefined);
 /** False while the console does not answer at all. */

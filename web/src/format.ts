@@ -34,6 +34,7 @@ export function ago(iso: string | null): string {
   if (!iso) return "never";
   const s = (Date.now() - Date.parse(iso)) / 1000;
   if (s < 5) return "now";
+  if (s >= 2 * 86400) return `${Math.floor(s / 86400)} days ago`;
   return `${s >= 60 && s < 3600 ? `${Math.floor(s / 60)} min` : duration(s)} ago`;
 }
 

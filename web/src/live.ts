@@ -1,6 +1,6 @@
 // What is shown, kept fresh: the console's stream of changes says what to fetch again; where it cannot be had, a slow poll does.
 import { computed, effect, signal } from "@preact/signals";
-import { get, items, reachable, session } from "./api";
+import { get, items, reachable, reasonOf, session } from "./api";
 import { closeStream, epoch, openStream, stream } from "./stream";
 import type { ActiveFlow, Agent, Event, Job, List, Proxy, Status, Throughput } from "./types";
 import { toast } from "./ui/toast";
@@ -53,7 +53,7 @@ async function fetchOne(name: SharedName): Promise<void> {
     if (!there.value[name]) there.value = { ...there.value, [name]: true };
     if (problems.value[name]) problems.value = { ...problems.value, [name]: "" };
   } catch (error) {
-    problems.value = { ...problems.value, [name]: error instanceof Error ? error.message : String(error) };
+    problems.value = { ...problems.value, [name]: reasonOf(error) };
   }
 }
 

@@ -1,10 +1,9 @@
 // A log of the console's, found by filters on the server: newest first, page by page, and what comes meanwhile on top.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { get } from "./api";
+import { get, reasonOf } from "./api";
 import { events } from "./live";
 import { epoch } from "./stream";
 import type { List } from "./types";
-import { reasonOf } from "./ui/load";
 
 const PAGE = 100;
 const GATHER_MS = 500;

@@ -39,12 +39,12 @@ function Page() {
     case "attention":
       return <Attention />;
     case "proxies":
-      return id && id !== "add" ? <ProxyPage id={id} /> : <Proxies adding={id === "add"} />;
+      return id && id !== "add" ? <ProxyPage key={id} id={id} /> : <Proxies adding={id === "add"} />;
     case "agents":
-      if (id && !AGENTS_LIST.includes(id)) return <AgentPage id={id} />;
+      if (id && !AGENTS_LIST.includes(id)) return <AgentPage key={id} id={id} />;
       return <Agents key={more} adding={id === "add"} bulk={id === "by-tag"} find={id === "find" ? more : undefined} />;
     case "jobs":
-      return !id ? <Jobs /> : id === "new" ? <Wizard /> : <JobPage id={id} runId={more} />;
+      return !id ? <Jobs /> : id === "new" ? <Wizard /> : <JobPage key={id} id={id} runId={more} />;
     case "events":
       return id === "audit" ? <Audit /> : <Events />;
     case "settings":

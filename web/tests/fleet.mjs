@@ -18,6 +18,7 @@ async function kinds() {
   const line = map.locator(".flow.raw.moving path title").first();
   await line.waitFor({ state: "attached" });
   assert.match(await line.textContent(), /^a → b: .*, proxy hub tcp, raw$/);
+  await map.locator(".flow.quic.moving path title").filter({ hasText: /^c → d: .*, proxy hub udp/ }).first().waitFor({ state: "attached" });
   for (const kind of ["direct, TCP", "proxy, TCP raw", "proxy, TCP wrapped", "UDP (QUIC)"]) await map.getByText(kind, { exact: true }).waitFor();
 }
 
@@ -57,8 +58,10 @@ async function motion() {
 /** What was moved before the page was opened is in its chart. */
 async function history() {
   while (!(await ask("/throughput")).items.some((sample) => sample.rate > 0)) await page.waitForTimeout(300);
-  const stopped = await page.request.post("/api/v1/jobs/long/stop", { data: {}, headers: { Authorization: `Bearer ${order.token}` } });
-  assert.equal(stopped.status(), 200);
+  for (const job of ["long", "by udp"]) {
+    const stopped = await page.request.post(`/api/v1/jobs/${encodeURIComponent(job)}/stop`, { data: {}, headers: { Authorization: `Bearer ${order.token}` } });
+    assert.equal(stopped.status(), 200);
+  }
   await nav("Overview");
   await page.reload();
   const chart = page.getByRole("img", { name: /^Throughput of all runs\. Now all: 0 bit\/s, at most \d+\.?\d* [kMG]bit\/s/ });
@@ -74,6 +77,20 @@ async function attention() {
   const rows = page.getByRole("row");
   assert.match(await rows.nth(1).textContent(), /unreachable/);
   assert.equal(await page.getByRole("row", { name: /Agent away-\d+ is away/ }).count(), 30);
+}
+
+/** What an agent's page could not ask for is not shown as nothing. */
+async function refused() {
+  const paths = /\/api\/v1\/(flows\?agent=|tunnels|agents\/[^/?]+(\/throughput)?$)/;
+  await page.route(paths, (route) => route.fulfill({ status: 429, contentType: "application/problem+json", body: JSON.stringify({ title: "Too Many Requests", status: 429, detail: "later" }) }));
+  await nav("Agents");
+  await page.getByRole("link", { name: "a", exact: true }).click();
+  for (const what of ["Its transfers", "Its throughput", "The ways", "Its settings"]) await page.getByText(`${what} could not be loaded.`).waitFor();
+  assert.equal(await page.getByText(/^(None is under way|Nothing was moved)/).count(), 0);
+  await page.unroute(paths);
+  await page.getByRole("button", { name: "Try again" }).first().click();
+  await page.getByRole("region", { name: "Transfers" }).waitFor();
+  await nav("Overview");
 }
 
 const apply = () => page.getByRole("button", { name: "Apply" }).click();
@@ -136,7 +153,7 @@ async function byTag() {
 }
 
 try {
-  for (const step of [kinds, many, motion, history, attention, proxy, byTag]) {
+  for (const step of [kinds, refused, many, motion, history, attention, proxy, byTag]) {
     try {
       await step();
     } catch (error) {

@@ -473,7 +473,10 @@ def test_a_fleet_by_its_page(world):
     folder = world.path("source")
     folder.mkdir()
     (folder / "big").write_bytes(os.urandom(200 << 20))
+    for name in ("c", "d"):
+        world.agent(name, via=["hub"], direct="never", transport="udp")
     console.job("distribution", "long", [f"a:{folder}"], [f"b:{world.path('target')}"]).wait_bytes(1 << 20)
+    console.job("distribution", "by udp", [f"c:{folder}"], [f"d:{world.path('target-udp')}"]).wait_bytes(1 << 20)
     out = fairlead.LOGS / "fleet"
     out.mkdir(parents=True, exist_ok=True)
     order = {"url": f"https://{console.ui}", "password": first_password(console), "token": console.token, "out": str(out)}

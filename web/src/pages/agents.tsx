@@ -5,12 +5,12 @@ import { ago, bytes, clock, rate, rtt, shortId, version } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, Missing, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { Route } from "../ui/ends";
-import { Shared } from "../ui/load";
+import { Loaded, Shared, useLoad, usePolled, type Load } from "../ui/load";
 import { toast } from "../ui/toast";
 import { fits, wordsOf } from "../search";
 import { Lines } from "../ui/chart";
 import { KeyFields, SettingsForm, jsonOf, type Settings as Values } from "./settings_form";
-import type { ActiveFlow, Agent, AgentThroughput, Json, Punches, Settings, SettingsOfAgent, Tunnel } from "../types";
+import type { ActiveFlow, Agent, AgentThroughput, Json, Punches, SettingsOfAgent, Tunnel } from "../types";
 
 const tagsOf = (text: string) => text.split(",").map((t) => t.trim()).filter(Boolean);
 
@@ -167,19 +167,6 @@ function Actions({ agent }: { agent: Agent }) {
   );
 }
 
-/** All of an agent, more than lists have; asked for anew whenever something about it changes, and every few seconds. */
-function useWhole(id: string, state: string | undefined): [Agent | undefined, () => Promise<void>] {
-  const [whole, setWhole] = useState<Agent | undefined>(undefined);
-  const fetch = () => get<Agent>(`/agents/${id}`).then(setWhole, () => undefined);
-  useEffect(() => {
-    if (!state) return undefined;
-    void fetch();
-    const timer = window.setInterval(() => document.hidden || fetch(), 5000);
-    return () => window.clearInterval(timer);
-  }, [id, state]);
-  return [whole?.id === id ? whole : undefined, fetch];
-}
-
 /** How often it got through to another agent without a proxy, NATs in between. */
 function Holes({ punches }: { punches: Punches | undefined }) {
   if (!punches || punches.tried === 0) return null;
@@ -188,30 +175,31 @@ function Holes({ punches }: { punches: Punches | undefined }) {
 }
 
 /** What the console wants of it, and how that went. */
-function SettingsCard({ agent, settings, fetch }: { agent: Agent; settings: Settings | undefined; fetch: () => Promise<void> }) {
-  if (!settings) return null;
+function SettingsCard({ agent, whole }: { agent: Agent; whole: Load<Agent> }) {
+  const state = whole.data?.settings?.state;
+  const save = async (wanted: Json) => {
+    await put(`/agents/${agent.id}/settings`, wanted);
+    toast(agent.state === "online" ? "sent to the agent" : "kept until it comes");
+    whole.again();
+  };
   return (
-    <Card title="Settings" action={<State is={settings.state === "none" ? "as in its file" : settings.state} />}>
-      <SettingsForm kind="agent" wanted={settings.wanted} effective={settings.effective} disabled={!may("administer")} error={settings.error}
-        save={async (wanted) => { await put(`/agents/${agent.id}/settings`, wanted); toast(agent.state === "online" ? "sent to the agent" : "kept until it comes"); await fetch(); }} />
+    <Card title="Settings" action={state && <State is={state === "none" ? "as in its file" : state} />}>
+      <Loaded of={whole} what="its settings">{({ settings }) => settings && (
+        <SettingsForm kind="agent" wanted={settings.wanted} effective={settings.effective} disabled={!may("administer")} error={settings.error} save={save} />
+      )}</Loaded>
     </Card>
   );
 }
 
 /** What it sent and received over the latest hour, as the console has kept it. */
 function Hour({ id }: { id: string }) {
-  const [samples, setSamples] = useState<AgentThroughput[]>([]);
-  useEffect(() => {
-    const fetch = () => items<AgentThroughput>(`/agents/${id}/throughput`).then(setSamples, () => undefined);
-    void fetch();
-    const timer = window.setInterval(() => document.hidden || fetch(), 10000);
-    return () => window.clearInterval(timer);
-  }, [id]);
-  if (!samples.some((s) => s.sent || s.received)) return null;
+  const hour = usePolled(() => items<AgentThroughput>(`/agents/${id}/throughput`), [id], 10000);
   return (
     <Card title="Throughput">
-      <Lines label="Throughput" times={samples.map((s) => Date.parse(s.time) / 1000)} show={rate} least={125000}
-        lines={[{ label: "sent", values: samples.map((s) => s.sent) }, { label: "received", values: samples.map((s) => s.received) }]} />
+      <Loaded of={hour} what="its throughput">{(samples) => !samples.some((s) => s.sent || s.received) ? <p class="calm">Nothing was moved in the latest hour.</p> : (
+        <Lines label="Throughput" times={samples.map((s) => Date.parse(s.time) / 1000)} show={rate} least={125000}
+          lines={[{ label: "sent", values: samples.map((s) => s.sent) }, { label: "received", values: samples.map((s) => s.received) }]} />
+      )}</Loaded>
     </Card>
   );
 }
@@ -233,14 +221,16 @@ function Ways({ id, ways }: { id: string; ways: Tunnel[] }) {
 
 export function AgentPage({ id }: { id: string }) {
   const agent = agents.value.find((a) => a.id === id);
-  const [under, setUnder] = useState<ActiveFlow[]>([]);
-  const [ways, setWays] = useState<Tunnel[]>([]);
-  const [whole, fetch] = useWhole(id, agent?.state);
-  useEffect(() => {
-    items<ActiveFlow>(`/flows?agent=${id}`).then(setUnder, () => undefined);
-    items<Tunnel>("/tunnels").then((all) => setWays(all.filter((w) => w.source.id === id || w.target.id === id)), () => undefined);
-  }, [id, flows.value, jobs.value]);
-  if (!agent) return loaded.value ? <Missing what="agent"><a href={href("agents")}>All agents</a></Missing> : <p class="calm">Loading…</p>;
+  if (agent) return <AgentView agent={agent} />;
+  return loaded.value ? <Missing what="agent"><a href={href("agents")}>All agents</a></Missing> : <p class="calm">Loading…</p>;
+}
+
+function AgentView({ agent }: { agent: Agent }) {
+  const { id } = agent;
+  const whole = usePolled(() => get<Agent>(`/agents/${id}`), [id, agent.state], 5000); // it has more than the list has
+  const under = useLoad(() => items<ActiveFlow>(`/flows?agent=${id}`), [id, flows.value, jobs.value]);
+  const tunnels = useLoad(() => items<Tunnel>("/tunnels"), [flows.value, jobs.value]);
+  const ways = (tunnels.data ?? []).filter((w) => w.source.id === id || w.target.id === id);
   return (
     <>
       <PageHead title={<>{agent.name} <State is={agent.state} /></>} sub={<>{agent.system || "unknown system"} · id {shortId(agent.id)} <Tags of={agent.tags} /></>}>
@@ -252,22 +242,22 @@ export function AgentPage({ id }: { id: string }) {
         <Figure label="Certificate until" value={agent.expires?.slice(0, 10) ?? "–"} hint="renewed by itself before that" />
         <Figure label="Listens at" value={agent.addresses.length ? <ul class="plain-list">{agent.addresses.map((a) => <li key={a}><code>{a}</code></li>)}</ul> : "nowhere"} hint={agent.addresses.length ? "for direct ways" : "it only dials out"} />
         <Figure label="Version" value={version(agent.software)} />
-        <Holes punches={whole?.punches} />
+        <Holes punches={whole.data?.punches} />
       </div>
       <Card title="Transfers">
-        {under.length === 0 ? <p class="calm">None is under way.</p> : (
-          <Table caption="Transfers" rows={under} id={(f) => f.id} columns={[
+        <Loaded of={under} what="its transfers">{(list) => list.length === 0 ? <p class="calm">None is under way.</p> : (
+          <Table caption="Transfers" rows={list} id={(f) => f.id} columns={[
             { head: "Job", cell: (f) => <a href={href("jobs", f.job)}>{f.job_name}</a>, phone: "title" },
             { head: "With", cell: (f) => (f.source.id === id ? `to ${f.target.name}` : `from ${f.source.name}`) },
             { head: "State", cell: (f) => <><State is={f.state} />{f.text && <div class="hint">{f.text}</div>}</>, phone: "beside" },
             { head: "Path", cell: (f) => <Route of={f.path} /> },
             { head: "Speed", cell: (f) => rate(f.speed), right: true },
           ]} />
-        )}
+        )}</Loaded>
       </Card>
       <Hour id={id} />
-      {ways.length > 0 && <Card title="Ways"><Ways id={id} ways={ways} /></Card>}
-      {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} settings={whole?.settings} fetch={fetch} />}
+      {(ways.length > 0 || tunnels.error) && <Card title="Ways"><Loaded of={tunnels} what="the ways">{() => <Ways id={id} ways={ways} />}</Loaded></Card>}
+      {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} whole={whole} />}
     </>
   );
 }

@@ -1,10 +1,9 @@
 // Whom the console notifies, and the mail server.
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { get, items, patch, post, put, remove } from "../api";
 import { ago } from "../format";
-import { stream } from "../stream";
 import { Act, Card, Check, Choice, Dialog, Form, State, Table, Take, Text } from "../ui/parts";
-import { Loaded, useLoad } from "../ui/load";
+import { Loaded, useLoad, usePolled } from "../ui/load";
 import { toast } from "../ui/toast";
 
 interface Delivery { n: number; event: string; state: string; attempts: number; error: string; created: string }
@@ -63,13 +62,9 @@ function Last({ hook }: { hook: Hook }) {
 }
 
 export function Hooks() {
-  const hooks = useLoad(() => items<Hook>("/hooks"), []);
+  const hooks = usePolled(() => items<Hook>("/hooks"), [], 5000);
   const { again } = hooks;
   const [adding, setAdding] = useState(false);
-  useEffect(() => {
-    const timer = window.setInterval(() => document.hidden || stream.value.state === "lost" || again(), 5000);
-    return () => window.clearInterval(timer);
-  }, []);
   const act = (what: () => Promise<unknown>, text?: string) => async () => {
     await what();
     if (text) toast(text);

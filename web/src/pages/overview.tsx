@@ -6,6 +6,7 @@ import { gathered, matters, type Matter } from "../attention";
 import { moves, setMoves } from "../motion";
 import { openNow } from "./jobs";
 import { ago, bytes, count, rate } from "../format";
+import { may } from "../api";
 import { href } from "../router";
 import { Card, Empty, Figure, PageHead, Progress, State, Table } from "../ui/parts";
 import { Throughput } from "../ui/chart";
@@ -34,7 +35,7 @@ function RunningJob({ job }: { job: Job }) {
 
 /** The fastest first, then what is not over. */
 function Running({ list }: { list: Job[] }) {
-  if (!list.length) return <p class="calm">No job runs.</p>;
+  if (!list.length) return <p class="calm">{jobs.value.length || !may("operate") ? "No job runs." : <a href={href("jobs", "new")}>Order the first job</a>}</p>;
   const shown = [...list].sort((a, b) => (b.run?.speed ?? 0) - (a.run?.speed ?? 0)).slice(0, SHOWN);
   return (
     <>
@@ -127,8 +128,9 @@ export function Overview() {
         <Figure label="Jobs at work" value={outOf(s?.runs.active, s?.jobs.total)} link={href("jobs")} hint={running.length ? undefined : "none runs"} />
         <Figure label="Moving now" value={rate(speed)} hint={most > 0 ? `peak ${rate(most)}` : undefined} />
       </div>
+      {agents.value.length === 0 && <Welcome />}
       <Who />
-      <div class="columns">
+      <div class="columns even">
         <Card title="Needs attention"><Needs /></Card>
         <Card title="Running"><Running list={running} /></Card>
       </div>
@@ -145,7 +147,7 @@ function Welcome() {
   return (
     <Card title="Three steps to the first transfer" class="welcome">
       <ol class="steps">
-        <li><strong><a href={href("proxies", "add")}>Add a proxy</a></strong><span class="hint">On a machine that both sides can reach. It passes on what it cannot read.</span></li>
+        <li class={proxies.value.length ? "done" : ""}><strong><a href={href("proxies", "add")}>Add a proxy</a></strong><span class="hint">On a machine that both sides can reach. It passes on what it cannot read.</span></li>
         <li><strong><a href={href("agents", "add")}>Add agents</a></strong><span class="hint">Where the folders are. They only dial out, so that no firewall has to be opened for them.</span></li>
         <li><strong><a href={href("jobs", "new")}>Order a job</a></strong><span class="hint">From which folder to which agents. It begins at once, and shows here while it runs.</span></li>
       </ol>

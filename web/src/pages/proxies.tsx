@@ -1,11 +1,11 @@
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { items, may, patch, post, put, remove } from "../api";
 import { loaded, proxies, refresh } from "../live";
 import closeReasons from "../../../src/wire/close_reason.def?raw";
 import { ago, bytes, count, duration, percents, rate, rtt, shortId, version } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Dialog, Empty, Figure, Form, Missing, PageHead, State, Table, Take, Text } from "../ui/parts";
-import { Shared } from "../ui/load";
+import { Loaded, Shared, usePolled } from "../ui/load";
 import { toast } from "../ui/toast";
 import { SettingsForm } from "./settings_form";
 import { Lines } from "../ui/chart";
@@ -85,19 +85,12 @@ function rates(samples: Sample[], of: (s: Sample) => number): (number | null)[] 
   });
 }
 
-function useHistory(id: string): Sample[] {
-  const [samples, setSamples] = useState<Sample[]>([]);
-  useEffect(() => {
-    const fetch = () => items<Sample>(`/proxies/${id}/history`).then(setSamples, () => undefined);
-    void fetch();
-    const timer = window.setInterval(() => document.hidden || fetch(), 15000);
-    return () => window.clearInterval(timer);
-  }, [id]);
-  return samples;
+function History({ id, reasons }: { id: string; reasons: Record<string, number> }) {
+  const history = usePolled(() => items<Sample>(`/proxies/${id}/history`), [id], 15000);
+  return <Loaded of={history} what="the latest hour">{(samples) => <Charts samples={samples} reasons={reasons} />}</Loaded>;
 }
 
-function History({ id, reasons }: { id: string; reasons: Record<string, number> }) {
-  const samples = useHistory(id);
+function Charts({ samples, reasons }: { samples: Sample[]; reasons: Record<string, number> }) {
   const times = samples.slice(1).map((s) => Date.parse(s.time) / 1000);
   const names = Object.entries(reasons).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]).slice(0, LINES_MAX).map(([name]) => name);
   const soon = <p class="calm">The console looks every 15 seconds; soon there is something to show.</p>;

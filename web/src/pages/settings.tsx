@@ -1,9 +1,9 @@
 import { useState } from "preact/hooks";
-import { call, findSession, items, may, patch, post, remove, session } from "../api";
+import { call, findSession, items, may, patch, post, reasonOf, remove, session } from "../api";
 import { status } from "../live";
 import { clock, duration } from "../format";
 import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, PageHead, State, Table, Take, Text } from "../ui/parts";
-import { Loaded, reasonOf, useLoad } from "../ui/load";
+import { Loaded, useLoad } from "../ui/load";
 import { Hooks, MailServer } from "./notify";
 import { theme, type Theme } from "../theme";
 import { moves, setMoves } from "../motion";

@@ -1,11 +1,11 @@
 // A job in three steps: what kind, from where, to where.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { get, post } from "../api";
+import { get, post, reasonOf } from "../api";
 import { agents, refresh } from "../live";
 import { bytes } from "../format";
 import { go, href } from "../router";
 import { Card, Check, Choice, Dialog, Empty, Form, PageHead, State, Text } from "../ui/parts";
-import { Failed, Loading, reasonOf, Shared } from "../ui/load";
+import { Failed, Loading, Shared } from "../ui/load";
 import type { Job } from "../types";
 
 interface End { agent: string; path: string }

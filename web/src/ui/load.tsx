@@ -1,8 +1,9 @@
 // What is fetched: on its way, failed, or there. A list that could not be had is never shown as an empty one.
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { reasonOf } from "../api";
 import { problems, refresh, there, type SharedName } from "../live";
-import { epoch } from "../stream";
+import { epoch, stream } from "../stream";
 
 export interface Load<T> {
   data: T | undefined; // the latest that came; undefined: nothing yet
@@ -10,8 +11,6 @@ export interface Load<T> {
   busy: boolean;
   again: () => void;
 }
-
-export const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** What @load gives, fetched again when one of @deps changes, when again() is called, and when the live stream is back after a loss. */
 export function useLoad<T>(load: () => Promise<T>, deps: unknown[]): Load<T> {
@@ -28,6 +27,16 @@ export function useLoad<T>(load: () => Promise<T>, deps: unknown[]): Load<T> {
   }, [...deps, turn, epoch.value]);
   useEffect(() => () => void newest.current++, []);
   return { ...state, data: state.data, again: () => setTurn((n) => n + 1) };
+}
+
+/** The same, and again each @everyMs while somebody looks and the console is there. */
+export function usePolled<T>(load: () => Promise<T>, deps: unknown[], everyMs: number): Load<T> {
+  const found = useLoad(load, deps);
+  useEffect(() => {
+    const timer = window.setInterval(() => document.hidden || stream.value.state === "lost" || found.again(), everyMs);
+    return () => window.clearInterval(timer);
+  }, [everyMs]);
+  return found;
 }
 
 /** @what: "the users", as it stands in "the users could not be loaded". */
@@ -54,6 +63,7 @@ export function Loaded<T>({ of, what, children }: { of: Load<T>; what: string; c
 export function Shared({ name, what, children }: { name: SharedName; what: string; children: () => ComponentChildren }) {
   const error = problems.value[name];
   const again = () => refresh(name);
-  if (there.value[name]) return <>{error && <Failed what={`the latest of ${what}`} reason={error} again={again} />}{children()}</>;
+  const told = stream.value.state === "lost"; // above the page, for all of it
+  if (there.value[name]) return <>{error && !told && <Failed what={`the latest of ${what}`} reason={error} again={again} />}{children()}</>;
   return error ? <Failed what={what} reason={error} again={again} /> : <Loading what={what} />;
 }

@@ -1,7 +1,7 @@
 // The parts that all pages are made of.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError } from "../api";
+import { ApiError, reasonOf } from "../api";
 import { lastUsed, toContent } from "../focus";
 import { percent } from "../format";
 import { toast } from "./toast";
@@ -56,7 +56,7 @@ export function Progress({ part, whole, label, tone, bare }: { part: number; who
       <div ref={bar} />
     </div>
   );
-  return bare ? track : <div class="progress-row">{track}<span class="hint">{Math.floor(value)} %</span></div>;
+  return bare ? track : <div class="progress-row">{track}<span class="hint">{part > 0 && value < 1 ? "< 1" : Math.floor(value)} %</span></div>;
 }
 
 /** A number large, its unit or what it is out of ("Mbit/s", "of 7") smaller. */
@@ -149,7 +149,7 @@ export function Form({ submit, button, children, onCancel, danger }: {
     try {
       await submit();
     } catch (error) {
-      setProblem({ field: error instanceof ApiError ? error.problem.field : undefined, text: error instanceof Error ? error.message : String(error) });
+      setProblem({ field: error instanceof ApiError ? error.problem.field : undefined, text: reasonOf(error) });
     } finally {
       setBusy(false);
     }
@@ -261,7 +261,7 @@ export function Act({ act, children, ask, class: name, title }: { act: () => Pro
     try {
       await act();
     } catch (error) {
-      toast(error instanceof Error ? error.message : String(error), "bad");
+      toast(reasonOf(error), "bad");
     } finally {
       setBusy(false);
     }
