@@ -8,9 +8,7 @@ const axe = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.m
 const { browser, newPage, problems } = await open(order.url);
 let seen = 0;
 
-const first = await newPage({ viewport: SIZES.wide });
-await firstLogin(first, "admin", order.password, "every page of a console");
-const state = await first.context().storageState();
+const LOOKS = [["wide", "light"], ["wide", "dark"], ["phone", "light"], ["phone", "dark"]];
 
 /** What axe finds serious or worse. Injected into the page's main world, where the policy for scripts does not reach. */
 async function accessible(page, where) {
@@ -25,7 +23,19 @@ async function fitsIn(page, where, width) {
   if (wide > width) problems.push(`${where}: ${wide} pixels wide on a screen of ${width}`);
 }
 
-for (const [size, scheme] of [["wide", "light"], ["wide", "dark"], ["phone", "light"], ["phone", "dark"]]) {
+const first = await newPage({ viewport: SIZES.wide });
+await first.goto("/");
+await first.getByLabel("User").waitFor();
+for (const [size, colorScheme] of LOOKS) {
+  await first.setViewportSize(SIZES[size]);
+  await first.emulateMedia({ colorScheme });
+  await accessible(first, `login, ${size}, ${colorScheme}`);
+  await fitsIn(first, `login, ${size}, ${colorScheme}`, SIZES[size].width);
+}
+await firstLogin(first, "admin", order.password, "every page of a console");
+const state = await first.context().storageState();
+
+for (const [size, scheme] of LOOKS) {
   const page = await newPage({ viewport: SIZES[size], colorScheme: scheme, reducedMotion: "reduce", storageState: state });
   await page.goto("/");
   for (const [name, path] of Object.entries({ ...(await pages(page)), ...order.paths })) {
