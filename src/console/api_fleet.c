@@ -134,7 +134,7 @@ void api_list_proxies(struct api_call *call)
 
 struct fleet_proxy *api_named_proxy(struct api_call *call)
 {
-    char error[FLEET_ERROR_MAX];
+    char error[REF_ERROR_MAX];
     struct fleet_proxy *proxy = fleet_find_proxy(call->api->fleet, call->args[0], error);
 
     if (!proxy)
@@ -249,7 +249,7 @@ void api_add_proxy(struct api_call *call)
     struct store_proxy row = {.created = clock_wall()};
     const char *name = json_string_value(json_object_get(call->body, "name"));
     json_t *config = NULL;
-    char ignored[FLEET_ERROR_MAX];
+    char ignored[REF_ERROR_MAX];
 
     if (!check_name(call, name) || !read_addresses(call, "addresses", true, &row.addresses) ||
         !read_addresses(call, "listen", false, &row.listen))
@@ -302,7 +302,7 @@ static json_t *read_via(struct api_call *call)
     json_t *addresses = json_array();
 
     for (size_t i = 0; i < json_array_size(array); i++) {
-        char error[FLEET_ERROR_MAX];
+        char error[REF_ERROR_MAX];
         const struct fleet_proxy *proxy =
             fleet_find_proxy(call->api->fleet, json_string_value(json_array_get(array, i)), error);
 
@@ -481,7 +481,7 @@ void api_list_agents(struct api_call *call)
 
 struct fleet_agent *api_named_agent(struct api_call *call)
 {
-    char error[FLEET_ERROR_MAX];
+    char error[REF_ERROR_MAX];
     struct fleet_agent *agent = fleet_find_agent(call->api->fleet, call->args[0], error);
 
     if (!agent)

@@ -89,7 +89,7 @@ void api_list_folder(struct api_call *call)
 {
     const char *path = http_query(call->request, "path");
     const char *after = http_query(call->request, "after");
-    char error[FLEET_ERROR_MAX];
+    char error[REF_ERROR_MAX];
     struct fleet_agent *agent = fleet_find_agent(call->api->fleet, call->args[0], error);
 
     if (!agent) {

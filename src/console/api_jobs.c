@@ -67,7 +67,7 @@ static int faster_first(const void *a, const void *b)
 static json_t *view_flow_of_job(struct api_call *call, const struct runs_flow *flow)
 {
     json_t *json = view_flow(call->api->fleet, flow);
-    char text[FL_ID_TEXT], error[RUNS_MESSAGE_MAX];
+    char text[FL_ID_TEXT], error[REF_ERROR_MAX];
     const struct runs_job *job =
         runs_find_job(call->api->runs, id_text(&flow->run->row.job, text), error);
 
@@ -79,7 +79,7 @@ static json_t *view_flow_of_job(struct api_call *call, const struct runs_flow *f
 void api_list_flows(struct api_call *call)
 {
     const char *ref = http_query(call->request, "agent");
-    char error[FLEET_ERROR_MAX];
+    char error[REF_ERROR_MAX];
     const struct fleet_agent *agent = ref ? fleet_find_agent(call->api->fleet, ref, error) : NULL;
     struct under_way all = {.agent = agent ? &agent->row.id : NULL};
     int64_t limit = FLOWS_DEFAULT;
@@ -103,7 +103,7 @@ void api_list_flows(struct api_call *call)
 
 static struct runs_job *named_job(struct api_call *call)
 {
-    char error[RUNS_MESSAGE_MAX];
+    char error[REF_ERROR_MAX];
     struct runs_job *job = runs_find_job(call->api->runs, call->args[0], error);
 
     if (!job)
@@ -155,7 +155,7 @@ static bool read_name(struct api_call *call, struct store_job *row)
 static bool read_end(struct api_call *call, const char *field, enum store_side side,
                      const char *text, struct store_job *row)
 {
-    char ref[STORE_NAME_MAX], error[FLEET_ERROR_MAX];
+    char ref[STORE_NAME_MAX], error[REF_ERROR_MAX];
     const struct fleet_agent *agent = NULL;
     const char *path = "";
 
@@ -543,7 +543,7 @@ static void start_retry(struct api_call *call, struct runs_job *job, struct retr
 void api_retry_run(struct api_call *call)
 {
     struct retry_call retry = {.call = call, .names.names = json_object_get(call->body, "files")};
-    char id[FL_ID_TEXT], error[RUNS_MESSAGE_MAX];
+    char id[FL_ID_TEXT], error[REF_ERROR_MAX];
     struct store_run row;
 
     if (!named_run(call, &row))

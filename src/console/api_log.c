@@ -163,7 +163,7 @@ static bool read_about(struct api_call *call, struct store_find *find)
         const char *key;
         bool (*find)(struct api *api, const char *ref, struct fl_id *ret_id, char *error);
     } kinds[] = {{"agent", find_agent}, {"proxy", find_proxy}, {"job", find_job}};
-    char error[RUNS_MESSAGE_MAX > FLEET_ERROR_MAX ? RUNS_MESSAGE_MAX : FLEET_ERROR_MAX];
+    char error[REF_ERROR_MAX];
 
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         const char *ref = http_query(call->request, kinds[i].key);

@@ -108,7 +108,7 @@ static void change(struct api_call *call, struct fleet_proxy *proxy, const char 
 static bool named_agents(struct api_call *call, json_t *patch)
 {
     json_t *list = json_object_get(patch, "agents"), *name;
-    char error[FLEET_ERROR_MAX];
+    char error[REF_ERROR_MAX];
     size_t i;
 
     if (json_is_string(list))
@@ -201,7 +201,7 @@ void api_resume_proxy(struct api_call *call)
 static bool prefers_known(struct api_call *call)
 {
     const json_t *names = json_object_get(call->body, "prefer");
-    char error[FLEET_ERROR_MAX];
+    char error[REF_ERROR_MAX];
     json_t *name;
     size_t i;
 

@@ -13,8 +13,7 @@
 #include "console/event.h"
 #include "console/fleet_core.h"
 
-#define TICK_MS          1000
-#define REF_PREFIX_LEAST 6 /* digits that may stand for an id */
+#define TICK_MS 1000
 
 /* ---- agents ---- */
 
@@ -54,14 +53,6 @@ struct fleet_agent *fleet_agent_by_name(struct fleet *fleet, const char *name)
     return NULL;
 }
 
-bool fleet_ref_fits(const struct fl_id *id, const char *ref)
-{
-    char text[FL_ID_TEXT];
-    size_t len = strlen(ref);
-
-    return len >= REF_PREFIX_LEAST && len < FL_ID_TEXT && !strncasecmp(id_text(id, text), ref, len);
-}
-
 struct fleet_agent *fleet_take_agent(struct fleet *fleet, const struct store_agent *row)
 {
     struct fleet_agent *agent = calloc(1, sizeof(*agent));
@@ -73,33 +64,16 @@ struct fleet_agent *fleet_take_agent(struct fleet *fleet, const struct store_age
     return agent;
 }
 
-void fleet_no_such(const char *what, const char *ref, const char *const *names, char *error)
-{
-    const char *near = config_nearest(ref, names);
-
-    if (near)
-        snprintf(error, FLEET_ERROR_MAX, "no %s \"%.100s\" (did you mean \"%s\"?)", what, ref,
-                 near);
-    else if (!names[0])
-        snprintf(error, FLEET_ERROR_MAX, "no %s \"%.100s\": there is none yet", what, ref);
-    else
-        snprintf(error, FLEET_ERROR_MAX, "no %s \"%.100s\" (the list: fairlead %s list)", what, ref,
-                 what);
-}
-
 static void no_such_agent(struct fleet *fleet, const char *ref, char *error)
 {
     const char **names = calloc(HASH_COUNT(fleet->agents) + 1, sizeof(*names));
     struct fleet_agent *agent, *tmp;
     size_t n = 0;
 
-    if (names) {
+    if (names)
         HASH_ITER (hh, fleet->agents, agent, tmp)
             names[n++] = agent->row.name;
-        fleet_no_such("agent", ref, names, error);
-    } else {
-        snprintf(error, FLEET_ERROR_MAX, "no such agent");
-    }
+    ref_none("agent", ref, names, error);
     free(names);
 }
 
@@ -114,11 +88,10 @@ struct fleet_agent *fleet_find_agent(struct fleet *fleet, const char *ref, char 
     if ((found = fleet_agent_by_name(fleet, ref)))
         return found;
     HASH_ITER (hh, fleet->agents, agent, tmp) {
-        if (!fleet_ref_fits(&agent->row.id, ref))
+        if (!ref_fits(&agent->row.id, ref))
             continue;
         if (found) {
-            snprintf(error, FLEET_ERROR_MAX, "several agents have an id that starts with \"%s\"",
-                     ref);
+            ref_several("agents", ref, error);
             return NULL;
         }
         found = agent;

@@ -9,13 +9,12 @@
 
 #include "console/control.h"
 #include "console/folders.h"
+#include "console/ref.h"
 #include "console/revocations.h"
 #include "console/setup.h"
 #include "console/store.h"
 #include "console/wanted.h"
 #include "tunnel/endpoint.h"
-
-#define FLEET_ERROR_MAX 320
 
 struct dialler;
 struct fleet;
@@ -120,7 +119,7 @@ struct fleet_agent *fleet_agent(struct fleet *fleet, const struct fl_id *id);
  * storage. */
 const char *fleet_agent_name(void *fleet, const struct fl_id *id);
 /* fleet_find_agent - by id, name, or the first 6 or more digits of the id. NULL: @error
- * (FLEET_ERROR_MAX) says why, with near names. */
+ * (REF_ERROR_MAX) says why, with near names. */
 struct fleet_agent *fleet_find_agent(struct fleet *fleet, const char *ref, char *error);
 /* fleet_approve - a pending agent gets its certificate when it asks next. -FL_EEXISTS when it is
  * not pending. */

@@ -40,13 +40,6 @@ struct fleet_agent *fleet_agent_by_name(struct fleet *fleet, const char *name);
 /* fleet_take_agent - one more, copied from @row; not into the store. NULL: no memory. */
 struct fleet_agent *fleet_take_agent(struct fleet *fleet, const struct store_agent *row);
 
-/* fleet_ref_fits - is @ref, of 6 digits or more, how the id's text starts? */
-bool fleet_ref_fits(const struct fl_id *id, const char *ref);
-
-/* fleet_no_such - what to say about a name that is not there, with the nearest of @names (up to a
- * NULL) that is. @error: FLEET_ERROR_MAX bytes. */
-void fleet_no_such(const char *what, const char *ref, const char *const *names, char *error);
-
 /* fleet_deny - @id into the store's denied ids, with a new revision. Tells nobody. */
 int fleet_deny(struct fleet *fleet, const struct fl_id *id, const char *name);
 

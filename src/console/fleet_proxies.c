@@ -26,7 +26,7 @@ static void no_such_proxy(struct fleet *fleet, const char *ref, char *error)
     LL_FOREACH (fleet->proxies, proxy)
         if (n < ENDPOINT_PROXIES_MAX)
             names[n++] = proxy->row.name;
-    fleet_no_such("proxy", ref, names, error);
+    ref_none("proxy", ref, names, error);
 }
 
 struct fleet_proxy *fleet_find_proxy(struct fleet *fleet, const char *ref, char *error)
@@ -37,11 +37,10 @@ struct fleet_proxy *fleet_find_proxy(struct fleet *fleet, const char *ref, char 
         if (!strcmp(proxy->row.name, ref))
             return proxy;
     LL_FOREACH (fleet->proxies, proxy) {
-        if (!fleet_ref_fits(&proxy->row.id, ref))
+        if (!ref_fits(&proxy->row.id, ref))
             continue;
         if (found) {
-            snprintf(error, FLEET_ERROR_MAX, "several proxies have an id that starts with \"%s\"",
-                     ref);
+            ref_several("proxies", ref, error);
             return NULL;
         }
         found = proxy;

@@ -202,7 +202,7 @@ static void make_run(void *ctx, const struct runs_run *run)
 static void add_run(struct notify *notify, const struct fl_id *id, json_t *body)
 {
     struct run_view view = {.fleet = notify->fleet};
-    char text[ID_SIZE], error[RUNS_MESSAGE_MAX];
+    char text[ID_SIZE], error[REF_ERROR_MAX];
     struct store_run row;
 
     if (store_run_find(notify->store, id_text(id, text), &row) ||

@@ -4,7 +4,6 @@
 #include <utlist.h>
 
 #include "base/clock.h"
-#include "base/config.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "console/event.h"
@@ -42,28 +41,22 @@ static void no_such_job(struct runs *runs, const char *ref, char *error)
     if (names)
         LL_FOREACH (runs->jobs, job)
             names[n++] = job->row.name;
-    const char *near = names ? config_nearest(ref, names) : NULL;
-    snprintf(error, RUNS_MESSAGE_MAX,
-             near ? "no job \"%.100s\" (did you mean \"%s\"?)" : "no job \"%.100s\"%s", ref,
-             near ? near : "");
+    ref_none("job", ref, names, error);
     free(names);
 }
 
 struct runs_job *runs_find_job(struct runs *runs, const char *ref, char *error)
 {
     struct runs_job *job, *found = NULL;
-    char text[FL_ID_TEXT];
-    size_t len = strlen(ref);
 
     LL_FOREACH (runs->jobs, job)
         if (!strcmp(job->row.name, ref))
             return job;
     LL_FOREACH (runs->jobs, job) {
-        if (len < 6 || len >= FL_ID_TEXT || strncasecmp(id_text(&job->row.id, text), ref, len))
+        if (!ref_fits(&job->row.id, ref))
             continue;
         if (found) {
-            snprintf(error, RUNS_MESSAGE_MAX, "several jobs have an id that starts with \"%s\"",
-                     ref);
+            ref_several("jobs", ref, error);
             return NULL;
         }
         found = job;

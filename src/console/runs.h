@@ -12,8 +12,6 @@
 #include "console/jobs.h"
 #include "console/traffic.h"
 
-#define RUNS_MESSAGE_MAX 320
-
 struct runs;
 
 struct runs_job {
@@ -60,7 +58,7 @@ struct runs_job *runs_jobs(struct runs *runs); /* head of the list */
 void runs_each_flow(struct runs *runs, void (*each)(void *ctx, const struct runs_flow *flow),
                     void *ctx);
 /* runs_find_job - by name, id, or the first 6 or more digits of the id; NULL and @error
- * (RUNS_MESSAGE_MAX). */
+ * (REF_ERROR_MAX). */
 struct runs_job *runs_find_job(struct runs *runs, const char *ref, char *error);
 /* runs_add_job - takes @row's ends on success. -FL_EEXISTS: the name is taken. */
 int runs_add_job(struct runs *runs, struct store_job *row, struct runs_job **ret_job);

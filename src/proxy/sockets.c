@@ -70,7 +70,7 @@ void sockets_close(struct sockets *sockets)
     sockets_forget(sockets);
 }
 
-static int option(int fd, int name)
+int sockets_option(int fd, int name)
 {
     int value = -1;
     socklen_t len = sizeof(value);
@@ -79,8 +79,9 @@ static int option(int fd, int name)
 
 bool sockets_are_listening(int fd)
 {
-    return option(fd, SO_ACCEPTCONN) == 1 &&
-           (option(fd, SO_TYPE) == SOCK_STREAM || option(fd, SO_TYPE) == SOCK_SEQPACKET);
+    return sockets_option(fd, SO_ACCEPTCONN) == 1 &&
+           (sockets_option(fd, SO_TYPE) == SOCK_STREAM ||
+            sockets_option(fd, SO_TYPE) == SOCK_SEQPACKET);
 }
 
 bool sockets_are_bound(int fd)
@@ -89,7 +90,7 @@ bool sockets_are_bound(int fd)
     socklen_t len = sizeof(local);
     const struct sockaddr_in *in = (struct sockaddr_in *)&local; /* in6 has its port there too */
 
-    return option(fd, SO_TYPE) == SOCK_DGRAM &&
+    return sockets_option(fd, SO_TYPE) == SOCK_DGRAM &&
            getsockname(fd, (struct sockaddr *)&local, &len) == 0 &&
            (local.ss_family == AF_INET || local.ss_family == AF_INET6) && in->sin_port != 0;
 }
@@ -125,7 +126,7 @@ static int take_activated(struct sockets *sockets, const struct config_strings *
     unsigned before = 0;
     char name[SOCKETS_NAME];
 
-    if (!udp && (!sockets_are_listening(fd) || option(fd, SO_TYPE) != SOCK_STREAM))
+    if (!udp && (!sockets_are_listening(fd) || sockets_option(fd, SO_TYPE) != SOCK_STREAM))
         return wrong(message, cap,
                      "a descriptor is neither a listening stream socket nor a bound UDP socket");
     for (unsigned i = 0; i < sockets->count; i++)

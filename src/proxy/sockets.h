@@ -43,6 +43,9 @@ unsigned sockets_count(const struct sockets *sockets, const char *name);
 void sockets_close(struct sockets *sockets);
 void sockets_forget(struct sockets *sockets);
 
+/* sockets_option - the number that @fd has for @name at SOL_SOCKET; -1: none. */
+int sockets_option(int fd, int name);
+
 /* sockets_are_listening - is @fd a listening stream socket? sockets_are_bound - or a UDP socket
  * with a port? */
 bool sockets_are_listening(int fd);

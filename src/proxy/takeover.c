@@ -131,18 +131,11 @@ int takeover_begin(struct takeover *takeover, const char *path, struct sockets *
 
 /* ---- sessions ---- */
 
-static int number(int fd, int name)
-{
-    int value = -1;
-    socklen_t len = sizeof(value);
-    return getsockopt(fd, SOL_SOCKET, name, &value, &len) ? -1 : value;
-}
-
 static bool is_connection(int fd)
 {
-    int domain = number(fd, SO_DOMAIN);
-    return (domain == AF_INET || domain == AF_INET6) && number(fd, SO_TYPE) == SOCK_STREAM &&
-           number(fd, SO_ACCEPTCONN) == 0;
+    int domain = sockets_option(fd, SO_DOMAIN);
+    return (domain == AF_INET || domain == AF_INET6) &&
+           sockets_option(fd, SO_TYPE) == SOCK_STREAM && sockets_option(fd, SO_ACCEPTCONN) == 0;
 }
 
 static bool is_pipe_with(int fd, uint32_t bytes)
