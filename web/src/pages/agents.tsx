@@ -26,7 +26,7 @@ export function Agents({ adding, bulk, find }: { adding?: boolean; bulk?: boolea
   return (
     <>
       <PageHead title="Agents" sub="They stand where the folders are, and only dial out.">
-        <input type="search" aria-label="Search agents" placeholder="name, tag, state…" value={wanted} onInput={(e) => setWanted(e.currentTarget.value)} />
+        {agents.value.length > 0 && <input type="search" aria-label="Search agents" placeholder="name, tag, state…" value={wanted} onInput={(e) => setWanted(e.currentTarget.value)} />}
         {may("administer") && tagged && <a class="button" href={href("agents", "by-tag")}>Settings by tag</a>}
         {may("administer") && <a class="button primary" href={href("agents", "add")}>Add an agent</a>}
       </PageHead>
