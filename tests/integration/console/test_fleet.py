@@ -42,10 +42,10 @@ def refuse(console, method, path, body=None):
 
 @pytest.fixture
 def direct(world):
-    """A console and two agents on it, without a proxy."""
+    """A console and two agents on it, without a proxy. What b takes is limited, so that there is time for orders in between."""
     world.console()
     world.a = world.agent("a", port=fairlead.free_port())
-    world.b = world.agent("b", port=fairlead.free_port())
+    world.b = world.agent("b", port=fairlead.free_port(), rate_limit_download=64 << 10)
     return world
 
 
