@@ -27,6 +27,15 @@ export async function open(url) {
   return { browser, newPage, problems };
 }
 
+/** Waits until @test is true in the page. (waitForFunction would at times evaluate a string there, which the page's policy forbids.) */
+export async function until(page, test, argument) {
+  const end = Date.now() + 60000;
+  while (!(await page.evaluate(test, argument))) {
+    if (Date.now() > end) throw new Error(`waited a minute in vain for ${test}, ${argument}`);
+    await page.waitForTimeout(100);
+  }
+}
+
 export async function login(page, user, password) {
   await page.goto("/");
   await page.getByLabel("User").fill(user);

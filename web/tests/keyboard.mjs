@@ -1,6 +1,6 @@
 // The way of somebody without a mouse: keyboard.mjs ORDER (JSON: url, user, password, source, target). Tab, Enter, arrows and Escape only; what has
 // the focus is visible each time, and a dialog gives it back to what opened it.
-import { open } from "./browser.mjs";
+import { open, until } from "./browser.mjs";
 
 const order = JSON.parse(process.argv[2]);
 const MOST_TABS = 80;
@@ -145,7 +145,7 @@ async function order_job(name, target) {
 
 /** A message that a screen reader reads: within a live region. */
 async function told(text) {
-  await page.waitForFunction((wanted) => [...document.querySelectorAll("[role=status], [role=alert], [aria-live]")].some((e) => e.textContent.includes(wanted)), text, { timeout: 60000 });
+  await until(page, (wanted) => [...document.querySelectorAll("[role=status], [role=alert], [aria-live]")].some((e) => e.textContent.includes(wanted)), text);
 }
 
 await login();

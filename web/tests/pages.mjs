@@ -1,7 +1,7 @@
 // Every page with what is there, in light and dark, each wide and on a phone: what axe finds serious, and what is wider than the screen.
 // pages.mjs ORDER (JSON: url, password, paths: more pages by name)
 import { readFileSync } from "node:fs";
-import { firstLogin, open, pages, SIZES } from "./browser.mjs";
+import { firstLogin, open, pages, SIZES, until } from "./browser.mjs";
 
 const order = JSON.parse(process.argv[2]);
 const axe = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
@@ -43,7 +43,7 @@ for (const [size, scheme] of LOOKS) {
     await page.evaluate((hash) => { location.hash = hash; }, path);
     await page.getByRole("heading").or(page.getByText("There is no such")).first().waitFor();
     await page.waitForTimeout(300); // for what the page asks for first
-    await page.waitForFunction(() => !document.querySelector("main")?.textContent.includes("Loading…"));
+    await until(page, () => !document.querySelector("main")?.textContent.includes("Loading…"));
     await page.evaluate(() => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
     await accessible(page, where);
     await fitsIn(page, where, SIZES[size].width);
