@@ -5,12 +5,12 @@
 #include <stdlib.h>
 
 #include "agent/forward_core.h"
+#include "agent/silence.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 
-#define QUIET  (4 * CLOCK_SEC) /* of a tunnel that runs out, without a byte: ask for one */
-#define SILENT (8 * CLOCK_SEC) /* and then: it is dead */
+#define SILENT (8 * CLOCK_SEC) /* of a tunnel that runs out, after a byte was asked for: dead */
 
 /* ---- tunnels ---- */
 
@@ -183,21 +183,10 @@ const struct tunnel_ops forward_tunnel_ops = {
  * last one; and who finds it dead does. */
 static void look_at(struct fwd_lane *lane, uint64_t now)
 {
-    struct tunnel_info info;
-
-    if (lane->forward->listener && !lane->by_id) {
+    if (lane->forward->listener && !lane->by_id)
         close_lane(lane, TUNNEL_CLOSE_REPLACED);
-        return;
-    }
-    tunnel_info(lane->tunnel, &info);
-    if (now < info.last_rx + QUIET || (lane->asked && info.last_rx > lane->asked)) {
-        lane->asked = 0;
-    } else if (!lane->asked) {
-        lane->asked = now;
-        tunnel_probe(lane->tunnel);
-    } else if (now >= lane->asked + SILENT) {
+    else if (silence_lasts(lane->tunnel, now, &lane->asked) && now >= lane->asked + SILENT)
         close_lane(lane, TUNNEL_CLOSE_TIMEOUT);
-    }
 }
 
 void forward_expect(struct forward *f)

@@ -17,6 +17,7 @@
 #include "agent/flow_order.h"
 #include "agent/forward.h"
 #include "agent/forward_policy.h"
+#include "agent/silence.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -26,8 +27,7 @@
 #define KEEP_EVERY   (5 * CLOCK_SEC)  /* counters go into the journal */
 #define RETRY_AWAY   (10 * CLOCK_SEC) /* longest wait when there is no way, or no address */
 #define RETRY_DENIED (60 * CLOCK_SEC)
-#define QUIET        (4 * CLOCK_SEC) /* without a byte: ask for one */
-#define SILENT       (3 * CLOCK_SEC) /* and then: look for another way */
+#define SILENT       (3 * CLOCK_SEC) /* after a byte was asked for: look for another way */
 #define STEADY       (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
 
 #define RUNNING                                                                                    \
@@ -415,19 +415,14 @@ static void watch(struct flow *flow)
 
     if (!is_target(flow) || !flow->forward || !forward_tunnel(flow->forward))
         return;
-    tunnel_info(forward_tunnel(flow->forward), &info);
-    if (now < info.last_rx + QUIET || (flow->asked && info.last_rx > flow->asked)) {
-        flow->asked = 0;
+    if (!silence_lasts(forward_tunnel(flow->forward), now, &flow->asked)) {
         if (flow->dial)
             dial_cancel(take_ptr(flow->dial));
         return;
     }
-    if (!flow->asked) {
-        flow->asked = now;
-        tunnel_probe(forward_tunnel(flow->forward));
-    }
     if (now < flow->asked + SILENT || flow->dial || now < flow->next_try)
         return;
+    tunnel_info(forward_tunnel(flow->forward), &info);
     endpoint_check(flow->all->options.endpoint, &info.proxy);
     tunnel_probe(forward_tunnel(flow->forward));
     dial(flow, &info.proxy);

@@ -19,6 +19,7 @@
 #include "agent/browse.h"
 #include "agent/console_way.h"
 #include "agent/credentials.h"
+#include "agent/silence.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -29,8 +30,7 @@
 #define RETRY_MAX    (30 * CLOCK_SEC)
 #define RETRY_DENIED (60 * CLOCK_SEC)
 #define STEADY       (10 * CLOCK_SEC)   /* a tunnel that held so long was good: waits start over */
-#define QUIET        (4 * CLOCK_SEC)    /* without a byte: ask for one */
-#define SILENT       (3 * CLOCK_SEC)    /* and then: look for another way */
+#define SILENT       (3 * CLOCK_SEC)    /* after a byte was asked for: look for another way */
 #define ASLEEP       CLOCK_SEC          /* between two ticks: the silence was ours */
 #define RENEW_AGAIN  (3600 * CLOCK_SEC) /* after a refused or unanswered renewal */
 #define COUNTS_APART CLOCK_SEC          /* between two AGENT_COUNTS */
@@ -688,18 +688,16 @@ static void watch(struct uplink *link, uint64_t now)
     link->ticked = now;
     if (link->state != UPLINK_OPEN)
         return;
-    tunnel_info(link->tunnel, &info);
-    if (slept || now < info.last_rx + QUIET || (link->asked && info.last_rx > link->asked)) {
+    bool begins = !link->asked;
+    if (slept || !silence_lasts(link->tunnel, now, &link->asked)) {
         end_rescue(link);
         return;
     }
-    if (!link->asked) {
-        link->asked = now;
+    if (begins)
         link->next_rescue = now + clock_jitter(SILENT);
-        tunnel_probe(link->tunnel);
-    }
     if (link->rescue || now < link->next_rescue)
         return;
+    tunnel_info(link->tunnel, &info);
     endpoint_check(link->options.endpoint, &info.proxy);
     tunnel_probe(link->tunnel);
     if (console_way_dial(link->options.endpoint, link->options.config,
