@@ -56,14 +56,23 @@ static void take_speed(struct runs_flow *flow, uint64_t now)
     flow->sample_bytes = bytes;
 }
 
+/* copy_of - also of none; NULL: no memory. */
+static void *copy_of(const void *items, size_t count, size_t size)
+{
+    void *copy = calloc(count + 1, size);
+
+    if (copy)
+        memcpy(copy, items, count * size);
+    return copy;
+}
+
 /* take_ways - without memory the former ones stay. */
 static void take_ways(struct runs_flow *flow, const fl_FlowReport *report)
 {
-    fl_FlowWay *ways = calloc(report->ways_count + 1u, sizeof(*ways));
+    fl_FlowWay *ways = copy_of(report->ways, report->ways_count, sizeof(*ways));
 
     if (!ways)
         return;
-    memcpy(ways, report->ways, report->ways_count * sizeof(*ways));
     free(flow->ways);
     flow->ways = ways;
     flow->way_count = report->ways_count;
@@ -72,11 +81,10 @@ static void take_ways(struct runs_flow *flow, const fl_FlowReport *report)
 /* take_files - the same. */
 static void take_files(struct runs_flow *flow, const fl_FlowReport *report)
 {
-    fl_FlowFile *files = calloc(report->files_count + 1u, sizeof(*files));
+    fl_FlowFile *files = copy_of(report->files, report->files_count, sizeof(*files));
 
     if (!files)
         return;
-    memcpy(files, report->files, report->files_count * sizeof(*files));
     free(flow->files);
     flow->files = files;
     flow->file_count = report->files_count;
