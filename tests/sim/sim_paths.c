@@ -13,8 +13,8 @@
  *    fault nothing at all;
  *  - a dial ends in one of opened() and closed(), a tunnel in one closed() or our tunnel_close();
  *  - once all is done no proxy has a session left, and none had more of them than proofs;
- *  - pokes and dials of a meeting are few, and go nowhere but to the public network (nat.c); what
- * was in vain is not tried again before its time, which doubles.
+ *  - pokes and dials of a meeting are few, and go nowhere but to the public network (nat.c);
+ *  - a meeting in vain is not tried again before its time, which doubles.
  */
 #include <stdio.h>
 #include <stdlib.h>
