@@ -1,5 +1,6 @@
 #include "agent/flow_order.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/id.h"
@@ -28,6 +29,22 @@ void flow_report_number(fl_FlowReport *report)
     uint64_t floor = (uint64_t)clock_wall() << 12;
 
     report->seq = report->seq + 1 > floor ? report->seq + 1 : floor;
+}
+
+fl_FlowWay *flow_report_way(fl_FlowReport *report, const struct tunnel *tunnel, bool suspect)
+{
+    fl_FlowWay *way = &report->ways[report->ways_count++];
+    struct tunnel_info info;
+
+    tunnel_info(tunnel, &info);
+    *way = (fl_FlowWay){
+        .state = suspect ? fl_WayState_WAY_SUSPECT : fl_WayState_WAY_CARRIES,
+        .relayed = !id_is_zero(&info.proxy),
+        .raw = info.raw,
+        .rtt = info.rtt,
+    };
+    (void)snprintf(way->via, sizeof(way->via), "%s", tunnel_via(tunnel));
+    return way;
 }
 
 void flow_report_sent(struct flow_told *told, uint64_t now)

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "identity/party.h"
+#include "tunnel/tunnel.h"
 #include "wire/message.h"
 
 #define FLOW_REPORT_EVERY (500 * CLOCK_MS) /* twice a second */
@@ -30,6 +31,10 @@ bool flow_report_due(const struct flow_told *told, bool final, uint64_t now);
 /* flow_report_number - the number of the next one. Numbers must rise also across restarts, of which
  * the last few reports may not be in the journal: time does that. */
 void flow_report_number(fl_FlowReport *report);
+
+/* flow_report_way - one more of the ways of @report: @tunnel, which is open; there is room for it.
+ */
+fl_FlowWay *flow_report_way(fl_FlowReport *report, const struct tunnel *tunnel, bool suspect);
 
 /* flow_report_sent - it is on its way. flow_report_acked - @ack has come: is it the first for the
  * final @report, so that there is nothing more to tell? */

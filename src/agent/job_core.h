@@ -4,6 +4,7 @@
 #define FL_AGENT_JOB_CORE_H
 
 #include "agent/flow_order.h"
+#include "agent/held.h"
 #include "agent/job.h"
 #include "agent/receive.h"
 #include "agent/send.h"
@@ -17,19 +18,6 @@
 #define FINAL                                                                                      \
     (STATE_BIT(fl_FlowState_FLOW_DONE) | STATE_BIT(fl_FlowState_FLOW_PARTIAL) |                    \
      STATE_BIT(fl_FlowState_FLOW_FAILED) | STATE_BIT(fl_FlowState_FLOW_STOPPED))
-
-/* What a flow has seen of one way: a proxy, or (zero) direct legs, or hole punching. */
-struct held {
-    struct fl_id proxy;
-    bool punched; /* zero: of the two the latter */
-    bool used;
-    bool open;         /* a tunnel over it has come up since */
-    unsigned failures; /* in a row */
-    uint64_t until;    /* not to be asked before */
-    char label[TUNNEL_VIA_MAX];
-    char text[96]; /* why */
-    int64_t since; /* seconds since 1970 */
-};
 
 struct flow {
     struct jobs *jobs; /* not owned */
@@ -54,7 +42,7 @@ struct flow {
     /* Target: relayed, and looking for a direct way beside. */
     struct dial *direct_dial;
     struct peer_look look; /* for a direct way */
-    struct held held[ENDPOINT_PROXIES_MAX];
+    struct held held;
     uint64_t opened; /* when the tunnel opened */
     struct flow_told told;
     uint64_t kept;        /* when the counters went into the journal */

@@ -17,38 +17,11 @@ static void fill_open_ways(const struct flow *flow, fl_FlowReport *r)
     size_t count = receive_ways(flow->receive, ways, ARRAY_SIZE(ways));
 
     for (size_t i = 0; i < count; i++) {
-        fl_FlowWay *way = &r->ways[r->ways_count++];
-        struct tunnel_info info;
+        fl_FlowWay *way = flow_report_way(r, ways[i].tunnel, ways[i].suspect);
 
-        tunnel_info(ways[i].tunnel, &info);
-        *way = (fl_FlowWay){
-            .state = ways[i].suspect ? fl_WayState_WAY_SUSPECT : fl_WayState_WAY_CARRIES,
-            .relayed = !id_is_zero(&info.proxy),
-            .raw = info.raw,
-            .since = ways[i].since,
-            .rate = ways[i].rate,
-            .bytes = ways[i].bytes,
-            .rtt = info.rtt,
-        };
-        (void)snprintf(way->via, sizeof(way->via), "%s", tunnel_via(ways[i].tunnel));
-    }
-}
-
-/* What was tried in vain, and is not open now. */
-static void fill_failed_ways(const struct flow *flow, fl_FlowReport *r)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(flow->held) && r->ways_count < ARRAY_SIZE(r->ways); i++) {
-        const struct held *held = &flow->held[i];
-        fl_FlowWay *way = &r->ways[r->ways_count];
-
-        if (!held->used || held->open)
-            continue;
-        *way = (fl_FlowWay){.state = fl_WayState_WAY_FAILED,
-                            .relayed = !id_is_zero(&held->proxy),
-                            .since = held->since};
-        (void)snprintf(way->via, sizeof(way->via), "%s", held->label);
-        (void)snprintf(way->text, sizeof(way->text), "%s", held->text);
-        r->ways_count++;
+        way->since = ways[i].since;
+        way->rate = ways[i].rate;
+        way->bytes = ways[i].bytes;
     }
 }
 
@@ -99,7 +72,7 @@ void job_fill_report(struct flow *flow)
     fill_open_ways(flow, r);
     if (r->ways_count > 0)
         (void)snprintf(r->path, sizeof(r->path), "%s", r->ways[0].via);
-    fill_failed_ways(flow, r);
+    held_tell(&flow->held, r);
 }
 
 void job_keep_report(struct flow *flow)

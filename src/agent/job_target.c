@@ -11,9 +11,8 @@
 #define RETRY_AWAY    (10 * CLOCK_SEC) /* longest wait when there is no way */
 #define RETRY_DENIED  (60 * CLOCK_SEC)
 #define FURTHER_AFTER (200 * CLOCK_MS) /* a flow that lasts longer is worth a further tunnel */
-#define HOLD_FIRST    (2 * CLOCK_SEC)  /* and twice as long each time */
-#define HOLD_DOUBLED  5
-#define STEADY        (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
+#define LOOK_AGAIN    (2 * CLOCK_SEC)  /* for a direct way that is lost as soon as it is there */
+#define STEADY        (5 * CLOCK_SEC)  /* a tunnel that held so long was good: waits start over */
 #define RENEW_AGAIN                                                                                \
     (20 * CLOCK_SEC) /* a tunnel that has become slow is replaced at most as often */
 #define GOOD_AGAIN 2 /* seconds: a direct way that fell silent and came back has all again */
@@ -22,45 +21,11 @@ static const struct receive_ops receive_ops;
 
 /* ---- which ways ---- */
 
-static struct held *find_held_way(struct flow *flow, const struct fl_id *proxy, bool punched)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(flow->held); i++) {
-        if (flow->held[i].used && flow->held[i].punched == punched &&
-            id_equal(&flow->held[i].proxy, proxy))
-            return &flow->held[i];
-    }
-    return NULL;
-}
-
-static struct held *find_held(struct flow *flow, const struct fl_id *proxy)
-{
-    return find_held_way(flow, proxy, false);
-}
-
-static void hold_way(struct flow *flow, const struct fl_id *proxy, bool punched, const char *label,
-                     const char *text)
-{
-    struct held *held = find_held_way(flow, proxy, punched);
-
-    for (size_t i = 0; !held && i < ARRAY_SIZE(flow->held); i++) {
-        if (!flow->held[i].used || i + 1 == ARRAY_SIZE(flow->held))
-            held = &flow->held[i];
-    }
-    if (!held->used || !id_equal(&held->proxy, proxy) || held->punched != punched)
-        *held = (struct held){.used = true, .proxy = *proxy, .punched = punched};
-    held->until = flow->jobs->now + clock_jitter(HOLD_FIRST << held->failures);
-    held->failures += held->failures < HOLD_DOUBLED;
-    held->since = clock_wall();
-    held->open = false;
-    (void)snprintf(held->label, sizeof(held->label), "%s", label);
-    (void)snprintf(held->text, sizeof(held->text), "%s", text ? text : "");
-    flow->told.dirty = true;
-}
-
 /* hold - @proxy (zero: a direct leg) has failed this flow. */
 static void hold(struct flow *flow, const struct fl_id *proxy, const char *label, const char *text)
 {
-    hold_way(flow, proxy, false, label, text);
+    held_note(&flow->held, proxy, false, label, text, flow->jobs->now);
+    flow->told.dirty = true;
 }
 
 /* Proxies with a tunnel of this flow, and those that are held. */
@@ -76,10 +41,11 @@ static void fill_avoid(struct flow *flow, struct dial_request *request)
         tunnel_info(ways[i].tunnel, &info);
         request->avoid[n++] = info.proxy;
     }
-    for (size_t i = 0; i < ARRAY_SIZE(flow->held) && n < ARRAY_SIZE(request->avoid); i++) {
-        if (flow->held[i].used && flow->held[i].until > flow->jobs->now &&
-            !id_is_zero(&flow->held[i].proxy))
-            request->avoid[n++] = flow->held[i].proxy;
+    for (size_t i = 0; i < ARRAY_SIZE(flow->held.way) && n < ARRAY_SIZE(request->avoid); i++) {
+        const struct held_way *way = &flow->held.way[i];
+
+        if (way->used && way->until > flow->jobs->now && !id_is_zero(&way->proxy))
+            request->avoid[n++] = way->proxy;
     }
     request->avoid_count = n;
 }
@@ -163,9 +129,9 @@ static enum further further(struct flow *flow)
             direct = true;
             steady |= clock_wall() - ways[i].since >= GOOD_AGAIN;
         }
-        if (flow->jobs->now - info.opened > STEADY && !ways[i].suspect &&
-            find_held(flow, &info.proxy))
-            find_held(flow, &info.proxy)->failures = 0;
+        struct held_way *held = held_find(&flow->held, &info.proxy, false);
+        if (held && flow->jobs->now - info.opened > STEADY && !ways[i].suspect)
+            held->failures = 0;
     }
     if (steady && count > 1)
         retire_relayed(flow);
@@ -213,12 +179,9 @@ static void try_later(struct flow *flow, enum tunnel_close why, const char *text
 static void note_open(struct flow *flow, const struct tunnel *tunnel)
 {
     struct tunnel_info info;
-    struct held *held;
 
     tunnel_info(tunnel, &info);
-    held = find_held(flow, &info.proxy);
-    if (held)
-        held->open = true;
+    held_opened(&flow->held, &info.proxy);
 }
 
 /* note_renewed - if it is for that that @tunnel was dialled, what it stands in for goes. */
@@ -439,7 +402,7 @@ static void direct_opened(void *ctx, struct tunnel *tunnel)
         retire_relayed(flow);
         drop_further(flow);
     }
-    flow->look.next = flow->jobs->now + HOLD_FIRST;
+    flow->look.next = flow->jobs->now + LOOK_AGAIN;
 }
 
 static void direct_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, const char *text)
@@ -457,32 +420,25 @@ static const struct tunnel_ops direct_ops = {direct_opened, dial_message, dial_w
 
 static void punched(void *ctx, const char *label, const char *text)
 {
-    static const struct fl_id direct;
     struct flow *flow = ctx;
-    struct held *held = find_held_way(flow, &direct, true);
 
     peer_ways_punched(flow->jobs->options.ways, &flow->peer.id, label, text, flow->jobs->now);
-    if (text)
-        hold_way(flow, &direct, true, label, text);
-    else if (held)
-        held->open = true;
+    held_punched(&flow->held, label, text, flow->jobs->now);
+    flow->told.dirty = true;
     log_debug("hole punching", LF_ID("flow", &flow->id), LF_STR("way", label),
               LF_STR("text", text ? text : "through"));
 }
 
-/* Hole punching as well, if it is its time; if not, it is known why. */
+/* Hole punching as well, if it is its time. */
 static void add_punch(struct flow *flow, struct dial_request *request)
 {
-    static const struct fl_id direct;
-    struct peer_ways *ways = flow->jobs->options.ways;
-    const struct punch *vain = peer_ways_in_vain(ways, &flow->peer.id);
     struct intake_way open[INTAKE_WAYS_MAX];
     size_t count = receive_ways(flow->receive, open, ARRAY_SIZE(open));
 
     request->punched = punched;
-    if (!peer_ways_punch(ways, count ? open[0].tunnel : NULL, flow->jobs->now, request) && vain &&
-        !find_held_way(flow, &direct, true))
-        hold_way(flow, &direct, true, vain->label, vain->text);
+    (void)held_punch(&flow->held, flow->jobs->options.ways, count ? open[0].tunnel : NULL,
+                     flow->jobs->now, request);
+    flow->told.dirty = true;
 }
 
 static void dial_direct(struct flow *flow)
