@@ -716,6 +716,27 @@ static void a_direct_way_flaps(void **state)
     assert_true(dials[5].request.direct);
 }
 
+/* A further way is looked for, and hangs, when the direct one comes up: it is dropped, and stands
+ * in no other's way when that breaks. */
+static void a_direct_way_ends_other_dials(void **state)
+{
+    proxies = 1;
+    tell_reachable(1, 1);
+    open_way(0, 1);
+    (void)pass_until(2, CLOCK_SEC);
+    assert_true(dials[1].request.direct && !dials[1].request.relayed);
+    proxies = 2;
+    (void)pass_until(3, CLOCK_SEC);
+    assert_true(dials[2].request.relayed && dials[2].request.only_others);
+    open_way(1, 0);
+    assert_false(dials[2].live);
+    receives[0].tunnel = TUNNEL(0); /* the relayed one was retired, and has ended */
+    receives[0].more[0] = NULL;
+    receives[0].suspect = true;
+    (void)pass_until(4, CLOCK_SEC);
+    assert_true(dials[3].request.relayed && !dials[3].request.only_others);
+}
+
 /* However many proxies there are, one place is kept for a direct way. */
 static void a_place_for_a_direct_way(void **state)
 {
@@ -923,6 +944,7 @@ int main(void)
         TEST(no_further_way),
         TEST(moves_to_a_direct_way),
         TEST(a_direct_way_flaps),
+        TEST(a_direct_way_ends_other_dials),
         TEST(a_place_for_a_direct_way),
         TEST(a_way_is_lost),
         TEST(all_ways_are_suspect),
