@@ -10,7 +10,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-#define SILENT (8 * CLOCK_SEC) /* of a tunnel that runs out, after a byte was asked for: dead */
+#define SILENT  (8 * CLOCK_SEC) /* of a tunnel that runs out, after a byte was asked for: dead */
+#define MEASURE CLOCK_SEC       /* over which a rate is told */
 
 /* ---- tunnels ---- */
 
@@ -35,7 +36,7 @@ static void drop_all_conns(struct forward *f)
 
 static struct fwd_lane *find_lane(struct forward *f, const struct tunnel *tunnel)
 {
-    for (unsigned i = 0; tunnel && i < FWD_LANES; i++) {
+    for (unsigned i = 0; tunnel && i < FORWARD_TUNNELS_MAX; i++) {
         if (f->lanes[i].tunnel == tunnel)
             return &f->lanes[i];
     }
@@ -47,7 +48,7 @@ static struct fwd_lane *newest(struct forward *f)
 {
     struct fwd_lane *best = NULL;
 
-    for (unsigned i = 0; i < FWD_LANES; i++) {
+    for (unsigned i = 0; i < FORWARD_TUNNELS_MAX; i++) {
         struct fwd_lane *lane = &f->lanes[i];
 
         if (lane->tunnel && (!best || lane->number > best->number))
@@ -70,7 +71,7 @@ static struct fwd_lane *take_lane(struct forward *f)
 {
     struct fwd_lane *oldest = NULL;
 
-    for (unsigned i = 0; i < FWD_LANES; i++) {
+    for (unsigned i = 0; i < FORWARD_TUNNELS_MAX; i++) {
         struct fwd_lane *lane = &f->lanes[i];
 
         if (!lane->tunnel)
@@ -104,7 +105,7 @@ void forward_drop(struct forward *f, enum tunnel_close why)
 
 static void close_lanes(struct forward *f, enum tunnel_close why)
 {
-    for (unsigned i = 0; i < FWD_LANES; i++)
+    for (unsigned i = 0; i < FORWARD_TUNNELS_MAX; i++)
         close_lane(&f->lanes[i], why);
 }
 
@@ -123,7 +124,11 @@ static void forward_opened(void *ctx, struct tunnel *tunnel)
     if (!takes_several(tunnel))
         close_lanes(f, TUNNEL_CLOSE_REPLACED);
     f->lane = take_lane(f);
-    *f->lane = (struct fwd_lane){.forward = f, .tunnel = tunnel, .number = ++f->number};
+    *f->lane = (struct fwd_lane){.forward = f,
+                                 .tunnel = tunnel,
+                                 .number = ++f->number,
+                                 .since = clock_wall(),
+                                 .marked_at = clock_now()};
     DL_FOREACH_SAFE (f->conns, conn, next) {
         if (conn->state == CONN_WAITING)
             fwd_ask(conn);
@@ -168,8 +173,7 @@ static void forward_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close w
     lane->tunnel = NULL;
     drop_lane_conns(lane);
     f->lane = newest(f);
-    if (was_newest)
-        f->ops->lost(f->ctx, why, text);
+    f->ops->lost(f->ctx, tunnel, was_newest, why, text);
 }
 
 const struct tunnel_ops forward_tunnel_ops = {
@@ -179,13 +183,35 @@ const struct tunnel_ops forward_tunnel_ops = {
     .closed = forward_closed,
 };
 
+static bool is_silent(struct fwd_lane *lane, uint64_t now)
+{
+    bool lasts = silence_lasts(lane->tunnel, now, &lane->asked);
+    bool suspect = lasts && now >= lane->asked + SILENCE_SUSPECT;
+
+    if (suspect != lane->suspect)
+        lane->since = clock_wall();
+    lane->suspect = suspect;
+    return lasts;
+}
+
+static void measure(struct fwd_lane *lane, uint64_t now)
+{
+    uint64_t passed = clock_since(now, lane->marked_at);
+
+    if (passed < MEASURE)
+        return;
+    lane->rate = (lane->bytes - lane->marked) * CLOCK_SEC / passed;
+    lane->marked = lane->bytes;
+    lane->marked_at = now;
+}
+
 /* Of a tunnel that runs out: the listening side, which alone opens connections, ends it after the
  * last one; and who finds it dead does. */
 static void look_at(struct fwd_lane *lane, uint64_t now)
 {
     if (lane->forward->listener && !lane->by_id)
         close_lane(lane, TUNNEL_CLOSE_REPLACED);
-    else if (silence_lasts(lane->tunnel, now, &lane->asked) && now >= lane->asked + SILENT)
+    else if (is_silent(lane, now) && now >= lane->asked + SILENT)
         close_lane(lane, TUNNEL_CLOSE_TIMEOUT);
 }
 
@@ -197,6 +223,46 @@ void forward_expect(struct forward *f)
 struct tunnel *forward_tunnel(const struct forward *f)
 {
     return f->lane ? f->lane->tunnel : NULL;
+}
+
+bool forward_watch(struct forward *f, uint64_t now)
+{
+    return f->lane && is_silent(f->lane, now);
+}
+
+uint64_t forward_asked(const struct forward *f)
+{
+    return f->lane ? f->lane->asked : 0;
+}
+
+/* ---- what is told of them ---- */
+
+static int by_age(const void *a, const void *b)
+{
+    const struct fwd_lane *const *x = a, *const *y = b;
+
+    return (*x)->number < (*y)->number ? 1 : -1;
+}
+
+size_t forward_ways(const struct forward *f,
+                    struct forward_way ret_ways[static FORWARD_TUNNELS_MAX])
+{
+    const struct fwd_lane *open[FORWARD_TUNNELS_MAX];
+    size_t count = 0;
+
+    for (unsigned i = 0; i < FORWARD_TUNNELS_MAX; i++) {
+        if (f->lanes[i].tunnel)
+            open[count++] = &f->lanes[i];
+    }
+    qsort(open, count, sizeof(open[0]), by_age);
+    for (size_t i = 0; i < count; i++)
+        ret_ways[i] = (struct forward_way){.tunnel = open[i]->tunnel,
+                                           .connections = HASH_COUNT(open[i]->by_id),
+                                           .bytes = open[i]->bytes,
+                                           .rate = open[i]->rate,
+                                           .suspect = open[i]->suspect,
+                                           .since = open[i]->since};
+    return count;
 }
 
 /* ---- life ---- */
@@ -228,9 +294,14 @@ void forward_tick(struct forward *f, uint64_t now)
             fwd_dispose(conn);
         }
     }
-    for (unsigned i = 0; i < FWD_LANES; i++) {
-        if (f->lanes[i].tunnel && &f->lanes[i] != f->lane)
-            look_at(&f->lanes[i], now);
+    for (unsigned i = 0; i < FORWARD_TUNNELS_MAX; i++) {
+        struct fwd_lane *lane = &f->lanes[i];
+
+        if (!lane->tunnel)
+            continue;
+        measure(lane, now);
+        if (lane != f->lane)
+            look_at(lane, now);
     }
     fwd_pump(f);
 }

@@ -19,6 +19,8 @@
 
 #include "tunnel/tunnel.h"
 
+#define FORWARD_TUNNELS_MAX                                                                        \
+    4 /* of one flow at once: the one for new connections, and those that run out */
 #define FORWARD_CONNS_MAX 1024        /* of one flow at once */
 #define FORWARD_WINDOW    (64 * 1024) /* of a new connection, each way */
 #define FORWARD_WINDOW_MAX                                                                         \
@@ -38,10 +40,20 @@ struct forward_counts {
     char text[FORWARD_TEXT_MAX]; /* why the latest was refused, for people; "": none was */
 };
 
+/* One of the tunnels that are open. */
+struct forward_way {
+    const struct tunnel *tunnel;
+    unsigned connections; /* that go over it */
+    uint64_t bytes, rate; /* of those so far, both ways; in all, and of late a second */
+    bool suspect;         /* silent for long */
+    int64_t since;        /* of that, or open; seconds since 1970 */
+};
+
 struct forward_ops {
-    /* The newest tunnel has gone; the last word about it. An older one may have taken its place:
-     * forward_tunnel(). Not inside a call into forward. */
-    void (*lost)(void *ctx, enum tunnel_close why, const char *text);
+    /* A tunnel has gone; the last word about it. After the newest an older one may have taken its
+     * place: forward_tunnel(). Not inside a call into forward. */
+    void (*lost)(void *ctx, const struct tunnel *tunnel, bool newest, enum tunnel_close why,
+                 const char *text);
 };
 
 /* forward_new_listener - accept at @host and @port from now on. Returns 0, or listener_new()'s
@@ -65,6 +77,15 @@ void forward_drop(struct forward *forward, enum tunnel_close why);
 
 /* forward_tunnel - the newest that is open, or NULL. */
 struct tunnel *forward_tunnel(const struct forward *forward);
+
+/* forward_ways - the tunnels that are open, the newest first. Returns how many. */
+size_t forward_ways(const struct forward *forward,
+                    struct forward_way ret_ways[static FORWARD_TUNNELS_MAX]);
+
+/* forward_watch - is the newest tunnel silent at @now, as silence_lasts() has it? Of those that run
+ * out forward_tick() takes care. forward_asked - since when it is; 0: it is not. */
+bool forward_watch(struct forward *forward, uint64_t now);
+uint64_t forward_asked(const struct forward *forward);
 
 const struct forward_counts *forward_counts(const struct forward *forward);
 

@@ -224,6 +224,7 @@ static enum turn read_one(struct fwd_conn *conn)
     memcpy(place + FRAME_HEADER, &number, FWD_NUMBER);
     tunnel_commit(conn->lane->tunnel, FRAME_HEADER + FWD_NUMBER + (size_t)n);
     conn->credit -= (uint32_t)n;
+    conn->lane->bytes += (uint64_t)n;
     *(f->listener ? &f->counts.bytes_up : &f->counts.bytes_down) += (uint64_t)n;
     return TURN_MORE;
 }
@@ -284,7 +285,7 @@ static void pump_lane(struct fwd_lane *lane)
 
 void fwd_pump(struct forward *f)
 {
-    for (unsigned i = 0; i < FWD_LANES; i++)
+    for (unsigned i = 0; i < FORWARD_TUNNELS_MAX; i++)
         pump_lane(&f->lanes[i]);
     pump_lane(&f->rest);
 }

@@ -12,7 +12,6 @@
 #include "leg/listener.h"
 
 #define FWD_NUMBER 4 /* bytes of a connection's number in FORWARD_DATA */
-#define FWD_LANES  4 /* tunnels at once: the one for new connections, and those that run out */
 
 /* A connection's states: the diagram in forward_conn.c. */
 enum fwd_state { CONN_WAITING, CONN_ASKED, CONN_CONNECTING, CONN_OPEN, CONN_DEAD, CONN_STATES };
@@ -69,6 +68,12 @@ struct fwd_lane {
     struct tunnel *tunnel;  /* open; owned; NULL: free */
     uint64_t number;        /* of this tunnel; rises */
     uint64_t asked;         /* when a sign of life was asked for; 0: it is not silent */
+    bool suspect;           /* in vain for long */
+    int64_t since;          /* of that, or open; seconds since 1970 */
+    uint64_t bytes;         /* of connections, both ways */
+    uint64_t rate;          /* the same in the last second that was measured */
+    uint64_t marked_at;     /* when that ended */
+    uint64_t marked;        /* @bytes then */
     bool blocked;           /* the tunnel has no room */
     uint32_t last_id;       /* the highest on this tunnel */
     struct fwd_conn *by_id; /* its connections */
@@ -82,7 +87,7 @@ struct forward {
     struct listener *listener; /* NULL: we connect */
     const struct forward_ops *ops;
     void *ctx;
-    struct fwd_lane lanes[FWD_LANES];
+    struct fwd_lane lanes[FORWARD_TUNNELS_MAX];
     struct fwd_lane *lane; /* the newest: for new connections; NULL: there is no tunnel */
     struct fwd_lane rest;  /* never a tunnel: connections that need none any more, only to pass on
                               what has come */

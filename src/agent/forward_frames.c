@@ -101,6 +101,7 @@ static int on_data(struct fwd_lane *lane, const struct frame *frame)
     if (conn->tx != HALF_OPEN || len > conn->left)
         return -FL_EPHASE;
     conn->left -= (uint32_t)len;
+    lane->bytes += len;
     fwd_deliver(conn, frame->body + FWD_NUMBER, len);
     return 0;
 }

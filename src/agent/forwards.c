@@ -17,6 +17,7 @@
 #include "agent/flow_order.h"
 #include "agent/forward.h"
 #include "agent/forward_policy.h"
+#include "agent/held.h"
 #include "agent/silence.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -27,7 +28,6 @@
 #define KEEP_EVERY   (5 * CLOCK_SEC)  /* counters go into the journal */
 #define RETRY_AWAY   (10 * CLOCK_SEC) /* longest wait when there is no way, or no address */
 #define RETRY_DENIED (60 * CLOCK_SEC)
-#define SILENT       (3 * CLOCK_SEC) /* after a byte was asked for: look for another way */
 #define STEADY       (5 * CLOCK_SEC) /* a tunnel that held so long was good: waits start over */
 
 #define RUNNING                                                                                    \
@@ -59,11 +59,11 @@ struct flow {
     struct dial *dial;        /* target: in progress */
     struct dial *direct_dial; /* the same, for a direct way beside a relayed one */
     struct peer_look look;    /* for that */
+    struct held held;         /* ways tried in vain, for who looks */
     bool direct;              /* the newest tunnel is */
     unsigned attempt;         /* since the last good tunnel */
     uint64_t next_try;        /* when to listen or dial again */
     uint64_t opened;          /* when the newest tunnel opened */
-    uint64_t asked;           /* when its silence was noticed; 0: it is not silent */
     uint64_t kept;            /* when the last report went into the journal */
     struct flow_told told;
 };
@@ -103,11 +103,43 @@ static struct flow *find_flow(const struct forwards *all, const void *id)
 
 /* ---- reports ---- */
 
-/* Returns whether the numbers have changed. */
+static void fill_ways(struct flow *flow)
+{
+    fl_FlowReport *report = &flow->report;
+    struct forward_way ways[FORWARD_TUNNELS_MAX];
+    size_t count = flow->forward ? forward_ways(flow->forward, ways) : 0;
+
+    report->ways_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        fl_FlowWay *way = flow_report_way(report, ways[i].tunnel, ways[i].suspect);
+
+        way->since = ways[i].since;
+        way->rate = ways[i].rate;
+        way->bytes = ways[i].bytes;
+        way->newest = i == 0;
+        way->connections = ways[i].connections;
+    }
+    if (is_running(flow))
+        held_tell(&flow->held, report);
+}
+
+/* Have they changed, but for round trips, which always do? Who uses them is in the counters. */
+static bool ways_differ(const fl_FlowReport *a, const fl_FlowReport *b)
+{
+    for (size_t i = 0; i < a->ways_count && i < b->ways_count; i++) {
+        const fl_FlowWay *x = &a->ways[i], *y = &b->ways[i];
+
+        if (x->state != y->state || x->since != y->since || x->rate != y->rate)
+            return true;
+    }
+    return a->ways_count != b->ways_count;
+}
+
+/* Returns whether there is something new in it. */
 static bool fill_report(struct flow *flow)
 {
     fl_FlowReport *report = &flow->report;
-    fl_ForwardCount before = report->forward;
+    const fl_FlowReport before = *report;
 
     memcpy(report->flow, &flow->id, FL_ID_BYTES);
     report->state = (fl_FlowState)flow->state;
@@ -121,7 +153,9 @@ static bool fill_report(struct flow *flow)
         if (flow->state == fl_FlowState_FLOW_MOVING && counts->text[0])
             (void)snprintf(report->text, sizeof(report->text), "latest refusal: %s", counts->text);
     }
-    return memcmp(&before, &report->forward, sizeof(before)) != 0;
+    fill_ways(flow);
+    return memcmp(&before.forward, &report->forward, sizeof(before.forward)) != 0 ||
+           ways_differ(&before, report);
 }
 
 static void keep_report(struct flow *flow)
@@ -154,7 +188,8 @@ static void set_state(struct flow *flow, unsigned state, const char *text)
 
 /* ---- the engine of a flow ---- */
 
-static void on_lost(void *ctx, enum tunnel_close why, const char *text);
+static void on_lost(void *ctx, const struct tunnel *tunnel, bool newest, enum tunnel_close why,
+                    const char *text);
 
 static const struct forward_ops forward_ops = {on_lost};
 
@@ -244,7 +279,7 @@ static void note_way(struct flow *flow, const struct tunnel *tunnel)
     struct tunnel_info info;
 
     tunnel_info(tunnel, &info);
-    flow->asked = 0;
+    held_opened(&flow->held, &info.proxy);
     flow->opened = info.opened;
     flow->direct = id_is_zero(&info.proxy);
     if (!flow->direct)
@@ -261,11 +296,22 @@ static void left_direct(struct flow *flow)
     flow->direct = false;
 }
 
+/* note_lost - one of its tunnels is of no use any more. */
+static void note_lost(struct flow *flow, const struct tunnel *tunnel, const char *text)
+{
+    struct tunnel_info info;
+
+    tunnel_info(tunnel, &info);
+    held_note(&flow->held, &info.proxy, false, tunnel_via(tunnel), text, flow->all->now);
+    flow->told.dirty = true;
+}
+
 /* What fell silent goes, with all that hangs on it. */
 static void use(struct flow *flow, struct tunnel *tunnel)
 {
-    if (flow->asked) {
+    if (forward_asked(flow->forward)) {
         left_direct(flow);
+        note_lost(flow, forward_tunnel(flow->forward), "it fell silent");
         forward_drop(flow->forward, TUNNEL_CLOSE_REPLACED);
     }
     tunnel_set_owner(tunnel, &forward_tunnel_ops, flow->forward);
@@ -292,6 +338,14 @@ static void dial_failed(void *ctx, struct tunnel *tunnel, enum tunnel_close why,
         no_way(flow, why, text);
 }
 
+static void way_failed(void *ctx, const struct fl_id *proxy, const char *label, const char *text)
+{
+    struct flow *flow = ctx;
+
+    held_note(&flow->held, proxy, false, label, text, flow->all->now);
+    flow->told.dirty = true;
+}
+
 static int dial_message(void *ctx, struct tunnel *tunnel, const struct frame *frame)
 {
     return -FL_EBUG; /* the engine owns the tunnel from opened() on */
@@ -309,8 +363,10 @@ static void fill_request(const struct flow *flow, struct dial_request *request)
 {
     const fl_FlowAssign *assign = &flow->assign;
 
-    *request = (struct dial_request){
-        .peer = flow->peer, .purpose = fl_Purpose_PURPOSE_FORWARD, .flow = flow->id};
+    *request = (struct dial_request){.peer = flow->peer,
+                                     .purpose = fl_Purpose_PURPOSE_FORWARD,
+                                     .flow = flow->id,
+                                     .failed = way_failed};
     if (flow->all->options.direct)
         peer_ways_fill(flow->all->options.ways, assign->peer_addresses,
                        assign->peer_addresses_count, request);
@@ -368,6 +424,8 @@ static void punched(void *ctx, const char *label, const char *text)
     struct flow *flow = ctx;
 
     peer_ways_punched(flow->all->options.ways, &flow->peer.id, label, text, flow->all->now);
+    held_punched(&flow->held, label, text, flow->all->now);
+    flow->told.dirty = true;
     log_debug("forward: hole punching", LF_ID("flow", &flow->id), LF_STR("way", label),
               LF_STR("text", text ? text : "through"));
 }
@@ -378,8 +436,9 @@ static bool wants_direct(const struct flow *flow)
     const struct forwards_options *options = &flow->all->options;
     struct tunnel_info info;
 
-    if (!is_target(flow) || !flow->forward || !forward_tunnel(flow->forward) || flow->asked ||
-        flow->dial || flow->direct_dial || !options->direct || flow->look.next > flow->all->now)
+    if (!is_target(flow) || !flow->forward || !forward_tunnel(flow->forward) ||
+        forward_asked(flow->forward) || flow->dial || flow->direct_dial || !options->direct ||
+        flow->look.next > flow->all->now)
         return false;
     tunnel_info(forward_tunnel(flow->forward), &info);
     return !id_is_zero(&info.proxy) && info.several;
@@ -394,9 +453,10 @@ static void look_direct(struct flow *flow)
         return;
     fill_request(flow, &request);
     request.punched = punched;
-    bool punch =
-        peer_ways_punch(all->options.ways, forward_tunnel(flow->forward), all->now, &request);
-    if (!(request.direct || punch) ||
+    (void)held_punch(&flow->held, all->options.ways, forward_tunnel(flow->forward), all->now,
+                     &request);
+    flow->told.dirty = true;
+    if (!(request.direct || request.punch) ||
         endpoint_dial(all->options.endpoint, &request, &direct_ops, flow, &flow->direct_dial)) {
         flow->direct_dial = NULL;
         peer_look_later(&flow->look, all->now);
@@ -415,12 +475,12 @@ static void watch(struct flow *flow)
 
     if (!is_target(flow) || !flow->forward || !forward_tunnel(flow->forward))
         return;
-    if (!silence_lasts(forward_tunnel(flow->forward), now, &flow->asked)) {
+    if (!forward_watch(flow->forward, now)) {
         if (flow->dial)
             dial_cancel(take_ptr(flow->dial));
         return;
     }
-    if (now < flow->asked + SILENT || flow->dial || now < flow->next_try)
+    if (now < forward_asked(flow->forward) + SILENCE_SUSPECT || flow->dial || now < flow->next_try)
         return;
     tunnel_info(forward_tunnel(flow->forward), &info);
     endpoint_check(flow->all->options.endpoint, &info.proxy);
@@ -458,7 +518,8 @@ static void go_on(struct flow *flow)
     dial(flow, NULL);
 }
 
-static void on_lost(void *ctx, enum tunnel_close why, const char *text)
+static void on_lost(void *ctx, const struct tunnel *tunnel, bool newest, enum tunnel_close why,
+                    const char *text)
 {
     struct flow *flow = ctx;
     struct forwards *all = flow->all;
@@ -466,6 +527,9 @@ static void on_lost(void *ctx, enum tunnel_close why, const char *text)
     if (!is_running(flow))
         return;
     all->now = clock_now();
+    note_lost(flow, tunnel, text && text[0] ? text : tunnel_close_text(why));
+    if (!newest)
+        return;
     struct tunnel *older = forward_tunnel(flow->forward);
     if (!is_target(flow)) {
         if (!older)

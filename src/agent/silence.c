@@ -1,7 +1,5 @@
 #include "agent/silence.h"
 
-#include "base/clock.h"
-
 #define QUIET (4 * CLOCK_SEC) /* without a byte: ask for one */
 
 bool silence_lasts(struct tunnel *tunnel, uint64_t now, uint64_t *asked)

@@ -96,9 +96,9 @@ int cli_items(struct cli *cli, const char *path, const char *const *heads,
 /* cli_settings - print what is wanted of a proxy's or an agent's settings, and how that went. */
 void cli_settings(const json_t *settings);
 
-/* cli_tunnels - the table of `tunnel list`, for people: those of @agent, or all when it is NULL.
- * Prints nothing when there are none. Returns an exit status. */
-int cli_tunnels(struct cli *cli, const char *agent);
+/* cli_tunnels - the table of `tunnel list`, for people: of @agent, by name, or of the run whose id
+ * is @run; NULL: of any. Prints nothing when there are none. Returns an exit status. */
+int cli_tunnels(struct cli *cli, const char *agent, const char *run);
 
 /* cli_pair - "  name:   value" with the value escaped; nothing when it is empty. */
 void cli_pair(const char *name, const char *value);

@@ -162,7 +162,7 @@ int cmd_agent_show(struct cli *cli)
     } else {
         print_agent(agent);
         cli_settings(json_object_get(agent, "settings"));
-        status = cli_tunnels(cli, json_text(agent, "name"));
+        status = cli_tunnels(cli, json_text(agent, "name"), NULL);
     }
     json_decref(agent);
     return status;

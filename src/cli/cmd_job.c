@@ -145,10 +145,8 @@ static void print_connections(const json_t *flow)
                    output_size(up, json_count(counts, "bytes_up")),
                    output_size(down, json_count(counts, "bytes_down")));
     cli_pair("bytes", text);
-    if (json_text(flow, "path")[0])
-        cli_pair("path", json_text(flow, "path"));
-    if (json_text(flow, "text")[0])
-        cli_pair("note", json_text(flow, "text"));
+    cli_pair("path", json_text(flow, "path"));
+    cli_pair("note", json_text(flow, "text"));
 }
 
 static void print_flows(const json_t *flows)
@@ -200,7 +198,20 @@ static void print_files(const json_t *flows)
     json_decref(list);
 }
 
-/* print_run - the latest run in @job, with its flows and what was not done. */
+static int print_transfer(struct cli *cli, const json_t *run)
+{
+    const json_t *flows = json_object_get(run, "flows");
+
+    job_print_run(run);
+    print_flows(flows);
+    int status = cli_tunnels(cli, NULL, json_text(run, "id"));
+    if (status)
+        return status;
+    print_files(flows);
+    return job_print_errors(cli, run, stdout);
+}
+
+/* print_run - the latest run in @job, with its flows, their ways, and what was not done. */
 static int print_run(struct cli *cli, const json_t *job)
 {
     json_t *run = NULL;
@@ -214,13 +225,10 @@ static int print_run(struct cli *cli, const json_t *job)
     const json_t *first = json_array_get(json_object_get(run, "flows"), 0);
     if (json_object_get(first, "connections")) {
         print_connections(first);
-        json_decref(run);
-        return 0;
+        status = cli_tunnels(cli, NULL, json_text(run, "id"));
+    } else {
+        status = print_transfer(cli, run);
     }
-    job_print_run(run);
-    print_flows(json_object_get(run, "flows"));
-    print_files(json_object_get(run, "flows"));
-    status = job_print_errors(cli, run, stdout);
     json_decref(run);
     return status;
 }

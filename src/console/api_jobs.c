@@ -390,12 +390,18 @@ void api_show_run(struct api_call *call)
     json_decref(view.items);
 }
 
+struct tunnel_items {
+    struct fleet *fleet;
+    const struct fl_id *run; /* only of this one; or NULL */
+    json_t *items;
+};
+
 static void add_tunnels(void *ctx, const struct runs_flow *flow)
 {
-    struct run_items *view = ctx;
+    struct tunnel_items *view = ctx;
     json_t *tunnels;
 
-    if (jobs_flow_is_final(flow->row.state))
+    if (jobs_flow_is_final(flow->row.state) || (view->run && !id_equal(view->run, &flow->row.run)))
         return;
     tunnels = view_tunnels(view->fleet, flow);
     (void)json_array_extend(view->items, tunnels);
@@ -404,8 +410,15 @@ static void add_tunnels(void *ctx, const struct runs_flow *flow)
 
 void api_list_tunnels(struct api_call *call)
 {
-    struct run_items view = {.fleet = call->api->fleet, .items = json_array()};
+    const char *ref = http_query(call->request, "run");
+    struct fl_id run;
 
+    if (ref && id_parse(ref, &run) != 0) {
+        api_problem(call, MHD_HTTP_BAD_REQUEST, "run", "\"%.64s\": expected the id of a run", ref);
+        return;
+    }
+    struct tunnel_items view = {
+        .fleet = call->api->fleet, .run = ref ? &run : NULL, .items = json_array()};
     runs_each_flow(call->api->runs, add_tunnels, &view);
     api_list(call, view.items);
 }

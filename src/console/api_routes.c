@@ -272,7 +272,9 @@ const struct api_route api_routes[] = {
     {"GET", "/api/v1/jobs/{job}/runs", SCOPE_VIEWER, api_list_runs, NULL, "its runs, newest first",
      "RunList"},
     {"GET", "/api/v1/tunnels", SCOPE_VIEWER, api_list_tunnels, NULL,
-     "over which ways the flows of runs that go on move, and what was tried in vain", "TunnelList"},
+     "over which ways the flows of runs that go on move, or of one \"run\", and what was tried in "
+     "vain; of a forward those of its connections",
+     "TunnelList"},
     {"GET", "/api/v1/flows", SCOPE_VIEWER, api_list_flows, NULL,
      "flows under way, the fastest first; of one \"agent\", at most \"limit\" (100)", "FlowList"},
     {"GET", "/api/v1/runs/{run}", SCOPE_VIEWER, api_show_run, NULL, "one run with its flows",

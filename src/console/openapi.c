@@ -89,7 +89,8 @@ static const struct {
              "connections?:Connections files?:[FlowFile] files_open?:integer"},
     {"FlowFile", "name:text cut:boolean size:integer done:integer speed:integer"},
     {"Tunnel", "run:id flow:id source:Party target:Party via:text state:text relayed:boolean "
-               "raw:boolean since:time rate:integer bytes:integer rtt_us:integer text:text"},
+               "raw:boolean since:time rate:integer bytes:integer rtt_us:integer text:text "
+               "newest?:boolean connections?:integer"},
     {"TunnelList", "items:[Tunnel] total:integer"},
     {"ActiveFlow",
      "id:id source:Party target:Party source_path:text target_path:text subfolder:text "

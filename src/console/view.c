@@ -72,7 +72,7 @@ json_t *view_list(const struct store_list *list)
 
 static json_t *number(uint64_t n)
 {
-    return json_integer((json_int_t)n);
+    return json_integer(n > INT64_MAX ? INT64_MAX : (json_int_t)n);
 }
 
 /* view_party - an agent, or what was one. */
@@ -437,23 +437,30 @@ static const char *way_state(fl_WayState state)
                                               : "failed";
 }
 
+static json_t *view_way(struct fleet *fleet, const struct runs_flow *flow, const fl_FlowWay *way)
+{
+    json_t *json =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "run",
+                  flow->run ? view_id(&flow->run->row.id) : json_null(), "flow",
+                  view_id(&flow->row.id), "source", view_party(fleet, &flow->row.source), "target",
+                  view_party(fleet, &flow->row.target), "via", text_of(way->via), "state",
+                  way_state(way->state), "relayed", way->relayed, "raw", way->raw, "since",
+                  view_time(way->since), "rate", number(way->rate), "bytes", number(way->bytes),
+                  "rtt_us", number(way->rtt), "text", text_of(way->text));
+
+    if (!json || !jobs_flow_forwards(&flow->row) || way->state == fl_WayState_WAY_FAILED)
+        return json;
+    (void)json_object_set_new(json, "newest", json_boolean(way->newest));
+    (void)json_object_set_new(json, "connections", number(way->connections));
+    return json;
+}
+
 json_t *view_tunnels(struct fleet *fleet, const struct runs_flow *flow)
 {
     json_t *all = json_array();
 
-    for (size_t i = 0; i < flow->way_count; i++) {
-        const fl_FlowWay *way = &flow->ways[i];
-
-        (void)json_array_append_new(
-            all,
-            json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "run",
-                      flow->run ? view_id(&flow->run->row.id) : json_null(), "flow",
-                      view_id(&flow->row.id), "source", view_party(fleet, &flow->row.source),
-                      "target", view_party(fleet, &flow->row.target), "via", text_of(way->via),
-                      "state", way_state(way->state), "relayed", way->relayed, "raw", way->raw,
-                      "since", view_time(way->since), "rate", number(way->rate), "bytes",
-                      number(way->bytes), "rtt_us", number(way->rtt), "text", text_of(way->text)));
-    }
+    for (size_t i = 0; i < flow->way_count; i++)
+        (void)json_array_append_new(all, view_way(fleet, flow, &flow->ways[i]));
     return all;
 }
 

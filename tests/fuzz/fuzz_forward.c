@@ -11,7 +11,8 @@ static uv_loop_t loop;
 static int server = -1;
 static uint16_t port;
 
-static void on_lost(void *ctx, enum tunnel_close why, const char *text)
+static void on_lost(void *ctx, const struct tunnel *tunnel, bool newest, enum tunnel_close why,
+                    const char *text)
 {
 }
 

@@ -18,13 +18,15 @@ struct bench {
     bool two;
     uint16_t port; /* the listener's */
     int server;    /* where the connector connects to */
-    unsigned lost;
+    unsigned lost, lost_older;
 };
 
-static void on_lost(void *ctx, enum tunnel_close why, const char *text)
+static void on_lost(void *ctx, const struct tunnel *tunnel, bool newest, enum tunnel_close why,
+                    const char *text)
 {
     struct bench *bench = ctx;
-    bench->lost++;
+    bench->lost += newest;
+    bench->lost_older += !newest;
 }
 
 static const struct forward_ops ops = {on_lost};
@@ -287,6 +289,7 @@ static void new_ones_go_over_the_newest(void **state)
     assert_false(bench->from_connector.closed); /* there one could still be asked for */
     close_at_connector(bench, &bench->from_connector);
     assert_int_equal(bench->lost, 0);
+    assert_int_equal(bench->lost_older, 1);
     carry(bench, new.client, new.server, "goes on");
     close_pair(new);
     teardown(bench);
@@ -338,6 +341,98 @@ static void a_silent_one_is_given_up(void **state)
     assert_int_equal(forward_counts(bench->connector)->open, 0);
     assert_int_equal(bench->lost, 0);
     assert_false(bench->second[1].closed); /* whose silence is another's to judge */
+    close_pair(old);
+    teardown(bench);
+}
+
+/* One open way, as it is told. */
+static void expect_way(const struct forward_way *way, const struct tunnel *tunnel,
+                       unsigned connections, uint64_t bytes)
+{
+    assert_ptr_equal(way->tunnel, tunnel);
+    assert_int_equal(way->connections, connections);
+    assert_int_equal(way->bytes, bytes);
+    assert_in_range(way->since, clock_wall() - 100, clock_wall());
+}
+
+static void who_uses_which(void **state)
+{
+    struct bench *bench = setup();
+    struct pair old = connect_pair(bench);
+    struct forward_way ways[FORWARD_TUNNELS_MAX];
+
+    carry(bench, old.client, old.server, "up");
+    carry(bench, old.server, old.client, "down!");
+    assert_int_equal(forward_ways(bench->listener, ways), 1);
+    expect_way(&ways[0], &bench->from_listener, 1, 7);
+    open_second(bench);
+    struct pair one = connect_pair(bench), two = connect_pair(bench);
+    carry(bench, one.client, one.server, "all over the new one");
+    assert_int_equal(forward_ways(bench->listener, ways), 2);
+    expect_way(&ways[0], &bench->second[0], 2, 20);
+    expect_way(&ways[1], &bench->from_listener, 1, 7);
+    assert_int_equal(forward_ways(bench->connector, ways), 2);
+    expect_way(&ways[0], &bench->second[1], 2, 20);
+    expect_way(&ways[1], &bench->from_connector, 1, 7);
+    close_pair(old);
+    close_pair(one);
+    close_pair(two);
+    teardown(bench);
+}
+
+/* Of the last second or so: what has moved before is no speed any more. */
+static void a_rate_is_of_now(void **state)
+{
+    struct bench *bench = setup();
+    struct pair pair = connect_pair(bench);
+    struct forward_way ways[FORWARD_TUNNELS_MAX];
+    static const char text[] = "fifty bytes, which is enough to be seen in a rate.";
+
+    carry(bench, pair.client, pair.server, text);
+    uint64_t now = clock_now();
+    forward_tick(bench->listener, now + 2 * CLOCK_SEC);
+    (void)forward_ways(bench->listener, ways);
+    uint64_t rate = ways[0].rate;
+    assert_in_range(rate, 1, 25); /* more than 2 s have passed since the tunnel opened */
+    forward_tick(bench->listener, now + 2500 * CLOCK_MS);
+    (void)forward_ways(bench->listener, ways);
+    assert_int_equal(ways[0].rate, rate);
+    forward_tick(bench->listener, now + 3 * CLOCK_SEC);
+    (void)forward_ways(bench->listener, ways);
+    assert_int_equal(ways[0].rate, 0);
+    assert_int_equal(ways[0].bytes, 50);
+    close_pair(pair);
+    teardown(bench);
+}
+
+static void silence_is_told(void **state)
+{
+    struct bench *bench = setup();
+    struct pair old = connect_pair(bench);
+    struct forward_way ways[FORWARD_TUNNELS_MAX];
+    uint64_t now = clock_now();
+
+    open_second(bench);
+    bench->from_connector.last_rx = bench->second[1].last_rx = now;
+    now += 5 * CLOCK_SEC;
+    forward_tick(bench->connector, now);
+    assert_int_equal(forward_asked(bench->connector), 0);
+    assert_true(forward_watch(bench->connector, now));
+    assert_int_equal(forward_asked(bench->connector), now);
+    assert_int_equal(forward_ways(bench->connector, ways), 2);
+    assert_false(ways[0].suspect || ways[1].suspect); /* an answer may be under way */
+    now += 4 * CLOCK_SEC;
+    bench->second[1].last_rx = now;
+    forward_tick(bench->connector, now);
+    assert_false(forward_watch(bench->connector, now));
+    assert_int_equal(forward_asked(bench->connector), 0);
+    (void)forward_ways(bench->connector, ways);
+    assert_false(ways[0].suspect);
+    assert_true(ways[1].suspect);
+    bench->from_connector.last_rx = now;
+    forward_tick(bench->connector, now);
+    (void)forward_ways(bench->connector, ways);
+    assert_false(ways[1].suspect);
     close_pair(old);
     teardown(bench);
 }
@@ -602,6 +697,9 @@ int main(void)
         cmocka_unit_test(the_one_before_takes_over_again),
         cmocka_unit_test(a_silent_one_is_given_up),
         cmocka_unit_test(who_takes_one_has_it_replaced),
+        cmocka_unit_test(who_uses_which),
+        cmocka_unit_test(a_rate_is_of_now),
+        cmocka_unit_test(silence_is_told),
         cmocka_unit_test(tunnels_are_bounded),
         cmocka_unit_test(what_has_come_is_passed_on),
         cmocka_unit_test(numbers_rise_by_one),

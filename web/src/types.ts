@@ -74,10 +74,10 @@ export interface Flow extends Counters {
 /** A file on its way in; of a name that is @cut its end. */
 export interface FlowFile { name: string; cut: boolean; size: number; done: number; speed: number }
 
-/** One way of a flow under way: a direct one or a proxy's, and what was tried in vain, with the reason. */
+/** One way of a flow under way: a direct one or a proxy's, and what was tried in vain, with the reason. Of a forward also its connections: new ones take the newest. */
 export interface Tunnel {
-  flow: string; source: Party; target: Party; via: string; state: string; relayed: boolean; raw: boolean;
-  since: string | null; rate: number; bytes: number; rtt_us: number; text: string;
+  run: string | null; flow: string; source: Party; target: Party; via: string; state: string; relayed: boolean; raw: boolean;
+  since: string | null; rate: number; bytes: number; rtt_us: number; text: string; newest?: boolean; connections?: number;
 }
 
 /** A flow under way, as /flows tells it. */

@@ -119,6 +119,16 @@ def answer_at_the_end(connection):
     connection.sendall(hashlib.sha256(read_all(connection)).hexdigest().encode())
 
 
+def open_ways(world):
+    """The tunnels that are open, as the console tells them: the newest first."""
+    return [way for way in world.hq.items("/tunnels") if way["state"] != "failed"]
+
+
+def vain_ways(world):
+    """What was tried in vain, or is lost: why, by the way."""
+    return {way["via"]: way["text"] for way in world.hq.items("/tunnels") if way["state"] == "failed"}
+
+
 def exchange(world, data, timeout=20):
     with dial(world) as sock:
         sock.settimeout(timeout * fairlead.SLOW)
@@ -133,6 +143,29 @@ def test_half_close(forwarded):
         assert exchange(forwarded, os.urandom(size)), size
     got = counts(forwarded.job, {"open": 0, "total": 4, "refused": 0})
     assert got["bytes_up"] == 70_001 + (5 << 20) and got["bytes_down"] == 4 * 64
+
+
+def test_its_ways_are_told(forwarded):
+    """As long as it runs: over which, how many connections, how much."""
+    world = forwarded
+    Server(world, answer_at_the_end)
+    socks = [dial(world) for _ in range(3)]
+    for sock in socks:
+        sock.sendall(bytes(1 << 20))
+    way, = fairlead.until("three connections", lambda: (ways := open_ways(world)) and ways[0]["connections"] == 3 and ways[0]["bytes"] >= 3 << 20 and ways, 20)
+    assert (way["via"], way["state"], way["newest"], way["relayed"]) == ("proxy dmz tcp", "carries", True, True)
+    assert (way["source"]["name"], way["target"]["name"], way["run"]) == ("home-b", "home-a", world.job.run()["id"])
+    for command in (("tunnel", "list"), ("job", "show", "way"), ("agent", "show", "home-a"), ("agent", "show", "home-b")):
+        shown = world.hq.cli(*command).stdout
+        assert re.search(r"home-b +home-a +proxy dmz tcp +carries .* 3 open, takes new ones", shown), shown
+    assert world.hq.items(f"/tunnels?run={way['run']}") and world.hq.items(f"/tunnels?run={'0' * 32}") == []
+    with pytest.raises(fairlead.Rest, match="expected the id of a run"):
+        world.hq.items("/tunnels?run=x")
+    for sock in socks:
+        sock.close()
+    fairlead.until("nothing to move any more", lambda: (ways := open_ways(world)) and (ways[0]["connections"], ways[0]["rate"]) == (0, 0), 20)
+    world.job.do("pause")
+    fairlead.until("no way of a job that is paused", lambda: world.hq.items("/tunnels") == [], 20)
 
 
 def test_two_hundred_at_once(forwarded):
@@ -321,6 +354,8 @@ def test_silent_proxy(homes):
         began = time.monotonic()
         fairlead.until("the forward to work", lambda: works(homes, 5), 45)
         print(f"{time.monotonic() - began:.1f} s")
+        fairlead.until("the reason", lambda: "silent" in vain_ways(homes).get(f"proxy {carrying.name} tcp", ""), 20)
+        assert [way["newest"] for way in open_ways(homes)] == [True]
     finally:
         carrying.signal(signal.SIGCONT)
 

@@ -7,7 +7,7 @@ import time
 import fairlead
 import pytest
 
-from .test_forward import PORT, TARGET, Server, dial, flow, refusal_of
+from .test_forward import PORT, TARGET, Server, dial, flow, open_ways, refusal_of, vain_ways
 from .test_paths import passed
 from .test_punch import PUNCHED, RELAYED
 
@@ -54,6 +54,15 @@ def until_path(world, path, timeout=30):
     fairlead.until(f"{path}, not {flow(world.job).get('path')}", lambda: flow(world.job).get("path") == path, timeout)
 
 
+def who(world):
+    """Who uses which way now."""
+    return [(way["via"], way["newest"], way["connections"]) for way in open_ways(world)]
+
+
+def until_who(world, *wanted):
+    fairlead.until(f"{wanted}, not {who(world)}", lambda: who(world) == list(wanted), 20)
+
+
 def ways(world):
     """What has carried new connections so far, in this order."""
     return [line.split('path="')[1].split('"')[0] for line in world.a.log().splitlines() if "forward: way" in line]
@@ -68,6 +77,9 @@ def test_new_connections_move(across):
     until_path(world, PUNCHED)
     assert ways(world) == [RELAYED, PUNCHED]
     assert there_and_back(early, os.urandom(MB))  # it has not been touched
+    until_who(world, (PUNCHED, True, 0), (RELAYED, False, 1))
+    shown = world.hq.cli("job", "show", "way").stdout
+    assert "direct udp, punched" in shown and "0 open, takes new ones" in shown and "1 open, runs out" in shown, shown
     before = passed(world)["dmz"]
     with dial(world, at="a") as sock:
         began = time.monotonic()
@@ -88,6 +100,8 @@ def test_new_connections_move(across):
     world.dmz.restart()
     fairlead.until("a to be there", lambda: world.hq.agent("a")["state"] == "online", 40)
     assert there_and_back(late, b"and later") and works(world)
+    until_who(world, (PUNCHED, True, 1))
+    assert RELAYED in vain_ways(world)
     assert flow(world.job)["path"] == PUNCHED and ways(world) == [RELAYED, PUNCHED]
 
 
@@ -111,3 +125,5 @@ def test_no_hole(across):
     fairlead.until("a try in vain", lambda: (world.hq.rest("GET", "/agents/a").get("punches") or {}).get("vain") == {"no-packet": 1}, 30)
     assert there_and_back(early, b"all the same") and works(world)
     assert ways(world) == [RELAYED]
+    until_who(world, (RELAYED, True, 1))
+    assert any("no packet came through" in text for text in vain_ways(world).values()), vain_ways(world)

@@ -1,10 +1,11 @@
 import { useEffect, useState } from "preact/hooks";
 import { get, items, may, patch, post, put } from "../api";
 import { agents, flows, jobs, loaded, proxies, refresh } from "../live";
-import { ago, bytes, clock, rate, rtt, shortId, version } from "../format";
+import { ago, clock, rate, shortId, version } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Choice, Dialog, Empty, Figure, Form, Missing, PageHead, State, Table, Take, Text } from "../ui/parts";
 import { Route } from "../ui/ends";
+import { Ways } from "../ui/ways";
 import { Loaded, Shared, useLoad, usePolled, type Load } from "../ui/load";
 import { toast } from "../ui/toast";
 import { fits, wordsOf } from "../search";
@@ -204,21 +205,6 @@ function Hour({ id }: { id: string }) {
   );
 }
 
-/** Which ways carry, and what was tried in vain. */
-function Ways({ id, ways }: { id: string; ways: Tunnel[] }) {
-  return (
-    <Table caption="Ways" rows={ways} id={(w) => `${w.flow} ${w.via}`} columns={[
-      { head: "With", cell: (w) => (w.source.id === id ? `to ${w.target.name}` : `from ${w.source.name}`), phone: "title" },
-      { head: "Way", cell: (w) => <><Route of={w.via} />{w.raw && <span class="tag" title="The proxy passes it within the kernel">raw</span>}</> },
-      { head: "State", cell: (w) => <><State is={w.state} />{w.text && <div class="hint">{w.text}</div>}</>, wide: true, phone: "beside" },
-      { head: "Since", cell: (w) => clock(w.since) },
-      { head: "Round trip", cell: (w) => (w.rtt_us ? rtt(w.rtt_us) : "–"), right: true },
-      { head: "Speed", cell: (w) => (w.state === "failed" ? "–" : rate(w.rate)), right: true },
-      { head: "So far", cell: (w) => (w.state === "failed" ? "–" : bytes(w.bytes)), right: true },
-    ]} />
-  );
-}
-
 export function AgentPage({ id }: { id: string }) {
   const agent = agents.value.find((a) => a.id === id);
   if (agent) return <AgentView agent={agent} />;
@@ -256,7 +242,7 @@ function AgentView({ agent }: { agent: Agent }) {
         )}</Loaded>
       </Card>
       <Hour id={id} />
-      {(ways.length > 0 || tunnels.error) && <Card title="Ways"><Loaded of={tunnels} what="the ways">{() => <Ways id={id} ways={ways} />}</Loaded></Card>}
+      {(ways.length > 0 || tunnels.error) && <Card title="Ways"><Loaded of={tunnels} what="the ways">{() => <Ways ways={ways} agent={id} />}</Loaded></Card>}
       {agent.state !== "revoked" && agent.state !== "pending" && <SettingsCard agent={agent} whole={whole} />}
     </>
   );

@@ -1,12 +1,13 @@
 import { useState } from "preact/hooks";
 import { get, items, may, post, remove } from "../api";
-import { jobs, loaded, refresh } from "../live";
+import { flows, jobs, loaded, refresh } from "../live";
 import { bytes, clock, count, duration, rate } from "../format";
 import { go, href } from "../router";
 import { Act, Card, Check, Empty, Figure, Missing, PageHead, Progress, State, Table } from "../ui/parts";
 import { End, Ends, Route } from "../ui/ends";
+import { Ways } from "../ui/ways";
 import { Failed, Loaded, Loading, Shared, useLoad } from "../ui/load";
-import type { Connections, Flow, Job, Run, RunError } from "../types";
+import type { Connections, Flow, Job, Run, RunError, Tunnel } from "../types";
 
 const ERRORS_PAGE = 200;
 
@@ -135,6 +136,14 @@ function Errors({ run }: { run: Run }) {
   );
 }
 
+/** Over which ways a run that goes on moves. */
+function WaysOf({ run }: { run: Run }) {
+  const tunnels = useLoad(() => items<Tunnel>(`/tunnels?run=${run.id}`), [run.id, flows.value, jobs.value]);
+  const ways = (tunnels.data ?? []).filter((w) => w.run === run.id);
+  if (ways.length === 0 && !tunnels.error) return null;
+  return <Card title="Ways"><Loaded of={tunnels} what="the ways">{() => <Ways ways={ways} />}</Loaded></Card>;
+}
+
 function ForwardView({ run, counts }: { run: Run; counts: Connections }) {
   const flow = run.flows[0];
   return (
@@ -147,10 +156,11 @@ function ForwardView({ run, counts }: { run: Run; counts: Connections }) {
         <Figure label="Down" value={bytes(counts.bytes_down)} />
         <Figure label="Speed" value={rate(run.speed)} hint="both ways" />
       </div>
-      <Card title="Way">
+      <Card title="Port">
         <p>{flow.target.name}:{flow.target_path} → {flow.source.name}:{flow.source_path} <State is={flow.state} /> {flow.path && <Route of={flow.path} />}</p>
         {flow.text && <p class="hint">{flow.text}</p>}
       </Card>
+      {!run.ended && <WaysOf run={run} />}
     </>
   );
 }
@@ -174,6 +184,7 @@ function FilesView({ run }: { run: Run }) {
       </div>
       <Progress part={run.bytes_done} whole={run.bytes_total} label="progress of the run" tone={TONE[run.state]} bare />
       <Card title="By agent"><Flows flows={run.flows} /></Card>
+      {!run.ended && <WaysOf run={run} />}
       {!run.ended && <FilesMoving run={run} />}
       <Card title="What was not done"><Errors run={run} /></Card>
     </>
