@@ -1,11 +1,12 @@
 /* join.c - a data leg up to the point where the session's stream begins.
  *
- *   DIALLING --opened--> GREETING --HELLO sent--> PROVING --HELLO_ACK good--> ASKING --JOIN sent-->
- * WAITING |                    |                       |                          | |
- *       +-------- failed, refused, too late ---------+--------------------------+----> OVER
- * <--JOINED-+
+ *   DIALLING --opened--> GREETING --HELLO sent--> ASKING --JOIN sent--> PROVING --HELLO_ACK good-->
+ * WAITING |                 |                       |                     |                     |
+ *         +---------------- failed, refused, too late --------------------+-- OVER <--JOINED----+
  *
- * The first three share a deadline of 10 s, the last two another.
+ * All but the last share a deadline of 10 s, the last has its own. JOIN does not wait for the proof
+ * of the proxy, which is a round trip: its key came from that proxy, and is of use to nobody who
+ * cannot prove that he is us.
  */
 #include "tunnel/join.h"
 
@@ -28,17 +29,17 @@
 enum join_state {
     JOIN_DIALLING,
     JOIN_GREETING,
-    JOIN_PROVING,
     JOIN_ASKING,
+    JOIN_PROVING,
     JOIN_WAITING,
     JOIN_OVER
 };
 
 static const struct state_def join_states[] = {
     [JOIN_DIALLING] = {"dialling", STATE_BIT(JOIN_GREETING) | STATE_BIT(JOIN_OVER), 0},
-    [JOIN_GREETING] = {"greeting", STATE_BIT(JOIN_PROVING) | STATE_BIT(JOIN_OVER), 0},
-    [JOIN_PROVING] = {"proving", STATE_BIT(JOIN_ASKING) | STATE_BIT(JOIN_OVER), 0},
-    [JOIN_ASKING] = {"asking", STATE_BIT(JOIN_WAITING) | STATE_BIT(JOIN_OVER), 0},
+    [JOIN_GREETING] = {"greeting", STATE_BIT(JOIN_ASKING) | STATE_BIT(JOIN_OVER), 0},
+    [JOIN_ASKING] = {"asking", STATE_BIT(JOIN_PROVING) | STATE_BIT(JOIN_OVER), 0},
+    [JOIN_PROVING] = {"proving", STATE_BIT(JOIN_WAITING) | STATE_BIT(JOIN_OVER), 0},
     [JOIN_WAITING] = {"waiting", STATE_BIT(JOIN_OVER), 0},
     [JOIN_OVER] = {"over", 0, 0},
 };
@@ -153,7 +154,7 @@ static void join_on_ack(struct join *join, const struct frame *frame)
         join_fail(join, r, text);
         return;
     }
-    state_move(&join_table, &join->state, JOIN_ASKING);
+    state_move(&join_table, &join->state, JOIN_WAITING);
     join->deadline = turn_now(join->turn) + JOIN_WAIT_TIME;
 }
 
@@ -202,11 +203,12 @@ static int join_send(struct join *join)
     if (join->state == JOIN_GREETING) {
         r = hail_hello(join->leg, join->identity, may_raw(join) ? HELLO_CAP_RAW : 0);
         if (r == 0)
-            state_move(&join_table, &join->state, JOIN_PROVING);
-    } else if (join->state == JOIN_ASKING) {
+            state_move(&join_table, &join->state, JOIN_ASKING);
+    }
+    if (r == 0 && join->state == JOIN_ASKING) {
         r = join_send_join(join);
         if (r == 0)
-            state_move(&join_table, &join->state, JOIN_WAITING);
+            state_move(&join_table, &join->state, JOIN_PROVING);
     }
     if (r < 0 && r != -EAGAIN)
         join_fail(join, r, NULL);
@@ -289,8 +291,8 @@ void join_tick(struct join *join, uint64_t now)
     static const char *const late[] = {
         [JOIN_DIALLING] = "no connection in time",
         [JOIN_GREETING] = "the proxy takes nothing",
-        [JOIN_PROVING] = "the proxy did not prove itself in time",
         [JOIN_ASKING] = "the proxy takes nothing",
+        [JOIN_PROVING] = "the proxy did not prove itself in time",
         [JOIN_WAITING] = "the other side did not join in time",
     };
     if (join->state != JOIN_OVER && now >= join->deadline)

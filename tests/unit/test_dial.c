@@ -185,6 +185,22 @@ static void test_not_found(void **state)
     assert_non_null(strstr(a.text, "proxy eu: "));
 }
 
+/* Each step waits for what it cannot be made without, and for nothing else: one round trip of the
+ * hop for CONNECT, half of one until the leg is open (with these legs), one for HELLO and JOIN
+ * together, and two each for TLS and for the hellos of the ends. */
+static void test_no_needless_trips(void **state)
+{
+    const uint64_t trip = 100 * CLOCK_MS;
+    world.proxies[0].delay = trip / 2;
+    start(1);
+    world_pass(&world, 2 * CLOCK_SEC);
+    struct dial_request request = request_for(NULL);
+    call(&request);
+    world_pass(&world, 6 * trip);
+    assert_int_equal(a.opened, 0);
+    expect_via("proxy eu mem", trip);
+}
+
 /* The nearer proxy first. */
 static void test_nearest(void **state)
 {
@@ -478,6 +494,7 @@ int main(void)
         T(test_never_registered),
         T(test_nothing_to_try),
         T(test_not_found),
+        T(test_no_needless_trips),
         T(test_nearest),
         T(test_overlap),
         T(test_avoid),
