@@ -32,7 +32,7 @@ static void rates_add_up(void **state)
     b = further(&rig);
     a->rate = b->rate = 20 * MIB;
     while (a->source.sent + b->source.sent < 20 * MIB)
-        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+        rig_run(&rig);
     assert_true(a->source.sent > 6 * MIB);
     assert_true(b->source.sent > 6 * MIB);
     rig_wait(&rig);
@@ -121,10 +121,10 @@ static void a_retired_one_goes(void **state)
     b = further(&rig);
     a->rate = b->rate = 16 * MIB;
     while (a->source.sent < 4 * MIB || b->source.sent < MIB)
-        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+        rig_run(&rig);
     receive_retire(rig.receive, &a->target);
     while (receive_ways(rig.receive, ways, 2) == 2)
-        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+        rig_run(&rig);
     assert_ptr_equal(ways[0].tunnel, &b->target);
     assert_false(ways[0].retired);
     assert_true(receive_progress(rig.receive)->bytes_moved < 40 * MIB); /* long before the end */
@@ -151,12 +151,12 @@ static void a_retired_one_comes_back(void **state)
     a = further(&rig);
     a->rate = 4 * MIB; /* what it owes takes longer than the other one needs to fall silent */
     while (a->source.sent < MIB)
-        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+        rig_run(&rig);
     b = further(&rig);
     b->freeze = MIB;
     receive_retire(rig.receive, &a->target);
     do
-        (void)uv_run(&rig.loop, UV_RUN_ONCE);
+        rig_run(&rig);
     while (receive_ways(rig.receive, ways, 2) == 2 && !ways[1].suspect);
     a->rate = 0;
     rig_wait(&rig);
@@ -180,7 +180,7 @@ static void rescued_by_a_late_one(void **state)
     a = further(&rig);
     a->freeze = 5 * MIB;
     while (!a->frozen || clock_now() < begin + 2 * CLOCK_SEC)
-        (void)uv_run(&rig.loop, UV_RUN_NOWAIT);
+        rig_run(&rig);
     assert_false(rig.finished);
     (void)further(&rig);
     rig_wait(&rig);
@@ -395,7 +395,7 @@ static void one_schedule(unsigned seed)
             open_some(&rig, most, &silent);
             next = clock_now() + (uint64_t)rand() % (200 * CLOCK_MS); /* NOLINT */
         }
-        (void)uv_run(&rig.loop, UV_RUN_NOWAIT);
+        rig_run(&rig);
     }
     if (!rig.finished)
         fail_msg("seed %u: not finished", seed);

@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +45,8 @@ struct tunnel {
 };
 
 struct pair {
-    uv_idle_t idle;
+    uv_idle_t idle;  /* active while there is something to pass on */
+    uv_timer_t rest; /* active while only the rate is in the way */
     struct tunnel source, target;
     uint64_t cut_after; /* bytes to the target; 0: never */
     bool cut;
@@ -63,6 +65,13 @@ static inline void pair_gone(uv_handle_t *handle)
 {
     free(handle->data);
     rig_pairs--;
+}
+
+static inline void pair_idle_gone(uv_handle_t *handle)
+{
+    struct pair *pair = handle->data;
+
+    uv_close((uv_handle_t *)&pair->rest, pair_gone);
 }
 
 static inline void rig_wake(struct tunnel *t);
@@ -185,10 +194,39 @@ static inline void rig_deliver(struct tunnel *from)
         rig_end(to, from->why);
 }
 
+/* rig_held - has the source sent as much as its rate allows so far? */
+static inline bool rig_held(const struct pair *pair)
+{
+    return pair->rate && pair->target.ops &&
+           pair->source.sent > (clock_now() - pair->begun) * pair->rate / CLOCK_SEC;
+}
+
+/* rig_busy - would another rig_deliver() of @from do anything, without anybody having done something
+ * in between? Whoever does wakes the pair. */
+static inline bool rig_busy(const struct tunnel *from)
+{
+    const struct tunnel *to = from->peer;
+
+    if (from->len > 0)
+        return !to->paused || !to->ops ||
+               (from->want_room && from->ops && tunnel_room(from) >= TUNNEL_TX_ROOM / 2);
+    return (from->want_room && from->ops) || (!from->ops && !to->ended);
+}
+
+static inline void rig_rested(uv_timer_t *timer)
+{
+    struct pair *pair = timer->data;
+
+    rig_wake(&pair->source);
+}
+
+/* rig_turn - pass on what can be; and turn again only if there is more, so that who waits for the
+ * disk, for a rate or for a silent peer leaves the processor to others. */
 static inline void rig_turn(uv_idle_t *idle)
 {
     struct pair *pair = idle->data;
     struct tunnel *s = &pair->source, *t = &pair->target;
+    bool held;
 
     if (!s->opened) {
         s->opened = t->opened = true;
@@ -198,11 +236,14 @@ static inline void rig_turn(uv_idle_t *idle)
     }
     if (pair->freeze && s->sent >= pair->freeze)
         pair->frozen = true;
-    if (pair->frozen && s->ops && t->ops)
+    if (pair->frozen && s->ops && t->ops) {
+        (void)uv_idle_stop(idle);
         return;
+    }
     if (!pair->begun)
         pair->begun = clock_now();
-    if (!pair->rate || s->sent <= (clock_now() - pair->begun) * pair->rate / CLOCK_SEC || !t->ops)
+    held = rig_held(pair);
+    if (!held)
         rig_deliver(s);
     rig_deliver(t);
     if (pair->cut || (pair->cut_after && s->sent >= pair->cut_after)) {
@@ -211,10 +252,11 @@ static inline void rig_turn(uv_idle_t *idle)
     }
     if (!s->ops && !t->ops && !pair->closing) {
         pair->closing = true;
-        uv_close((uv_handle_t *)&pair->idle, pair_gone);
-    } else if (!pair->closing && (s->len == 0 || t->paused) && (t->len == 0 || s->paused) &&
-               s->ops && t->ops && !s->want_room && !t->want_room) {
+        uv_close((uv_handle_t *)&pair->idle, pair_idle_gone);
+    } else if (!pair->closing && !rig_busy(t) && (held || !rig_busy(s))) {
         (void)uv_idle_stop(idle);
+        if (held)
+            (void)uv_timer_start(&pair->rest, rig_rested, 1, 0);
     }
 }
 
@@ -232,7 +274,8 @@ static inline struct pair *rig_pair(uv_loop_t *loop, const struct tunnel_ops *so
 
     assert_non_null(pair);
     (void)uv_idle_init(loop, &pair->idle);
-    pair->idle.data = pair;
+    (void)uv_timer_init(loop, &pair->rest);
+    pair->idle.data = pair->rest.data = pair;
     pair->source = (struct tunnel){.pair = pair,
                                    .peer = &pair->target,
                                    .phase = PHASE_SOURCE,
@@ -387,12 +430,24 @@ static inline void rig_drain(struct rig *rig)
     }
 }
 
+/* rig_run - a turn of the loop, at the end of which the next one has something to do, or ten
+ * milliseconds have passed. */
+static inline void rig_run(struct rig *rig)
+{
+    struct pollfd loop = {.fd = uv_backend_fd(&rig->loop), .events = POLLIN};
+    int wait;
+
+    (void)uv_run(&rig->loop, UV_RUN_NOWAIT);
+    wait = uv_backend_timeout(&rig->loop); /* -1: until something comes */
+    (void)poll(&loop, 1, wait < 0 || wait > 10 ? 10 : wait);
+}
+
 static inline void rig_wait(struct rig *rig)
 {
     uint64_t end = clock_now() + 50 * CLOCK_SEC;
 
     while (!rig->finished && clock_now() < end)
-        (void)uv_run(&rig->loop, UV_RUN_ONCE);
+        rig_run(rig);
     assert_true(rig->finished);
     rig->progress = *receive_progress(rig->receive);
 }
