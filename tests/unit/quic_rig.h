@@ -247,11 +247,25 @@ static inline void rig_turn(struct rig *rig)
     (void)poll(NULL, 0, 0);
 }
 
+/* rig_rest - until something comes to the loop, or a millisecond: what takes its time, or comes past
+ * the loop, is waited for without the processor. */
+static inline void rig_rest(struct rig *rig)
+{
+    struct pollfd any = {.fd = uv_backend_fd(&rig->loop), .events = POLLIN};
+
+    (void)poll(&any, 1, 1);
+}
+
+/* What comes at once comes within this many turns. */
+#define TURNS_AT_ONCE 200
+
 #define UNTIL(rig, condition)                                                                      \
     do {                                                                                           \
         uint64_t until_deadline = clock_now() + PATIENCE;                                          \
-        while (!(condition)) {                                                                     \
+        for (unsigned until_turns = 0; !(condition); until_turns++) {                              \
             rig_turn(rig);                                                                         \
+            if (until_turns > TURNS_AT_ONCE)                                                       \
+                rig_rest(rig);                                                                     \
             if (clock_now() > until_deadline)                                                      \
                 fail_msg("waited in vain for %s", #condition);                                     \
         }                                                                                          \
