@@ -33,12 +33,31 @@ static int complain(char *message, int code, const char *path, const char *what)
 
 /* ---- directory and lock ---- */
 
+/* make_folders - mkdir -p; what is there already keeps its mode. */
+static int make_folders(const char *dir)
+{
+    _cleanup_free_ char *path = strdup(dir);
+
+    if (!path)
+        return -ENOMEM;
+    for (char *at = path + (path[0] != '\0'); *at; at++) {
+        if (*at != '/')
+            continue;
+        *at = '\0';
+        if (mkdir(path, 0755) && errno != EEXIST && errno != EROFS && errno != EACCES)
+            return -errno;
+        *at = '/';
+    }
+    return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
+}
+
 static int make_dir(const char *dir, char *message)
 {
     struct stat st;
+    int rc = make_folders(dir);
 
-    if (mkdir(dir, 0700) && errno != EEXIST)
-        return complain(message, -errno, dir, "cannot make the state directory");
+    if (rc)
+        return complain(message, rc, dir, "cannot make the state directory");
     if (stat(dir, &st) || !S_ISDIR(st.st_mode))
         return complain(message, -ENOTDIR, dir, "cannot use it as state directory");
     return 0;

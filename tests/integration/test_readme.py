@@ -29,8 +29,7 @@ def here(block, folder, ports):
 def test_walk_through(tmp_path):
     blocks = terminals()
     assert len(blocks) == 4, "the walk-through has changed its form"
-    folder = tmp_path / "fl"
-    folder.mkdir()
+    folder = tmp_path / "fl"  # not there yet, as on any machine on which this is tried first
     ports = {port: fairlead.free_port() for port in (8443, 8444, 1080)}
     # The agents' default port for direct legs may be in use here; they go without it then. The CLI's default URL is port 8443.
     env = {**os.environ, "FAIRLEAD_CONSOLE": f"https://127.0.0.1:{ports[8443]}"}

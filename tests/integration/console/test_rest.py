@@ -458,7 +458,7 @@ def test_database_of_a_newer_version(own, tmp_path):
 def test_state_is_a_file(own, tmp_path):
     (tmp_path / "file").write_text("x")
     fails(own(wait=False, state=tmp_path / "file"), 1, "state directory")
-    fails(own(wait=False, state=tmp_path / "none" / "deeper"), 1, "No such file")
+    fails(own(wait=False, state=tmp_path / "file" / "deeper"), 1, "Not a directory")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root to become somebody else")
