@@ -20,6 +20,7 @@
 #include "agent/uplink.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "identity/tls.h"
@@ -577,6 +578,7 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     tune_heap();
+    (void)descriptors_raise(); /* each forwarded connection takes one */
     agent.dir.fd = agent.dir.lock = -1;
     if (tls_global_init()) {
         complain("GnuTLS 3.7 or newer is needed");

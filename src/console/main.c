@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "console/api.h"
@@ -443,6 +444,8 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     umask(077);
+    (void)
+        descriptors_raise(); /* each agent takes one, more than 1024 of them are nothing unusual */
     status = configure(&options, &console.config);
     if (!status && tls_global_init())
         status = failed("the TLS library is too old or does not work%s%s", "", "");

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "identity/tls.h"
@@ -185,17 +185,13 @@ static void harden(void)
 /* As many descriptors as we may have. Returns that number, 0 when there is no limit. */
 static uint32_t raise_descriptors(const struct proxy_limits *limits)
 {
-    struct rlimit files;
     uint64_t need =
         limits->endpoints + 2 * (uint64_t)limits->sessions + limits->handshakes + DESCRIPTORS_OWN;
-    if (getrlimit(RLIMIT_NOFILE, &files))
-        return 0;
-    files.rlim_cur = files.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &files);
-    if (files.rlim_max < need)
-        log_warn("fewer descriptors than the limits allow for", LF_U64("have", files.rlim_max),
+    uint32_t have = descriptors_raise();
+    if (have && have < need)
+        log_warn("fewer descriptors than the limits allow for", LF_U64("have", have),
                  LF_U64("need", need));
-    return files.rlim_max < INT32_MAX ? (uint32_t)files.rlim_max : 0;
+    return have;
 }
 
 /* --- running ------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 
 import fairlead
@@ -97,3 +98,18 @@ def test_state_folder(tmp_path):
     one_line(run("--config", path, "--state", shared), 1, "others may write")
     if os.geteuid() == 0:
         one_line(run("--config", path, "--state", "/proc/nothing"), 1, "/proc/nothing")
+
+
+def test_descriptors(world):
+    """A shell gives 1024 of them to a program that may have many more: a console needs one an agent."""
+    def start(program):
+        program.prefix = lambda: ["prlimit", "--nofile=200:5000"]
+        return program.start().ready()
+
+    console = world.the_console = start(fairlead.Console(world))
+    address = f"127.0.0.1:{fairlead.free_port()}"
+    proxy = start(fairlead.Proxy(world, "p", console.rest("POST", "/proxies", {"name": "p", "addresses": [address]})["config"]))
+    agent = start(fairlead.Agent(world, "a", world.agent_config("a")))
+    console.wait_proxy("p")
+    for program in (console, proxy, agent):
+        assert resource.prlimit(program.pid, resource.RLIMIT_NOFILE) == (5000, 5000), program.name
