@@ -19,7 +19,8 @@
 #include "base/error.h"
 #include "base/log.h"
 
-#define TURN_FRAMES 64 /* sent before other work of the loop gets its turn: about a megabyte */
+#define CHUNK_LEAST 4096 /* bytes of room in what is kept for a local socket */
+#define TURN_FRAMES 64   /* sent before other work of the loop gets its turn: about a megabyte */
 
 static const struct state_def fwd_defs[CONN_STATES] = {
     [CONN_WAITING] = {"waiting", STATE_BIT(CONN_ASKED) | STATE_BIT(CONN_DEAD), FORWARD_WAIT_MS},
@@ -43,7 +44,7 @@ static void free_conn(uv_handle_t *handle)
 static void drop_queue(struct fwd_conn *conn)
 {
     struct chunk *chunk, *next;
-    LL_FOREACH_SAFE (conn->queue, chunk, next)
+    DL_FOREACH_SAFE (conn->queue, chunk, next)
         free(chunk);
     conn->queue = NULL;
 }
@@ -349,7 +350,7 @@ static void flush_queue(struct fwd_conn *conn)
         chunk->at += (size_t)n;
         bool empty = chunk->at == chunk->len;
         if (empty) {
-            LL_DELETE(conn->queue, chunk);
+            DL_DELETE(conn->queue, chunk);
             free(chunk);
         }
         consumed(conn, (size_t)n);
@@ -360,16 +361,38 @@ static void flush_queue(struct fwd_conn *conn)
     watch(conn);
 }
 
+/* fill_last - what there is room for behind what waits already; returns how much that was. */
+static size_t fill_last(struct fwd_conn *conn, const uint8_t *data, size_t len)
+{
+    struct chunk *last = conn->queue ? conn->queue->prev : NULL;
+    size_t room = last ? last->cap - last->len : 0;
+    size_t n = len < room ? len : room;
+
+    if (n > 0) {
+        memcpy(last->data + last->len, data, n);
+        last->len += n;
+    }
+    return n;
+}
+
+/* keep - in chunks of a size that does not depend on that of the peer's frames: a window of single
+ * bytes takes no more memory, and no more time, than one of large pieces. */
 static int keep(struct fwd_conn *conn, const uint8_t *data, size_t len)
 {
-    struct chunk *chunk = malloc(sizeof(*chunk) + len);
+    size_t n = fill_last(conn, data, len);
+    size_t left = len - n, cap = left > CHUNK_LEAST ? left : CHUNK_LEAST;
+    struct chunk *chunk;
 
+    if (left == 0)
+        return 0;
+    chunk = malloc(sizeof(*chunk) + cap);
     if (!chunk)
         return -ENOMEM;
     chunk->at = 0;
-    chunk->len = len;
-    memcpy(chunk->data, data, len);
-    LL_APPEND(conn->queue, chunk);
+    chunk->len = left;
+    chunk->cap = cap;
+    memcpy(chunk->data, data + n, left);
+    DL_APPEND(conn->queue, chunk);
     return 0;
 }
 

@@ -29,8 +29,9 @@ enum due {
 
 /* Bytes for the local socket, which does not take them now. */
 struct chunk {
-    struct chunk *next;
-    size_t at, len; /* what is left: [at, len) */
+    struct chunk *prev, *next; /* the first one's @prev is the last one */
+    size_t at, len;            /* what is left: [at, len) */
+    size_t cap;                /* of @data: later bytes go there first */
     uint8_t data[];
 };
 

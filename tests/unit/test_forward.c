@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "agent/forward_core.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "forward_rig.h"
@@ -626,6 +627,67 @@ static void a_window_is_a_window(void **state)
     teardown(bench);
 }
 
+/* say_counted - @len bytes that go on counting where *at stands. */
+static int say_counted(struct bench *bench, size_t len, size_t *at)
+{
+    uint8_t body[FWD_NUMBER + 4000];
+    uint32_t id = htonl(1);
+
+    memcpy(body, &id, sizeof(id));
+    for (size_t i = 0; i < len; i++)
+        body[FWD_NUMBER + i] = (uint8_t)((*at + i) % 251);
+    int rc =
+        say(bench->connector, &bench->from_connector, FRAME_FORWARD_DATA, body, FWD_NUMBER + len);
+    *at += rc == 0 ? len : 0;
+    return rc;
+}
+
+/* take_counted - all of that, from the socket that the connector has reached. */
+static void take_counted(struct bench *bench, size_t all)
+{
+    static uint8_t in[1 << 16];
+    int fd = accept(bench->server, NULL, NULL);
+    size_t got = 0;
+
+    assert_true(fd >= 0);
+    while (got < all) {
+        ssize_t n = recv(fd, in, sizeof(in), MSG_DONTWAIT);
+
+        for (ssize_t i = 0; i < n; i++, got++)
+            assert_int_equal(in[i], got % 251);
+        if (n <= 0)
+            rig_loop(&bench->loop);
+    }
+    (void)close(fd);
+}
+
+/* A window of single bytes that nobody takes waits in few pieces: each costs memory, and all of
+ * them would be gone through with each that comes. */
+static void small_frames_are_kept_together(void **state)
+{
+    struct bench *bench = setup();
+    size_t all = 0, large, count;
+    struct chunk *chunk;
+    int small = 4096;
+
+    assert_int_equal(setsockopt(bench->server, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    assert_int_equal(say_open(bench, 1, 0), 0);
+    wait_open(bench);
+    struct fwd_conn *conn = bench->connector->conns;
+    while (!conn->queue)
+        assert_int_equal(say_counted(bench, 4000, &all), 0);
+    large = all;
+    while (say_counted(bench, 1, &all) == 0) {
+        if ((all - large) % 1000)
+            continue;
+        DL_COUNT(conn->queue, chunk, count);
+        assert_true(count <= 2 + (all - large) / 2048);
+    }
+    assert_true(all - large > FORWARD_WINDOW / 8);
+    take_counted(bench, all);
+    teardown(bench);
+}
+
 static void late_frames_are_dropped(void **state)
 {
     struct bench *bench = setup();
@@ -705,6 +767,7 @@ int main(void)
         cmocka_unit_test(numbers_rise_by_one),
         cmocka_unit_test(data_is_checked),
         cmocka_unit_test(a_window_is_a_window),
+        cmocka_unit_test(small_frames_are_kept_together),
         cmocka_unit_test(late_frames_are_dropped),
         cmocka_unit_test(connections_are_bounded),
         cmocka_unit_test(an_expected_tunnel_may_be_late),
