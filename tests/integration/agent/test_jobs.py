@@ -230,3 +230,28 @@ def test_retry_of_single_files(world):
     console.rest("POST", f"/jobs/{job.id}/start")
     job.wait()
     assert trees.differences(source, target) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root to become somebody else")
+def test_modes_that_let_nobody_read(world):
+    """What its own mode closes, small or large, comes also to an agent that is not root: it has a file of that mode then."""
+    console = world.console()
+    world.agent("a", port=fairlead.free_port())
+    source, home, copy = world.path("source"), world.path("home"), world.path("program")
+    source.mkdir()
+    home.mkdir()
+    world.folder.chmod(0o711)
+    shutil.copy(fairlead.program("fairlead-agent"), copy)
+    for name, size in (("small", 1000), ("large", 80 * MB)):
+        with open(source / name, "wb") as file:
+            file.write(b"x")
+            file.truncate(size)
+        (source / name).chmod(0o200)
+    agent = fairlead.Agent(world, "b", world.agent_config("b"), state=home / "state")
+    for path in (home, agent.config_path):
+        os.chown(path, 65534, 65534)
+    agent.argv[0] = str(copy)
+    agent.prefix = lambda: ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    agent.start().ready()
+    console.job("distribution", "j", [f"a:{source}"], [f"b:{home}/target"]).wait()
+    assert trees.differences(source, home / "target") == []
