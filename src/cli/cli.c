@@ -16,18 +16,23 @@
 #include "base/log.h"
 #include "cli/help.h"
 
-#define TOKEN_MAX 4096
+#define TOKEN_MAX   4096
+#define MESSAGE_MAX 2048
+
+static bool json_wanted; /* --json */
 
 int cli_fail(int status, const char *format, ...)
 {
+    char text[MESSAGE_MAX];
     va_list args;
 
-    (void)fflush(stdout);
-    (void)fputs("fairlead: ", stderr);
     va_start(args, format);
-    (void)vfprintf(stderr, format, args);
+    (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    (void)fputc('\n', stderr);
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "fairlead: %s\n", text);
+    if (json_wanted && status != CLI_OK)
+        output_json_failure(text, status);
     return status;
 }
 
@@ -52,6 +57,15 @@ int cli_call_on(struct cli *cli, const char *method, const char *kind, const cha
     if (!part || asprintf(&path, "/%s/%s%s", kind, part, action) < 0)
         return cli_fail(CLI_FAILED, "%s", error_text(-ENOMEM));
     return cli_call(cli, method, path, NULL, ret_answer);
+}
+
+int cli_print_answer(const struct cli *cli, const json_t *answer)
+{
+    json_t *named = json_is_null(answer) ? json_pack("{s:s}", "name", cli->args.operand) : NULL;
+    int status = output_json(named ? named : answer);
+
+    json_decref(named);
+    return status;
 }
 
 json_t *cli_list(const struct args *args, const char *option, bool commas)
@@ -231,7 +245,7 @@ int cli_main(int argc, char **argv)
         return CLI_USAGE;
     }
     status = args_parse(commands, argc, argv, &cli.args, message, sizeof(message));
-    cli.json = args_value(&cli.args, "json") != NULL;
+    cli.json = json_wanted = args_value(&cli.args, "json") != NULL;
     if (status == -FL_EUSAGE)
         status = wrong_usage(&cli, message, argv);
     else if (status)

@@ -73,7 +73,8 @@ int cmd_tag_show(struct cli *cli);
 int cmd_backup(struct cli *cli);
 int cmd_status(struct cli *cli);
 
-/* cli_fail - "fairlead: …" on stderr. Returns @status. Foreign text in it must be escaped. */
+/* cli_fail - "fairlead: …" on stderr; with --json also as JSON on stdout, unless @status is 0, a
+ * note only. Returns @status. Foreign text in it must be escaped. */
 __attribute__((format(printf, 2, 3))) int cli_fail(int status, const char *format, ...);
 
 /* cli_call - http_call(); on failure its line is printed. Returns an exit status; *ret_answer is a
@@ -84,6 +85,10 @@ int cli_call(struct cli *cli, const char *method, const char *path, const json_t
 /* cli_call_on - the same on "/@kind/@operand@action", the operand percent-encoded. */
 int cli_call_on(struct cli *cli, const char *method, const char *kind, const char *action,
                 json_t **ret_answer);
+
+/* cli_print_answer - @answer as JSON; of one that says nothing (204) the name that was asked about.
+ * Returns an exit status. */
+int cli_print_answer(const struct cli *cli, const json_t *answer);
 
 /* cli_list - a JSON array of the values of a repeatable option; with @commas each may be a list. */
 json_t *cli_list(const struct args *args, const char *option, bool commas);

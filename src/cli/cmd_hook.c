@@ -131,7 +131,7 @@ static int act(struct cli *cli, const char *method, const char *action, const ch
     if (status)
         return status;
     if (cli->json)
-        status = output_json(answer);
+        status = cli_print_answer(cli, answer);
     else
         (void)printf("hook %s: %s\n", name ? name : "", done);
     json_decref(answer);

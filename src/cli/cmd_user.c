@@ -107,8 +107,10 @@ int cmd_user_remove(struct cli *cli)
 
     if (status)
         return status;
-    json_decref(answer);
-    if (!cli->json)
+    if (cli->json)
+        status = cli_print_answer(cli, answer);
+    else
         (void)printf("user %s removed\n", safe ? safe : "");
-    return CLI_OK;
+    json_decref(answer);
+    return status;
 }

@@ -5,7 +5,7 @@ const struct option_def global_options[] = {
     {"console", "URL", 0, "the console's address (FAIRLEAD_CONSOLE)"},
     {"token-file", "FILE", 0, "file with the access token (FAIRLEAD_TOKEN)"},
     {"ca", "FILE", 0, "the console's ca.pem (FAIRLEAD_CA)"},
-    {"json", NULL, 0, "print what the console answers, as JSON"},
+    {"json", NULL, 0, "print what the console answers, or why it does not, as JSON"},
     {"help", NULL, 0, "this help"},
     {"version", NULL, 0, "print the version"},
     {NULL},

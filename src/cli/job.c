@@ -82,6 +82,7 @@ void job_print_reasons(const json_t *run, FILE *file)
 int job_print_errors(struct cli *cli, const json_t *run, FILE *file)
 {
     _cleanup_free_ char *part = http_part(json_text(run, "id"));
+    uint64_t failed = json_count(run, "files_failed"), listed = 0;
     uint64_t after = 0;
     size_t count, i;
 
@@ -105,8 +106,13 @@ int job_print_errors(struct cli *cli, const json_t *run, FILE *file)
             print_error(file, error);
             after = json_count(error, "n") > after ? json_count(error, "n") : after + 1;
         }
+        listed += count;
         json_decref(page);
     } while (count == ERRORS_PAGE);
+    if (listed < failed)
+        (void)fprintf(file,
+                      "  … and %" PRIu64 " more: of each flow only the first are kept by name\n",
+                      failed - listed);
     return 0;
 }
 

@@ -295,8 +295,24 @@ void output_table_free(struct output_table *table)
 
 /* ---- JSON ---- */
 
+static bool json_given; /* by output_json() */
+
+void output_json_failure(const char *text, int exit)
+{
+    json_t *value =
+        json_given ? NULL : json_pack("{s:{s:s, s:i}}", "error", "text", text, "exit", exit);
+
+    if (!value)
+        return;
+    (void)json_dumpf(value, stdout, JSON_COMPACT);
+    (void)putchar('\n');
+    (void)fflush(stdout);
+    json_decref(value);
+}
+
 int output_json(const json_t *value)
 {
+    json_given = true;
     /* Control characters in strings are \u escapes by JSON's own rules. */
     if (json_dumpf(value, stdout, JSON_INDENT(2)) || fputc('\n', stdout) == EOF || fflush(stdout)) {
         (void)fprintf(stderr, "fairlead: standard output cannot be written\n");

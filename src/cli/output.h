@@ -50,6 +50,10 @@ void output_table_free(struct output_table *table);
 /* output_json - @value as JSON, indented, with a newline; exit status 1 when stdout fails. */
 int output_json(const json_t *value);
 
+/* output_json_failure - for who asked for JSON: why there is none, {"error": {"text", "exit"}} in a
+ * line, unless output_json() has been called. @text as it is told to people, @exit the status. */
+void output_json_failure(const char *text, int exit);
+
 /* Members of JSON objects with a default, so that a missing one is never a crash. */
 const char *json_text(const json_t *object, const char *name); /* "" */
 uint64_t json_count(const json_t *object, const char *name);   /* 0; negative ones are 0 */

@@ -27,7 +27,8 @@ static int write_file(struct cli *cli, const char *path, const char *part, const
     int error = errno;
     written &= fclose(to) == 0;
     if (result != HTTP_OK)
-        return cli_fail(CLI_FAILED, "%s", written ? http_error(cli->http) : error_text(-error));
+        return written ? cli_fail(CLI_FAILED, "%s", http_error(cli->http))
+                       : cli_fail(CLI_FAILED, "%s: %s", shown, error_text(-error));
     if (!written || rename(part, file))
         return cli_fail(CLI_FAILED, "%s: %s", shown, error_text(written ? -errno : -error));
     return CLI_OK;

@@ -77,6 +77,48 @@ def test_settings(world):
     one_line(bare("status", "--console", closed, FAIRLEAD_TOKEN=token_file), 1, closed, "FAIRLEAD_CONSOLE")
 
 
+def failure(done, status):
+    """What a script gets that asked for JSON: one document on stdout that says why, the same line as ever on stderr."""
+    told = json.loads(done.stdout)
+    assert set(told) == {"error"} and told["error"]["exit"] == status == done.returncode, done.stdout
+    assert done.stderr.strip().splitlines()[-1] == f"fairlead: {told['error']['text']}"
+    return told["error"]["text"]
+
+
+def test_json_also_of_what_went_wrong(world):
+    """With --json stdout holds JSON whatever happens, and nothing but JSON."""
+    console = world.console()
+    assert '"nosuch"' in failure(console.cli("--json", "job", "show", "nosuch", check=False), 1)
+    assert '"nosuch"' in failure(console.cli("job", "wait", "nosuch", "--json", check=False), 1)
+    assert "oen" in failure(console.cli("--json", "job", "create", "distribution", "--name", "x", "--from", "oen:/x", "--to", "two:/y",
+                                        check=False), 1)
+    assert '"ID"' in failure(bare("--json", "job", "show"), 2)
+    assert "no token" in failure(bare("status", "--json"), 2)
+    closed = f"https://127.0.0.1:{fairlead.free_port()}"
+    console.cli("user", "add", "vera", "--role", "viewer")
+    assert json.loads(console.cli("--json", "user", "remove", "vera").stdout) == {"name": "vera"}
+    console.cli("hook", "add", "h", "--url", "http://127.0.0.1:9/", "--event", "run.failed")
+    assert json.loads(console.cli("--json", "hook", "remove", "h").stdout)["name"] == "h"
+    assert closed in failure(bare("--json", "status", "--console", closed, FAIRLEAD_TOKEN="x"), 1)
+
+
+def test_more_was_not_done_than_is_listed(world):
+    """Of very many files that cannot be moved the first are listed, and how many more there are."""
+    console = world.console()
+    world.agent("one", port=fairlead.free_port())
+    world.agent("two")
+    source = world.path("source")
+    source.mkdir()
+    for i in range(10020):
+        os.mkfifo(source / f"{i}")
+    console.cli("job", "create", "distribution", "--name", "pipes", "--from", f"one:{source}", "--to", f"two:{world.path('target')}")
+    done = console.cli("job", "wait", "pipes", "--timeout", "60", check=False)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if "(special)" in line]) == 10000
+    assert "and 20 more" in lines[-1]
+
+
 def test_files_come_alone_on_stdout(world):
     console = world.console()
     added = console.cli("proxy", "add", "gate", "--address", f"127.0.0.1:{fairlead.free_port()}")
