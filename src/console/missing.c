@@ -11,9 +11,11 @@
 #define LOOK_MS  1000
 #define TELL_MAX 20 /* in one look: each is a commit */
 
-/* Somebody of whom it was told. */
+/* Somebody who is not there. */
 struct absent {
     struct fl_id id;
+    uint64_t since; /* first seen so, by this process: a clock that is set makes nobody missing */
+    bool told;
     bool seen; /* in this round */
     UT_hash_handle hh;
 };
@@ -21,25 +23,36 @@ struct absent {
 struct missing {
     struct store *store;
     struct fleet *fleet;
-    int64_t after, started; /* seconds */
-    struct absent *absent;  /* by id */
+    int64_t after;         /* seconds */
+    struct absent *absent; /* by id */
     bool failed;
     unsigned told; /* in this look */
     uv_timer_t timer;
 };
 
-static void remember(void *ctx, const struct fl_id *id)
+static struct absent *remember(struct missing *missing, const struct fl_id *id)
 {
-    struct missing *missing = ctx;
     struct absent *absent = calloc(1, sizeof(*absent));
 
-    if (!absent) {
-        missing->failed = true;
-        return;
-    }
+    if (!absent)
+        return NULL;
     absent->id = *id;
+    absent->since = clock_now();
     absent->seen = true;
     HASH_ADD(hh, missing->absent, id, sizeof(absent->id), absent);
+    return absent;
+}
+
+/* load - of whom an earlier process has told. */
+static void load(void *ctx, const struct fl_id *id)
+{
+    struct missing *missing = ctx;
+    struct absent *absent = remember(missing, id);
+
+    if (absent)
+        absent->told = true;
+    else
+        missing->failed = true;
 }
 
 static void forget(struct missing *missing, struct absent *absent)
@@ -49,22 +62,23 @@ static void forget(struct missing *missing, struct absent *absent)
 }
 
 /* tell - the event and that it was told of, both or neither. */
-static void tell(struct missing *missing, const char *what, const struct fl_id *id,
-                 const char *name, int64_t away)
+static void tell(struct missing *missing, const char *what, struct absent *absent, const char *name)
 {
+    int64_t away = (int64_t)(clock_since(clock_now(), absent->since) / CLOCK_SEC);
     char kind[32];
 
+    missing->told++;
     if (store_begin(missing->store))
         return;
     snprintf(kind, sizeof(kind), "%s.missing", what);
-    int rc = store_missing_add(missing->store, id, clock_wall() - away);
+    int rc = store_missing_add(missing->store, &absent->id, clock_wall() - away);
     if (!rc)
-        event_add(missing->store, EVENT_ERROR, kind, id, "%s %s has been away for %lld s", what,
-                  name, (long long)away);
+        event_add(missing->store, EVENT_ERROR, kind, &absent->id, "%s %s has been away for %lld s",
+                  what, name, (long long)away);
     if (rc)
         store_rollback(missing->store);
     else if (store_commit(missing->store) == 0)
-        remember(missing, id);
+        absent->told = true;
 }
 
 static void tell_back(struct missing *missing, const char *what, struct absent *absent,
@@ -72,6 +86,7 @@ static void tell_back(struct missing *missing, const char *what, struct absent *
 {
     char kind[32];
 
+    missing->told++;
     if (store_begin(missing->store))
         return;
     snprintf(kind, sizeof(kind), "%s.back", what);
@@ -84,25 +99,29 @@ static void tell_back(struct missing *missing, const char *what, struct absent *
         forget(missing, absent);
 }
 
-/* look_at - one of @what that should be there; @since: last seen. */
-static void look_at(struct missing *missing, const char *what, const struct fl_id *id,
-                    const char *name, bool there, int64_t since)
+static bool is_long(const struct missing *missing, const struct absent *absent)
 {
-    int64_t away = clock_wall() - (since > missing->started ? since : missing->started);
+    return clock_since(clock_now(), absent->since) >= (uint64_t)missing->after * CLOCK_SEC;
+}
+
+/* look_at - one of @what that should be there. */
+static void look_at(struct missing *missing, const char *what, const struct fl_id *id,
+                    const char *name, bool there)
+{
     struct absent *absent;
 
     HASH_FIND(hh, missing->absent, id, sizeof(*id), absent);
-    if (absent)
-        absent->seen = true;
-    if (missing->told >= TELL_MAX)
+    if (!absent && !there)
+        absent = remember(missing, id);
+    if (!absent)
         return;
-    if (there && absent)
+    absent->seen = true;
+    if (there && !absent->told)
+        forget(missing, absent);
+    else if (missing->told < TELL_MAX && there)
         tell_back(missing, what, absent, name);
-    else if (!there && !absent && away >= missing->after)
-        tell(missing, what, id, name, away);
-    else
-        return;
-    missing->told++;
+    else if (missing->told < TELL_MAX && !absent->told && is_long(missing, absent))
+        tell(missing, what, absent, name);
 }
 
 /* drop_gone - who was removed or revoked meanwhile is not missing any more. */
@@ -111,7 +130,8 @@ static void drop_gone(struct missing *missing)
     struct absent *absent, *tmp;
 
     HASH_ITER (hh, missing->absent, absent, tmp) {
-        if (!absent->seen && store_missing_remove(missing->store, &absent->id) == 0)
+        if (!absent->seen &&
+            (!absent->told || store_missing_remove(missing->store, &absent->id) == 0))
             forget(missing, absent);
         else
             absent->seen = false;
@@ -127,11 +147,10 @@ static void on_look(uv_timer_t *timer)
     missing->told = 0;
     HASH_ITER (hh, fleet_agents(missing->fleet), agent, tmp)
         if (agent->row.state == AGENT_ACTIVE)
-            look_at(missing, "agent", &agent->row.id, agent->row.name, agent->control != NULL,
-                    agent->row.last_seen);
+            look_at(missing, "agent", &agent->row.id, agent->row.name, agent->control != NULL);
     LL_FOREACH (fleet_proxies(missing->fleet), proxy)
-        look_at(missing, "proxy", &proxy->row.id, proxy->row.name, proxy->state == PROXY_REGISTERED,
-                proxy->since);
+        look_at(missing, "proxy", &proxy->row.id, proxy->row.name,
+                proxy->state == PROXY_REGISTERED);
     drop_gone(missing);
 }
 
@@ -145,10 +164,9 @@ int missing_new(uv_loop_t *loop, struct store *store, struct fleet *fleet, int64
     missing->store = store;
     missing->fleet = fleet;
     missing->after = after;
-    missing->started = clock_wall();
     uv_timer_init(loop, &missing->timer);
     missing->timer.data = missing;
-    int rc = store_missing(store, remember, missing);
+    int rc = store_missing(store, load, missing);
     if (!rc && missing->failed)
         rc = -ENOMEM;
     if (rc) {

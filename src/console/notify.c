@@ -17,11 +17,11 @@
 #include "console/store_secrets.h"
 #include "console/view.h"
 
-#define UNDER_WAY  8     /* at one time */
-#define BATCH      100   /* events looked at in one go */
-#define WAIT_MOST  3600  /* seconds between two attempts */
-#define GIVE_UP    86400 /* seconds after which nobody tries again */
-#define LOOK_AGAIN 60    /* seconds; should a timer have gone wrong */
+#define UNDER_WAY  8              /* at one time */
+#define BATCH      100            /* events looked at in one go */
+#define WAIT_MOST  STORE_DUE_MOST /* seconds between two attempts */
+#define GIVE_UP    86400          /* seconds after which nobody tries again */
+#define LOOK_AGAIN 60             /* seconds; should a timer have gone wrong */
 #define CURSOR     "notify.event"
 #define GONE       410 /* RFC 9110: do not ask again */
 #define ID_SIZE    FL_ID_TEXT

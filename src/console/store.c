@@ -130,6 +130,7 @@ struct store {
     struct vault *vault;         /* owned; NULL: secrets are in clear */
     unsigned depth;              /* of nested transactions */
     bool undone;                 /* the outermost was rolled back inside */
+    bool soft;                   /* the outermost does not wait for the disk */
     int64_t events_kept;
     char error[256];
 };
@@ -540,6 +541,26 @@ int store_begin(struct store *store)
     return 0;
 }
 
+/* harden - after the outermost transaction: the next ones wait for the disk again. */
+static void harden(struct store *store)
+{
+    if (!store->soft)
+        return;
+    store->soft = false;
+    (void)exec(store, "PRAGMA synchronous = FULL");
+}
+
+int store_begin_soft(struct store *store)
+{
+    /* Not possible within a transaction, and not wanted: what is around it may have to be safe. */
+    if (store->depth == 0)
+        store->soft = exec(store, "PRAGMA synchronous = NORMAL") == 0;
+    int rc = store_begin(store);
+    if (rc && store->depth == 0)
+        harden(store);
+    return rc;
+}
+
 static void undo(struct store *store)
 {
     store->undone = true;
@@ -551,18 +572,18 @@ int store_commit(struct store *store)
 {
     if (--store->depth > 0)
         return store->undone ? -FL_ESTORE : 0;
-    if (store->undone)
-        return -FL_ESTORE;
-    int rc = store_do(store, S_COMMIT, "");
-    if (rc)
+    int rc = store->undone ? -FL_ESTORE : store_do(store, S_COMMIT, "");
+    if (rc && !store->undone)
         undo(store);
+    harden(store);
     return rc;
 }
 
 void store_rollback(struct store *store)
 {
-    store->depth--;
     undo(store);
+    if (--store->depth == 0)
+        harden(store);
 }
 
 /* finish - end a transaction by what went before: commit on 0, else roll back. */

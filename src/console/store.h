@@ -2,7 +2,8 @@
  * knows SQL.
  *
  * One connection, used by the console's one thread. A function that writes has committed when it
- * returns 0, unless it runs between store_begin() and store_commit(), which nest. Errors: -ENOSPC
+ * returns 0, unless it runs between store_begin() and store_commit(), which nest; events, and when
+ * an agent was seen, are committed without waiting for the disk. Errors: -ENOSPC
  * disk full, -EROFS or -EACCES cannot write, -FL_EEXISTS a unique name or id is taken,
  * -FL_ENOTFOUND, -FL_ESTORE anything else; store_error() has the text. Times are seconds since
  * 1970.
@@ -168,6 +169,10 @@ uint64_t store_size(struct store *store); /* bytes of the database, 0 unknown */
 int store_schema(void);                   /* the latest that this program knows */
 
 int store_begin(struct store *store);
+/* store_begin_soft - the same, for what may be lost with the machine's power, though never with
+ * this program: the disk is not waited for, unless it is within another transaction. A hundred
+ * agents that go at once cost a hundred commits. */
+int store_begin_soft(struct store *store);
 int store_commit(
     struct store *store); /* of the outermost: durable when it returns 0; else all is undone */
 void store_rollback(
@@ -193,6 +198,8 @@ int store_settings_get(struct store *store, const struct fl_id *proxy,
                        struct store_settings *ret_settings);
 
 int store_agent_put(struct store *store, const struct store_agent *agent); /* new or changed */
+/* store_agent_seen - the same, of what an agent will say again: by store_begin_soft(). */
+int store_agent_seen(struct store *store, const struct store_agent *agent);
 /* store_agent_settings_put, store_agent_settings_get - as store_settings_put() and
  * store_settings_get(), of an agent. */
 int store_agent_settings_put(struct store *store, const struct fl_id *agent,

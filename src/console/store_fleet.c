@@ -93,6 +93,13 @@ int store_agent_put(struct store *store, const struct store_agent *agent)
                        agent->system, agent->first_seen, agent->last_seen, agent->expires);
 }
 
+int store_agent_seen(struct store *store, const struct store_agent *agent)
+{
+    int rc = store_begin_soft(store);
+
+    return rc ? rc : store_finish(store, store_agent_put(store, agent));
+}
+
 int store_agent_settings_put(struct store *store, const struct fl_id *agent,
                              const struct store_settings *settings)
 {

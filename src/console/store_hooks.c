@@ -172,9 +172,11 @@ int store_deliveries_due(struct store *store, int64_t now, int64_t limit,
 {
     sqlite3_stmt *stmt = store_make(
         store, "SELECT " DELIVERY_COLUMNS " FROM deliveries JOIN hooks ON hooks.id = hook"
-               " WHERE state = 0 AND enabled AND due <= ? ORDER BY due, deliveries.n LIMIT ?");
+               " WHERE state = 0 AND enabled AND (due <= ?1 OR due > ?1 + ?3)"
+               " ORDER BY due, deliveries.n LIMIT ?2");
 
-    (void)STORE_BOUND(stmt, "ii", now, limit);
+    /* Nobody is made to wait for longer than that: the clock has been set back. */
+    (void)STORE_BOUND(stmt, "iii", now, limit, (int64_t)STORE_DUE_MOST);
     return each_delivery(store, stmt, each, ctx);
 }
 

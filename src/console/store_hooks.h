@@ -8,6 +8,7 @@
 #define HOOK_TARGET_MAX 512
 #define HOOK_SECRET_MAX 64
 #define HOOKS_MAX       64
+#define STORE_DUE_MOST  3600 /* seconds; nothing waits for its next attempt for longer */
 
 enum hook_kind { HOOK_WEB, HOOK_MAIL };
 
@@ -49,7 +50,10 @@ int store_hooks(struct store *store, void (*each)(void *ctx, const struct store_
 int store_delivery_add(struct store *store, struct store_delivery *delivery);
 int store_delivery_set(struct store *store,
                        const struct store_delivery *delivery); /* due … ended */
-/* store_deliveries_due - of enabled hooks, waiting, due at @now, the longest due first. */
+/* store_deliveries_due - of enabled hooks, waiting, due at @now, the longest due first; also what
+ * is due later than anything can be that was put off at @now or before, as after a clock was set
+ * back.
+ */
 int store_deliveries_due(struct store *store, int64_t now, int64_t limit,
                          void (*each)(void *ctx, const struct store_delivery *delivery), void *ctx);
 /* store_delivery_next - when the next one is due, INT64_MAX for none. */

@@ -1,4 +1,5 @@
 /* store_jobs.c - jobs, their runs, the flows of those, and errors of files. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,11 +228,29 @@ static int run_one(struct store *store, sqlite3_stmt *stmt, struct store_run *re
     return rc == 1 ? -FL_EEXISTS : rc;
 }
 
+/* end_of_span - the least or greatest id that begins with the hex digits @prefix, by what follows
+ * them. */
+static int end_of_span(const char *prefix, char rest, struct fl_id *ret_id)
+{
+    char text[FL_ID_TEXT];
+    size_t len = strlen(prefix);
+
+    if (len >= sizeof(text))
+        return -EINVAL;
+    memset(text, rest, sizeof(text) - 1);
+    memcpy(text, prefix, len);
+    text[sizeof(text) - 1] = '\0';
+    return id_parse(text, ret_id);
+}
+
 int store_run_find(struct store *store, const char *prefix, struct store_run *ret_run)
 {
+    struct fl_id first, last;
     sqlite3_stmt *stmt;
-    int rc = store_query(store, &stmt, S_RUN_FIND, "t", prefix);
 
+    if (end_of_span(prefix, '0', &first) || end_of_span(prefix, 'f', &last))
+        return -FL_ENOTFOUND;
+    int rc = store_query(store, &stmt, S_RUN_FIND, "dd", &first, &last);
     return rc ? rc : run_one(store, stmt, ret_run);
 }
 

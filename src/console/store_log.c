@@ -441,7 +441,7 @@ static int add_event(struct store *store, struct store_event *event)
 
 int store_event_add(struct store *store, struct store_event *event)
 {
-    int rc = store_begin(store);
+    int rc = store_begin_soft(store);
 
     if (rc)
         return rc;

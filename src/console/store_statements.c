@@ -69,8 +69,9 @@ const char *const store_statements[S_COUNT] = {
     [S_RUN_NEXT] = "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE job = ?",
     [S_RUN_ADD] = "INSERT INTO runs(" RUN_COLUMNS ") VALUES(?, ?, ?, ?, ?, ?, ?)",
     [S_RUN_SET] = "UPDATE runs SET action = ?, state = ?, ended = ? WHERE id = ?",
-    [S_RUN_FIND] = "SELECT " RUN_COLUMNS " FROM runs WHERE lower(hex(id)) LIKE lower(?) || '%'"
-                   " AND job IN (SELECT id FROM jobs WHERE removed = 0) LIMIT 2",
+    /* The + keeps SQLite from going along the jobs' index instead. */
+    [S_RUN_FIND] = "SELECT " RUN_COLUMNS " FROM runs WHERE id BETWEEN ? AND ?"
+                   " AND +job IN (SELECT id FROM jobs WHERE removed = 0) LIMIT 2",
     [S_RUN_LATEST] = "SELECT " RUN_COLUMNS " FROM runs WHERE job = ? ORDER BY number DESC LIMIT 1",
     [S_RUNS] = "SELECT " RUN_COLUMNS " FROM runs WHERE job = ? ORDER BY number DESC LIMIT 1000",
     [S_RUNS_ACTIVE] = "SELECT " RUN_COLUMNS " FROM runs WHERE state < ?",

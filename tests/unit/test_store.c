@@ -12,13 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "console/store_hooks.h"
 #include "console/store_log.h"
+#include "console/store_sql.h"
 #include "store_rig.h"
 
 struct fixture {
@@ -326,6 +329,170 @@ static void jobs_runs_and_flows(void **state)
     assert_int_equal(store_flow_error_count(f->store, &flow.id), 0);
 }
 
+static unsigned syncs; /* how often SQLite has waited for the disk */
+
+/* In place of the C library's, also for SQLite. */
+__attribute__((visibility("default"))) int fdatasync(int fd);
+
+int fdatasync(int fd)
+{
+    syncs++;
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void add_events(struct store *store, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct store_event event = {.time = 1, .kind = "agent.offline", .text = "gone"};
+
+        assert_int_equal(store_event_add(store, &event), 0);
+    }
+}
+
+/* A proxy that restarts takes a thousand agents away and brings them back: the disk is not waited
+ * for each time. What must not be lost is, and so is all that came before it. */
+static void events_do_not_wait_for_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct store_agent row = {.id = id_of(1), .name = "a", .state = AGENT_ACTIVE};
+
+    assert_int_equal(store_agent_put(f->store, &row), 0);
+    syncs = 0;
+    add_events(f->store, 20);
+    for (row.last_seen = 0; row.last_seen < 20; row.last_seen++)
+        assert_int_equal(store_agent_seen(f->store, &row), 0);
+    assert_int_equal(syncs, 0);
+    assert_int_equal(store_put(f->store, "k", "v"), 0);
+    assert_int_equal(syncs, 1);
+    /* Within something that must be safe they are as safe. */
+    assert_int_equal(store_begin(f->store), 0);
+    add_events(f->store, 1);
+    assert_int_equal(store_put(f->store, "k", "w"), 0);
+    assert_int_equal(store_commit(f->store), 0);
+    assert_int_equal(syncs, 2);
+    /* Also after one that was not to be. */
+    assert_int_equal(store_begin_soft(f->store), 0);
+    store_rollback(f->store);
+    assert_int_equal(store_put(f->store, "k", "x"), 0);
+    assert_int_equal(syncs, 3);
+    reopen(f);
+    assert_int_equal(store_event_last(f->store), 21);
+}
+
+static void count_delivery(void *ctx, const struct store_delivery *delivery)
+{
+    (*(size_t *)ctx)++;
+}
+
+static size_t due_at(struct store *store, int64_t now)
+{
+    size_t count = 0;
+
+    assert_int_equal(store_deliveries_due(store, now, 10, count_delivery, &count), 0);
+    return count;
+}
+
+/* A message waits for its time, but not for a time that only a wrong clock has promised. */
+static void what_is_due_when_the_clock_is_set_back(void **state)
+{
+    struct fixture *f = *state;
+    struct store_hook hook = {.id = id_of(40), .name = "h", .target = "t", .enabled = true};
+    struct store_delivery delivery = {.hook = hook.id, .event = "test", .created = 1000000};
+
+    delivery.body = (char *)(uintptr_t) "{}";
+    delivery.due = 1000000 + STORE_DUE_MOST;
+    assert_int_equal(store_hook_put(f->store, &hook), 0);
+    assert_int_equal(store_delivery_add(f->store, &delivery), 0);
+    assert_int_equal(due_at(f->store, 1000000), 0);
+    assert_int_equal(due_at(f->store, 1000000 + STORE_DUE_MOST - 1), 0);
+    assert_int_equal(due_at(f->store, 1000000 + STORE_DUE_MOST), 1);
+    assert_int_equal(due_at(f->store, 900000), 1); /* more than a day earlier */
+}
+
+/* add_run - without flows, of job 10. */
+static void add_run(struct store *store, const char *id)
+{
+    struct store_run run = {.job = id_of(10), .started = 1};
+
+    assert_int_equal(id_parse(id, &run.id), 0);
+    assert_int_equal(store_run_add(store, &run, NULL, 0), 0);
+}
+
+/* A run goes by as many digits of its id as tell it from the others. */
+static void runs_are_found_by_their_first_digits(void **state)
+{
+    static const char *const ids[] = {
+        "00000000000000000000000000000000", "abcdef00000000000000000000000000",
+        "abcdef0fffffffffffffffffffffffff", "abcdf000000000000000000000000000",
+        "ffffffffffffffffffffffffffffffff"};
+    static const struct {
+        const char *prefix;
+        int found; /* index, or a code */
+    } cases[] = {
+        {"000000", 0},
+        {"00000000000000000000000000000000", 0},
+        {"abcdef", -FL_EEXISTS},
+        {"abcdef00", 1},
+        {"abcdef0", -FL_EEXISTS},
+        {"ABCDEF0F", 2},
+        {"abcdf", 3},
+        {"ffffff", 4},
+        {"abcdee", -FL_ENOTFOUND},
+        {"abcdeg", -FL_ENOTFOUND},
+        {"%", -FL_ENOTFOUND},
+        {"______", -FL_ENOTFOUND},
+        {"abcdef000000000000000000000000000", -FL_ENOTFOUND},
+    };
+    struct fixture *f = *state;
+    struct store_run got;
+    char text[FL_ID_TEXT];
+
+    add_job(f->store, 10, "j");
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+        add_run(f->store, ids[i]);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int rc = store_run_find(f->store, cases[i].prefix, &got);
+
+        assert_int_equal(rc, cases[i].found < 0 ? cases[i].found : 0);
+        if (!rc)
+            assert_string_equal(id_text(&got.id, text), ids[cases[i].found]);
+    }
+}
+
+/* plan_of - the steps of statement @id in one line. */
+static const char *plan_of(struct store *store, enum stmt id, char *buf, size_t cap)
+{
+    char sql[2048];
+    size_t at = 0;
+
+    snprintf(sql, sizeof(sql), "EXPLAIN QUERY PLAN %s", store_statements[id]);
+    sqlite3_stmt *stmt = store_make(store, sql);
+    assert_non_null(stmt);
+    buf[0] = '\0';
+    while (store_step(store, stmt) == 1)
+        at += (size_t)snprintf(buf + at, cap - at, "%s; ", store_text(stmt, 3));
+    sqlite3_finalize(stmt);
+    return buf;
+}
+
+/* What is asked all the time takes as long with a million runs as with one. */
+static void no_statement_reads_a_large_table_whole(void **state)
+{
+    static const char *const tables[] = {"SCAN runs;", "SCAN flows;", "SCAN flow_errors;",
+                                         "SCAN events;", "SCAN audit;"};
+    struct fixture *f = *state;
+    char plan[2048];
+
+    for (enum stmt id = 0; id < S_COUNT; id++) {
+        (void)plan_of(f->store, id, plan, sizeof(plan));
+        for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+            if (strstr(plan, tables[i]))
+                fail_msg("%s: %s", store_statements[id], plan);
+    }
+    /* And not all runs of all jobs either, by the index of these. */
+    assert_non_null(strstr(plan_of(f->store, S_RUN_FIND, plan, sizeof(plan)), "(id>? AND id<?)"));
+}
+
 static void count_any_job(void *ctx, const struct store_job *job)
 {
     ++*(unsigned *)ctx;
@@ -539,6 +706,10 @@ int main(void)
         TEST(agents),
         TEST(tokens_and_denied),
         TEST(jobs_runs_and_flows),
+        TEST(events_do_not_wait_for_the_disk),
+        TEST(what_is_due_when_the_clock_is_set_back),
+        TEST(runs_are_found_by_their_first_digits),
+        TEST(no_statement_reads_a_large_table_whole),
         TEST(a_large_job_is_forgotten_bit_by_bit),
         TEST(settings_of_proxies),
         TEST(version_1_is_brought_up_to_date),
