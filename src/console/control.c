@@ -30,7 +30,7 @@ static const struct state_table states = {
     .machine = "control", .defs = state_defs, .count = CONTROL_STATES};
 
 struct outgoing {
-    struct outgoing *next;
+    struct outgoing *prev, *next; /* the first one's @prev is the last one */
     size_t len;
     uint8_t frame[];
 };
@@ -45,6 +45,7 @@ struct control {
     struct tunnel *tunnel; /* NULL before it is open */
     struct outgoing *outbox;
     size_t outbox_size;
+    bool overflowed;   /* something did not fit: it is told nothing more, and dropped by the tick */
     fl_FlowHave *have; /* what the agent told so far */
     size_t have_count, have_cap;
 };
@@ -67,7 +68,7 @@ void control_drop(struct control *control)
 {
     struct outgoing *out, *tmp;
 
-    LL_FOREACH_SAFE (control->outbox, out, tmp)
+    DL_FOREACH_SAFE (control->outbox, out, tmp)
         free(out);
     free(control->have);
     free(control);
@@ -104,14 +105,16 @@ void control_set_next(struct control *control, struct control *next)
 
 static int enqueue(struct control *control, const uint8_t *frame, size_t len)
 {
-    if (control->outbox_size + len > CONTROL_OUTBOX_MAX)
+    if (control->overflowed || control->outbox_size + len > CONTROL_OUTBOX_MAX) {
+        control->overflowed = true;
         return -FL_EFULL;
+    }
     struct outgoing *out = malloc(sizeof(*out) + len);
     if (!out)
         return -ENOMEM;
     out->len = len;
     memcpy(out->frame, frame, len);
-    LL_APPEND(control->outbox, out);
+    DL_APPEND(control->outbox, out);
     control->outbox_size += len;
     return 0;
 }
@@ -142,7 +145,7 @@ static void on_writable(void *ctx, struct tunnel *tunnel)
         if (tunnel_send(tunnel, out->frame, out->len))
             return;
         control->outbox_size -= out->len;
-        LL_DELETE(control->outbox, out);
+        DL_DELETE(control->outbox, out);
         free(out);
     }
 }
@@ -277,6 +280,8 @@ bool control_tick(struct control *control, uint64_t now)
 {
     uint64_t longest = (uint64_t)state_defs[control->state].timeout_ms * 1000;
 
+    if (control->overflowed)
+        return false;
     if (longest == 0 || control->tunnel == NULL)
         return true;
     if (control->since == 0)

@@ -43,12 +43,14 @@ const struct party *control_peer(const struct control *control);
 const char *control_via(const struct control *control);
 
 /* control_send - encode @message and send it, now or when there is room. Returns 0; -FL_EFULL the
- * outbox is full; -FL_ECLOSED, -ENOMEM, or what message_encode() says. */
+ * outbox is full: the next control_tick() is false, since what is missing would leave the agent
+ * with half of its orders; when it comes back it gets all; -FL_ECLOSED, -ENOMEM, or what
+ * message_encode() says. */
 int control_send(struct control *control, uint8_t type, const pb_msgdesc_t *fields,
                  const void *message);
 
-/* control_tick - false when its time for what it owes is up, and it should be closed. May call
- * have(). */
+/* control_tick - false when its time for what it owes is up, or it reads nothing, and it should be
+ * closed. May call have(). */
 bool control_tick(struct control *control, uint64_t now);
 
 /* Links of the fleet's list. */

@@ -21,13 +21,18 @@ struct fleet;
 
 struct fleet_agent {
     struct store_agent row;
-    struct control *control;  /* NULL: offline */
-    bool ready;               /* it has said which flows it has */
-    uint64_t tunnels;         /* that it has had since this program started */
+    struct control *control; /* NULL: offline */
+    bool ready;              /* it has said which flows it has */
+    uint64_t tunnels;        /* that it has had since this program started */
+    uint64_t stored_since;   /* the second in which @stored reports of it were stored at once */
+    unsigned stored;
+    uint64_t renewed;         /* when it last got a certificate; 0: not from this program */
     struct wanted *wanted;    /* of its settings; owned; NULL: nothing was ever ordered */
     char via[TUNNEL_VIA_MAX]; /* of its control tunnel, or of the last one */
     bool counted;             /* it has told @counts, which are the latest */
     fl_AgentCounts counts;
+    unsigned older;    /* how often one spoke that had started before the one heard last */
+    uint64_t cloned;   /* when it was told that there are two of it; 0: it was not */
     UT_hash_handle hh; /* by row.id */
 };
 

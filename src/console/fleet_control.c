@@ -12,6 +12,9 @@
 #include "console/fleet_core.h"
 
 #define ENROLLERS_MAX 256 /* enrolment tunnels at one time */
+#define OLDER_SURE    2
+#define CLONED_AGAIN  (3600 * CLOCK_SEC) /* between two warnings of the same agent */
+#define RENEW_APART   (60 * CLOCK_SEC)   /* between two certificates of one agent: each is work */
 
 static const struct control_ops control_ops;
 
@@ -133,7 +136,7 @@ static bool take_hello(struct fleet *fleet, struct fleet_agent *agent, const fl_
     log_escape(row->software, sizeof(row->software), hello->software, strlen(hello->software));
     log_escape(row->system, sizeof(row->system), hello->system, strlen(hello->system));
     row->last_seen = clock_wall();
-    int rc = store_agent_put(fleet->store, row);
+    int rc = store_agent_seen(fleet->store, row);
     fleet->agents_version++;
     if (rc)
         log_error("agent not stored", LF_STR("agent", row->name), LF_ERR(rc));
@@ -202,8 +205,12 @@ static int on_renew(struct fleet *fleet, struct fleet_agent *agent, const struct
 
     if (rc)
         return rc;
-    enrol_renew(fleet->setup->authority, &agent->row.id, &request, &reply);
+    if (agent->renewed && clock_since(clock_now(), agent->renewed) < RENEW_APART)
+        reply = (fl_RenewReply){.text = "it was renewed a moment ago"};
+    else
+        enrol_renew(fleet->setup->authority, &agent->row.id, &request, &reply);
     if (reply.certificate.size) {
+        agent->renewed = clock_now();
         agent->row.expires = clock_wall() + (int64_t)AUTHORITY_AGENT_DAYS * 86400;
         (void)store_agent_put(fleet->store, &agent->row);
         fleet->agents_version++;
@@ -241,6 +248,20 @@ static void add_grown(uint64_t *sum, uint64_t before, uint64_t now)
         *sum += now - before;
 }
 
+/* note_older - the agent that speaks now started earlier than the one that spoke before under the
+ * same identity. One that starts again may have set its clock back meanwhile; twice it is two. */
+static void note_older(struct fleet *fleet, struct fleet_agent *agent, uint64_t now)
+{
+    if (++agent->older < OLDER_SURE ||
+        (agent->cloned && clock_since(now, agent->cloned) < CLONED_AGAIN))
+        return;
+    agent->cloned = now;
+    event_add(fleet->store, EVENT_ERROR, "agent.cloned", &agent->row.id,
+              "two machines take turns as agent %s: they run with a copy of the same state "
+              "directory; let one of them enrol with a new one",
+              agent->row.name);
+}
+
 static int on_counts(struct fleet *fleet, struct fleet_agent *agent, const struct frame *frame)
 {
     static const fl_AgentCounts none;
@@ -252,6 +273,8 @@ static int on_counts(struct fleet *fleet, struct fleet_agent *agent, const struc
     const fl_AgentCounts *before = !agent->counted                       ? &counts
                                    : agent->counts.since != counts.since ? &none
                                                                          : &agent->counts;
+    if (agent->counted && counts.since < agent->counts.since)
+        note_older(fleet, agent, clock_now());
     add_grown(&fleet->punches.tried, before->punches, counts.punches);
     for (unsigned i = 0; i < PUNCH_ENDS; i++)
         add_grown(&fleet->punches.ended[i], ended(before, i), ended(&counts, i));
@@ -298,7 +321,7 @@ void fleet_on_closed(void *ctx, struct control *control, enum tunnel_close why, 
     if (fleet->folders)
         folders_lost(fleet->folders, &agent->row.id);
     agent->row.last_seen = clock_wall();
-    (void)store_agent_put(fleet->store, &agent->row);
+    (void)store_agent_seen(fleet->store, &agent->row);
     event_add(fleet->store, why == TUNNEL_CLOSE_DONE ? EVENT_INFO : EVENT_WARN, "agent.offline",
               &agent->row.id, "agent %s is offline: %s", agent->row.name,
               text && *text ? text : tunnel_close_text(why));

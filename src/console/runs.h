@@ -2,8 +2,8 @@
  * around jobs.h: store, fleet, clock.
  *
  * A run that is not over is kept in memory with its flows; progress goes to the store every two
- * seconds at most, changes of state at once. A final report is acknowledged to the agent only when
- * it is committed.
+ * seconds at most, changes of state at once, but for those of an agent that has very many of them.
+ * A final report is acknowledged to the agent only when it is committed.
  */
 #ifndef FL_CONSOLE_RUNS_H
 #define FL_CONSOLE_RUNS_H

@@ -1,5 +1,7 @@
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "console/event.h"
@@ -71,7 +73,40 @@ static void order_flows(struct runs_run *run)
     }
 }
 
-/* The order is in the store before an agent hears of it. */
+/* put_back - @run's flows as they were before an order that could not be stored. */
+static void put_back(struct runs_run *run, const struct runs_flow *before)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        struct runs_flow *flow = &run->flows[i];
+
+        flow->row.state = before[i].row.state;
+        flow->row.generation = before[i].row.generation;
+        memcpy(flow->row.text, before[i].row.text, sizeof(flow->row.text));
+        flow->dirty = before[i].dirty;
+        flow->speed = before[i].speed;
+    }
+}
+
+/* store_order - flows and action, or neither. */
+static int store_order(struct runs *runs, struct runs_run *run, enum store_run_action action)
+{
+    _cleanup_free_ struct runs_flow *before = calloc(run->count + 1, sizeof(*before));
+    enum store_run_action former = run->row.action;
+
+    if (!before)
+        return -ENOMEM;
+    memcpy(before, run->flows, run->count * sizeof(*before));
+    run->row.action = action;
+    order_flows(run);
+    int rc = runs_save(runs, run);
+    if (rc) {
+        run->row.action = former;
+        put_back(run, before);
+    }
+    return rc;
+}
+
+/* The order is in the store before an agent hears of it; one that is not is none. */
 static int order(struct runs *runs, struct runs_job *job, enum store_run_action action,
                  const char *done)
 {
@@ -79,15 +114,15 @@ static int order(struct runs *runs, struct runs_job *job, enum store_run_action 
 
     if (!run)
         return -FL_EBUG;
-    run->row.action = action;
+    int rc = store_order(runs, run, action);
+    if (rc)
+        return rc;
     event_add(runs->store, EVENT_INFO, "run.ordered", &run->row.id, "run %lld of job %s was %s",
               (long long)run->row.number, job->row.name, done);
-    order_flows(run);
-    int rc = runs_save(runs, run);
     for (size_t i = 0; i < run->count; i++)
         runs_tell_both(runs, &run->flows[i]);
     (void)runs_update(runs, run);
-    return rc;
+    return 0;
 }
 
 int runs_order(struct runs *runs, struct runs_job *job, enum jobs_verb verb, const char **ret_why)

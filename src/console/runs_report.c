@@ -9,6 +9,7 @@
 
 #define SAMPLE_LEAST (CLOCK_SEC / 2)
 #define ERRORS_KEPT  100000 /* of one flow; its counters tell the rest */
+#define AT_ONCE      20     /* reports of one agent that are stored at once, in a second */
 
 static uint64_t bounded(uint64_t n)
 {
@@ -91,7 +92,20 @@ static void take_files(struct runs_flow *flow, const fl_FlowReport *report)
     flow->files_open = report->files_open;
 }
 
-static void take_report(struct runs *runs, struct runs_flow *flow, const fl_FlowReport *report)
+/* may_store_now - each time is a commit, for which the disk is waited for: an agent that says each
+ * moment that all is different now would hold up everybody. What comes beyond is stored with all
+ * else at the next flush, two seconds later at most. */
+static bool may_store_now(struct fleet_agent *agent, uint64_t now)
+{
+    if (clock_since(now, agent->stored_since) >= CLOCK_SEC) {
+        agent->stored_since = now;
+        agent->stored = 0;
+    }
+    return agent->stored++ < AT_ONCE;
+}
+
+static void take_report(struct runs *runs, struct fleet_agent *agent, struct runs_flow *flow,
+                        const fl_FlowReport *report)
 {
     int before = flow->row.state;
     int state = jobs_state_of_report(before, (int)report->state);
@@ -121,7 +135,7 @@ static void take_report(struct runs *runs, struct runs_flow *flow, const fl_Flow
         flow->ack_seq = report->seq;
         flow->speed = 0;
     }
-    if (state != before || flow->ack_due)
+    if ((state != before || flow->ack_due) && may_store_now(agent, clock_now()))
         (void)runs_update(runs, flow->run);
 }
 
@@ -135,7 +149,7 @@ static int on_report(struct runs *runs, struct fleet_agent *agent, const struct 
         return rc;
     struct runs_flow *flow = runs_flow_find(runs, report.flow, &id);
     if (flow && id_equal(&flow->row.target, &agent->row.id)) {
-        take_report(runs, flow, &report);
+        take_report(runs, agent, flow, &report);
         return 0;
     }
     /* A run that is over, or was removed, or somebody else's: nothing to learn, so the agent need

@@ -84,14 +84,15 @@ static enum wanted_step settled(struct wanted *wanted, uint64_t now)
     if (ours && result->state == fl_ConfigState_CONFIG_APPLIED) {
         wanted->changed |= wanted->row.good_version != wanted->sent;
         wanted->row.good_version = wanted->sent;
-    } else if (ours && !wanted->retry_at) {
-        wanted->retry_at = now + RETRY_AFTER;
     }
     if (result->in_effect == wanted->row.good_version) {
         wanted->again = false;
         wanted->retry_at = 0;
         return WANTED_STAY;
     }
+    /* Refused, or said to be applied and not in effect: each try is a commit. */
+    if (ours && !wanted->retry_at)
+        wanted->retry_at = now + RETRY_AFTER;
     if ((!ours && wanted->again && is_under_way(wanted, wanted->row.version)) ||
         now < wanted->retry_at)
         return WANTED_STAY;

@@ -16,6 +16,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "console/runs.h"
+#include "console/store_log.h"
+#include "console/store_sql.h"
 #include "identity/tls.h"
 #include "tunnel/endpoint_uv.h"
 
@@ -34,8 +36,10 @@ struct scripted {
     enum tunnel_close why;
     uint8_t heard[HEARD_MAX]; /* types of what came */
     size_t heard_count;
-    fl_FlowAssign assign; /* the last one */
-    fl_FlowAck ack;       /* the last one */
+    fl_FlowAssign assign;  /* the last one */
+    fl_FlowAck ack;        /* the last one */
+    char *key;             /* PEM; owned */
+    unsigned certificates; /* that came */
 };
 
 struct fixture {
@@ -67,6 +71,13 @@ static int on_message(void *ctx, struct tunnel *tunnel, const struct frame *fram
         s->heard[s->heard_count++] = frame->type;
     if (frame->type == FRAME_FLOW_ASSIGN)
         return message_decode(fl_FlowAssign_fields, frame, &s->assign);
+    if (frame->type == FRAME_RENEW_REPLY) {
+        fl_RenewReply reply;
+        int rc = message_decode(fl_RenewReply_fields, frame, &reply);
+
+        s->certificates += !rc && reply.certificate.size > 0;
+        return rc;
+    }
     if (frame->type == FRAME_FLOW_ACK)
         return message_decode(fl_FlowAck_fields, frame, &s->ack);
     return 0;
@@ -207,15 +218,15 @@ static void come_online(struct scripted *s)
 
 static void make_agent(struct fixture *f, struct scripted *s, const char *name)
 {
-    _cleanup_free_ char *key = NULL, *cert = NULL;
+    _cleanup_free_ char *cert = NULL;
     struct store_agent row = {.state = AGENT_ACTIVE, .first_seen = 1};
 
     s->f = f;
-    assert_int_equal(identity_make_key(&key), 0);
-    assert_int_equal(authority_issue_key(f->setup.authority, key, PARTY_AGENT, 3600, &cert, &s->id),
-                     0);
-    assert_int_equal(identity_new(key, cert, strlen(cert), f->setup.ca_pem, strlen(f->setup.ca_pem),
-                                  &s->identity),
+    assert_int_equal(identity_make_key(&s->key), 0);
+    assert_int_equal(
+        authority_issue_key(f->setup.authority, s->key, PARTY_AGENT, 3600, &cert, &s->id), 0);
+    assert_int_equal(identity_new(s->key, cert, strlen(cert), f->setup.ca_pem,
+                                  strlen(f->setup.ca_pem), &s->identity),
                      0);
     row.id = s->id;
     snprintf(row.name, sizeof(row.name), "%s", name);
@@ -263,8 +274,10 @@ static int tear_down(void **state)
     uv_close((uv_handle_t *)&f->timer, NULL);
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&f->loop), 0);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         identity_unref(f->agent[i].identity);
+        free(f->agent[i].key);
+    }
     setup_done(&f->setup);
     snprintf(command, sizeof(command), "rm -rf '%s'", f->dir);
     assert_int_equal(system(command), 0);
@@ -423,6 +436,42 @@ static void holes_are_counted(void **state)
     assert_int_equal(fleet_agent(f->fleet, &f->agent[0].id)->counts.punches, 1);
 }
 
+static void count_clones(void *ctx, const struct store_event *event)
+{
+    *(unsigned *)ctx += !strcmp(event->kind, "agent.cloned");
+}
+
+static unsigned clones_told(struct fixture *f)
+{
+    unsigned told = 0;
+
+    assert_int_equal(store_events(f->setup.store, 0, 1000, count_clones, &told), 0);
+    return told;
+}
+
+/* A state directory that was copied: two processes, started at different times, take turns. One
+ * that starts again, and one whose clock is set back meanwhile, is none of that. */
+static void two_with_one_state_are_told_apart(void **state)
+{
+    struct fixture *f = *state;
+    struct scripted *a = &f->agent[0], *b = &f->agent[1];
+
+    come_online(b);
+    say_counts(b, 1000, 0, 0, 0);
+    say_counts(b, 2000, 0, 0, 0);
+    say_counts(b, 500, 0, 0, 0);
+    say_counts(b, 3000, 0, 0, 0);
+    assert_int_equal(clones_told(f), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        come_online(a);
+        say_counts(a, i % 2 ? 2000 : 1000, 0, 0, 0);
+        tunnel_close(a->tunnel, TUNNEL_CLOSE_DONE, NULL);
+        a->tunnel = NULL;
+        turn_for(f, CLOCK_SEC / 10);
+    }
+    assert_int_equal(clones_told(f), 1); /* not each time */
+}
+
 static void strange_flows_are_forgotten(void **state)
 {
     static const uint8_t had[FL_ID_BYTES] = {7}, told[FL_ID_BYTES] = {8};
@@ -525,6 +574,109 @@ static void errors_are_kept_once(void **state)
     assert_non_null(b->tunnel);
 }
 
+/* What an agent says is stored, but not with a wait for the disk each time, however often it
+ * changes its mind. */
+static void a_fickle_agent_does_not_keep_the_disk_busy(void **state)
+{
+    struct fixture *f = *state;
+    struct scripted *b = &f->agent[1];
+
+    come_online(b);
+    struct runs_job *job = start_job(f);
+    struct store_flow flow = flow_of(f, job);
+    turn_for(f, CLOCK_SEC / 5);
+    int before = sqlite3_total_changes(store_db(f->setup.store));
+    for (uint64_t i = 0; i < 1000; i++)
+        say_report(b, flow.id.b, i % 2 ? fl_FlowState_FLOW_MOVING : fl_FlowState_FLOW_CONNECTING,
+                   i + 1);
+    say_report(b, flow.id.b, fl_FlowState_FLOW_DONE, 2000);
+    turn_for(f, CLOCK_SEC / 2);
+    assert_true(sqlite3_total_changes(store_db(f->setup.store)) - before < 1000);
+    /* The last word counts, and it is told that it has been heard. */
+    uint64_t end = clock_now() + PATIENCE;
+    while (b->ack.seq != 2000 && clock_now() < end)
+        uv_run(&f->loop, UV_RUN_ONCE);
+    assert_int_equal(b->ack.seq, 2000);
+    assert_int_equal(job->latest.state, RUN_DONE);
+    assert_int_equal(runs_active(f->runs), 0);
+}
+
+/* Its certificate is renewed when it asks, not as often as it asks. */
+static void renewals_take_their_time(void **state)
+{
+    struct fixture *f = *state;
+    struct scripted *a = &f->agent[0];
+    fl_RenewRequest request = {0};
+    size_t len = 0;
+
+    come_online(a);
+    assert_int_equal(identity_request(a->key, request.csr.bytes, sizeof(request.csr.bytes), &len),
+                     0);
+    request.csr.size = (pb_size_t)len;
+    for (int i = 0; i < 10; i++)
+        say(a, FRAME_RENEW_REQUEST, fl_RenewRequest_fields, &request);
+    turn_for(f, CLOCK_SEC / 2);
+    assert_int_equal(heard(a, FRAME_RENEW_REPLY), 10);
+    assert_int_equal(a->certificates, 1);
+    assert_non_null(a->tunnel);
+}
+
+/* What it does not read waits for it within bounds; then it is dropped, and gets all when it comes
+ * back. */
+static void who_reads_nothing_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    struct scripted *a = &f->agent[0];
+    struct fleet_agent *agent = fleet_agent(f->fleet, &a->id);
+    fl_FlowAssign assign = {.action = fl_FlowAction_ACTION_FORGET, .path.size = 4000};
+    int rc;
+
+    come_online(a);
+    tunnel_pause(a->tunnel, true);
+    do {
+        rc = fleet_send(agent, FRAME_FLOW_ASSIGN, fl_FlowAssign_fields, &assign);
+    } while (rc == 0);
+    assert_int_equal(rc, -FL_EFULL);
+    uint64_t end = clock_now() + PATIENCE;
+    while (agent->control && clock_now() < end)
+        uv_run(&f->loop, UV_RUN_ONCE);
+    assert_null(agent->control);
+    tunnel_pause(a->tunnel, false);
+    turn_until(f, is_over, a, "the console to end the tunnel");
+    come_online(a);
+    assert_non_null(agent->control);
+}
+
+/* An order that the store did not take has not been given: nobody is told, nothing has changed. */
+static void an_order_that_is_not_stored_is_none(void **state)
+{
+    static const enum jobs_verb verbs[] = {VERB_PAUSE, VERB_STOP};
+    struct fixture *f = *state;
+    struct scripted *b = &f->agent[1];
+    const char *why;
+
+    come_online(b);
+    struct runs_job *job = start_job(f);
+    turn_for(f, CLOCK_SEC / 5);
+    size_t told = heard(b, FRAME_FLOW_ASSIGN);
+    assert_int_equal(
+        sqlite3_exec(store_db(f->setup.store), "PRAGMA query_only = 1", NULL, NULL, NULL), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+        assert_int_not_equal(runs_order(f->runs, job, verbs[i], &why), 0);
+        assert_null(why);
+        turn_for(f, CLOCK_SEC / 5);
+        assert_int_equal(heard(b, FRAME_FLOW_ASSIGN), told);
+        assert_int_equal(job->latest.state, RUN_WAITING);
+        assert_int_equal(flow_of(f, job).generation, 1);
+    }
+    assert_int_equal(
+        sqlite3_exec(store_db(f->setup.store), "PRAGMA query_only = 0", NULL, NULL, NULL), 0);
+    assert_int_equal(runs_order(f->runs, job, VERB_PAUSE, &why), 0);
+    turn_for(f, CLOCK_SEC / 5);
+    assert_int_equal(b->assign.action, fl_FlowAction_ACTION_PAUSE);
+    assert_int_equal(job->latest.state, RUN_PAUSED);
+}
+
 static void revoked_is_out(void **state)
 {
     struct fixture *f = *state;
@@ -551,10 +703,15 @@ int main(void)
 
         TEST(the_newest_tunnel_counts),
         TEST(holes_are_counted),
+        TEST(two_with_one_state_are_told_apart),
         TEST(strange_flows_are_forgotten),
         TEST(a_flow_from_order_to_end),
         TEST(an_agent_may_be_ahead),
         TEST(errors_are_kept_once),
+        TEST(a_fickle_agent_does_not_keep_the_disk_busy),
+        TEST(renewals_take_their_time),
+        TEST(who_reads_nothing_is_dropped),
+        TEST(an_order_that_is_not_stored_is_none),
         TEST(revoked_is_out),
     };
 

@@ -102,6 +102,20 @@ static void refused(void **state)
     assert_string_equal(wanted_base(&w), "{\"a\":1}"); /* the next change does not build on it */
 }
 
+/* Who says that he has done so, and has not, is told again in a minute, not at once without end. */
+static void applied_and_not_in_effect(void **state)
+{
+    (void)hear(1, 0, NONE, 0);
+    go_through(1, "{\"a\":1}", 0);
+    assert_int_equal(hear(2, 9, APPLIED, 7), WANTED_PUSH);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(hear(2, w.sent, APPLIED, 7), WANTED_STAY);
+    now += 61 * CLOCK_SEC;
+    assert_int_equal(wanted_tick(&w, now), WANTED_PUSH);
+    assert_int_equal(hear(2, w.sent, APPLIED, w.sent), WANTED_STAY);
+    assert_string_equal(wanted_shown(&w), "applied");
+}
+
 static void rolled_back_then_another(void **state)
 {
     (void)hear(1, 0, NONE, 0);
@@ -231,12 +245,19 @@ static void changed_while_one_waits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(nothing_wanted),           T(applied),
-        T(ordered_while_it_is_away), T(refused),
-        T(rolled_back_then_another), T(pushed_again),
-        T(good_outlives_a_refusal),  T(pushed_again_in_vain),
-        T(console_restarted),        T(stale_store),
-        T(lost_on_the_way),          T(not_new_enough),
+        T(nothing_wanted),
+        T(applied),
+        T(ordered_while_it_is_away),
+        T(refused),
+        T(applied_and_not_in_effect),
+        T(rolled_back_then_another),
+        T(pushed_again),
+        T(good_outlives_a_refusal),
+        T(pushed_again_in_vain),
+        T(console_restarted),
+        T(stale_store),
+        T(lost_on_the_way),
+        T(not_new_enough),
         T(changed_while_one_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
