@@ -20,6 +20,8 @@
 
 #define PROGRAM       "fairlead-console"
 #define MESSAGE_MAX   1024
+#define LOOK_MS       1000
+#define WEB_AGAIN     (60 * CLOCK_SEC) /* after a web certificate could not be made */
 #define STATUS_FAILED 1
 #define STATUS_USAGE  2
 
@@ -30,6 +32,8 @@ struct options {
 struct console {
     uv_loop_t loop;
     uv_signal_t term, interrupt;
+    uv_timer_t second; /* looks each second whether something is due */
+    uint64_t next_web; /* when it is looked at the web certificate next */
     struct console_config config;
     struct setup setup;
     struct runs *runs;
@@ -42,6 +46,7 @@ struct console {
     struct notify *notify;
     struct missing *missing;
     struct http *http;
+    uint16_t http_port; /* that it listens at, once it has */
     struct metrics metrics;
     struct revocations *revocations;
     struct api api;
@@ -258,10 +263,43 @@ static int start_http(struct console *console)
     uint16_t port;
 
     (void)config_split_address(console->config.ui, host, sizeof(host), &port);
+    if (console->http_port)
+        port = console->http_port;
     if (http_new(&console->loop, host, port, console->setup.web_pem, &api_http_ops, &console->api,
                  &console->http, message))
         return failed("%s%s", message, "");
+    console->http_port = http_port(console->http);
     return 0;
+}
+
+/* renew_web - a console may run for longer than its web certificate is good. With a new one the
+ * server starts again, at the same port; pages and commands come back by themselves. */
+static void renew_web(struct console *console)
+{
+    int rc = setup_renew_web(&console->setup);
+
+    console->next_web = clock_now() + (rc < 0 ? WEB_AGAIN : 0);
+    if (rc < 0)
+        event_add(console->setup.store, EVENT_ERROR, "web.certificate", NULL,
+                  "the web certificate expires soon and cannot be renewed: %s", error_text(rc));
+    if (rc > 0) {
+        event_add(console->setup.store, EVENT_INFO, "web.certificate", NULL,
+                  "the web certificate was renewed");
+        http_close(console->http);
+        console->http = NULL;
+    }
+    if (!console->http && start_http(console)) {
+        console->http = NULL;
+        console->next_web = clock_now() + CLOCK_SEC;
+    }
+}
+
+static void on_second(uv_timer_t *timer)
+{
+    struct console *console = timer->data;
+
+    if (clock_now() >= console->next_web)
+        renew_web(console);
 }
 
 /* tell_addresses - to the log, and to scripts: port 0 has become a real one. */
@@ -366,6 +404,8 @@ static int start(struct console *console, const struct options *options)
     status = start_agents(console);
     if (!status)
         status = start_http(console);
+    if (!status)
+        uv_timer_start(&console->second, on_second, LOOK_MS, LOOK_MS);
     return status ? status : tell_addresses(console);
 }
 
@@ -395,6 +435,7 @@ static void stop(struct console *console)
     if (!uv_is_closing((uv_handle_t *)&console->term)) {
         uv_close((uv_handle_t *)&console->term, NULL);
         uv_close((uv_handle_t *)&console->interrupt, NULL);
+        uv_close((uv_handle_t *)&console->second, NULL);
     }
 }
 
@@ -409,7 +450,8 @@ static void watch_signals(struct console *console)
     (void)signal(SIGPIPE, SIG_IGN);
     uv_signal_init(&console->loop, &console->term);
     uv_signal_init(&console->loop, &console->interrupt);
-    console->term.data = console->interrupt.data = console;
+    uv_timer_init(&console->loop, &console->second);
+    console->term.data = console->interrupt.data = console->second.data = console;
     uv_signal_start(&console->term, on_signal, SIGTERM);
     uv_signal_start(&console->interrupt, on_signal, SIGINT);
 }

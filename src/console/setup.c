@@ -223,15 +223,83 @@ static size_t web_names(const char *ui_host, const char *public_host, const char
 
 static int make_web(struct setup *setup, const char *const *names, size_t count, const char *wanted)
 {
+    int64_t expires = clock_wall() + WEB_DAYS * DAY;
     char until[24];
     int rc = authority_issue_web(setup->authority, names, count, WEB_DAYS, &setup->web_pem);
 
-    snprintf(until, sizeof(until), "%lld", (long long)(clock_wall() + WEB_DAYS * DAY));
+    snprintf(until, sizeof(until), "%lld", (long long)expires);
     if (!rc)
         rc = store_secret_put(setup->store, "web.pem", setup->web_pem);
     if (!rc)
         rc = store_put(setup->store, "web.names", wanted);
-    return rc ? rc : store_put(setup->store, "web.until", until);
+    if (!rc)
+        rc = store_put(setup->store, "web.until", until);
+    if (!rc)
+        setup->web_until = expires;
+    return rc;
+}
+
+static bool web_expires(int64_t until)
+{
+    return clock_wall() + WEB_RENEW_DAYS * DAY >= until;
+}
+
+static void wipe(char *pem)
+{
+    if (pem)
+        gnutls_memset(pem, 0, strlen(pem));
+    free(pem);
+}
+
+/* split_names - what web_names() has put together; @text is cut up. */
+static size_t split_names(char *text, const char *names[static WEB_NAMES_MAX])
+{
+    char *rest = NULL;
+    size_t n = 0;
+
+    for (char *name = strtok_r(text, " ", &rest); name && n < WEB_NAMES_MAX;
+         name = strtok_r(NULL, " ", &rest))
+        names[n++] = name;
+    return n;
+}
+
+/* make_web_again - for the names of the former one, all of it or nothing. */
+static int make_web_again(struct setup *setup)
+{
+    _cleanup_free_ char *held = NULL, *cut = NULL;
+    const char *names[WEB_NAMES_MAX];
+    int rc = store_get(setup->store, "web.names", &held);
+
+    if (rc)
+        return rc;
+    cut = strdup(held);
+    rc = cut ? store_begin(setup->store) : -ENOMEM;
+    if (rc)
+        return rc;
+    rc = make_web(setup, names, split_names(cut, names), held);
+    if (!rc)
+        return store_commit(setup->store);
+    store_rollback(setup->store);
+    return rc;
+}
+
+int setup_renew_web(struct setup *setup)
+{
+    char *former = setup->web_pem;
+    int64_t until = setup->web_until;
+
+    if (!web_expires(until))
+        return 0;
+    setup->web_pem = NULL;
+    int rc = make_web_again(setup);
+    if (!rc) {
+        wipe(former);
+        return 1;
+    }
+    wipe(setup->web_pem);
+    setup->web_pem = former;
+    setup->web_until = until;
+    return rc;
 }
 
 static int load_web(struct setup *setup, const char *ui_host, const char *public_host)
@@ -245,8 +313,10 @@ static int load_web(struct setup *setup, const char *ui_host, const char *public
     size_t count = web_names(ui_host, public_host, hostname, names, wanted, sizeof(wanted));
     if (store_get(setup->store, "web.names", &held) == 0 &&
         store_get(setup->store, "web.until", &until) == 0 && !strcmp(held, wanted) &&
-        clock_wall() + WEB_RENEW_DAYS * DAY < strtoll(until, NULL, 10))
+        !web_expires(strtoll(until, NULL, 10))) {
+        setup->web_until = strtoll(until, NULL, 10);
         return store_secret_get(setup->store, "web.pem", &setup->web_pem);
+    }
     return make_web(setup, names, count, wanted);
 }
 
@@ -499,9 +569,7 @@ void setup_done(struct setup *setup)
         (void)close(setup->lock_fd);
     free(setup->dir);
     free(setup->ca_pem);
-    if (setup->web_pem)
-        gnutls_memset(setup->web_pem, 0, strlen(setup->web_pem));
-    free(setup->web_pem);
+    wipe(setup->web_pem);
     memset(setup, 0, sizeof(*setup));
     setup->lock_fd = -1;
 }

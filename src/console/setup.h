@@ -16,6 +16,7 @@ struct setup {
     struct identity *identity;   /* owned: role console */
     char *ca_pem;                /* owned */
     char *web_pem;               /* owned: key and certificate of the HTTPS listener */
+    int64_t web_until;           /* when the latter expires; seconds since 1970 */
 };
 
 /* How secrets are kept: see store_unlock(). */
@@ -31,6 +32,11 @@ struct setup_secrets {
 int setup_open(const char *dir, const char *ui_host, const char *public_host,
                const struct setup_secrets *secrets, struct setup *ret_setup, char *message);
 void setup_done(struct setup *setup);
+
+/* setup_renew_web - a new web certificate for the same names if the one at hand is about to expire.
+ * Returns 1 when it was made, 0 when it is not yet time, else a negative code: the former one is
+ * kept. */
+int setup_renew_web(struct setup *setup);
 
 /* setup_restore - make @dir, which must have no database yet, hold what the backup @file holds,
  * with a new token for an administrator in admin.token: those of the backup may be lost. On failure

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import sqlite3
+import ssl
 import stat
 import subprocess
 import threading
@@ -399,6 +400,138 @@ def kill_and_look(world, seconds):
 @pytest.mark.asan
 def test_kill_loses_nothing_that_was_acknowledged(world):
     kill_and_look(world, 6)
+
+
+# ---- a full disk ----
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A file system of few bytes, gone at the end."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder):
+    with open(folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+def refuse_all(console, ends):
+    """New jobs, until the console has no room for one more."""
+    for n in range(20000):
+        try:
+            console.rest("POST", "/jobs", {"kind": "distribution", "name": f"more{n}", "hold": True, **ends})
+        except fairlead.Rest as no:
+            assert no.status == 507 and "disk is full" in no.answer["detail"], no
+            return n
+    raise AssertionError("there was room for everything")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a small file system")
+def test_full_disk(world):
+    """What cannot be stored is refused and said; what runs goes on, and is stored when there is room again."""
+    with small_disk(world.path("small"), "6m") as disk:
+        console = world.the_console = fairlead.Console(world, state=disk / "console").start().ready()
+        world.agent("a", port=fairlead.free_port())
+        world.agent("b", rate_limit_download=8192)
+        source, target = world.path("source"), world.path("target")
+        source.mkdir()
+        (source / "file").write_bytes(os.urandom(40 << 20))
+        job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
+        job.wait_bytes(1 << 20)
+        fill(disk)
+        refuse_all(console, {"from": [f"a:{source}"], "to": ["b:/tmp/nowhere"]})
+        try:
+            job.do("pause")
+            state = "paused"
+        except fairlead.Rest as no:
+            assert no.status == 507, no
+            state = "running"
+        assert job.run()["state"] == state
+        assert console.rest("GET", "/status")["agents"]["online"] == 2
+        (disk / "filler").unlink()
+        if state == "paused":
+            job.do("resume")
+        job.wait()
+        assert (target / "file").read_bytes() == (source / "file").read_bytes()
+        assert console.job("distribution", "k", [f"a:{source}"], [f"b:{target}"]).wait()["files_same"] == 1
+        assert console.stop() == 0
+
+
+# ---- a long life ----
+
+
+CLOCK_OF_A_FILE = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+static long shift(void)
+{
+    FILE *file = fopen(getenv("CLOCK_FILE"), "re");
+    long by = 0;
+    if (!file || fscanf(file, "%ld", &by) != 1) by = 0;
+    if (file) fclose(file);
+    return by;
+}
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    int (*real)(clockid_t, struct timespec *) = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int r = real(id, ts);
+    if (!r && id == CLOCK_REALTIME) ts->tv_sec += shift();
+    return r;
+}
+time_t time(time_t *t)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    if (t) *t = ts.tv_sec;
+    return ts.tv_sec;
+}
+"""
+
+
+def web_certificate(console):
+    """As PEM; None while nobody answers."""
+    host, port = console.ui.rsplit(":", 1)
+    try:
+        return ssl.get_server_certificate((host, int(port)), timeout=5)
+    except OSError:
+        return None
+
+
+def expires(pem):
+    """In seconds since 1970."""
+    text = subprocess.run(["openssl", "x509", "-noout", "-enddate"], input=pem, capture_output=True, text=True, check=True).stdout
+    return ssl.cert_time_to_seconds(text.strip().removeprefix("notAfter="))
+
+
+def test_web_certificate_of_a_console_that_runs_for_years(world):
+    """It is renewed before it expires, without a restart by anybody."""
+    library, clock = world.path("clock.so"), world.write("clock", "0")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, world.write("clock.c", CLOCK_OF_A_FILE)], check=True)
+    console = world.console(env={"LD_PRELOAD": str(library), "CLOCK_FILE": str(clock)})
+    first = web_certificate(console)
+    clock.write_text(str(300 * 86400))
+    console.rest("GET", "/status")
+    assert web_certificate(console) == first  # not before it is time
+    clock.write_text(str(380 * 86400))
+    second = fairlead.until("another certificate", lambda: (web_certificate(console) or first) != first and web_certificate(console))
+    assert expires(second) - expires(first) > 370 * 86400
+    console.wait_log("web certificate was renewed")
+    pid = console.pid
+    clock.write_text("0")
+    console.stop()
+    console.restart()  # the new one is what is kept
+    assert fairlead.until("the console to answer", lambda: web_certificate(console)) == second
+    assert console.pid != pid
 
 
 @pytest.mark.long
