@@ -51,16 +51,23 @@ static void leave_handshake(struct quic_conn *conn, bool done)
     if (conn->state != QCONN_HANDSHAKE)
         return;
     conn->endpoint->stats.handshakes--;
-    if (conn->counted)
-        prefixes_leave(take_ptr(conn->counted), &conn->from);
     if (!done)
         conn->endpoint->stats.refused++;
+}
+
+/* One that has failed counts for its address as long as it is there: else a first packet with
+ * nonsense in it, from whatever address, would leave each time one more in CLOSING. */
+static void uncount(struct quic_conn *conn, enum quic_conn_state to)
+{
+    if (conn->counted && (to == QCONN_OPEN || to == QCONN_GONE))
+        prefixes_leave(take_ptr(conn->counted), &conn->from);
 }
 
 /* The one door. */
 static void conn_move(struct quic_conn *conn, enum quic_conn_state to)
 {
     leave_handshake(conn, to == QCONN_OPEN);
+    uncount(conn, to);
     state_move(&table, &conn->state, to);
 }
 

@@ -156,7 +156,7 @@ struct quic_conn {
     bool authentic;            /* the datagram being read has a packet of the peer's */
     bool dialled;              /* by us: we are the client */
     bool shared;               /* and that from a socket that we answer at (quic_shared.c) */
-    struct prefixes *counted;  /* accepted, in the handshake: of which it is one */
+    struct prefixes *counted;  /* accepted, and not opened: of which it is one */
     struct prefix from;        /* there */
     int verdict;               /* why the peer's certificate was refused, or 0 */
     int error;                 /* why it ended, for its streams */
@@ -293,8 +293,9 @@ struct quic_endpoint {
     unsigned refs;             /* streams, and handles of the loop */
     struct quic_tokens tokens;
     struct quic_endpoint_stats stats;
-    /* Handshakes of others that are not finished: of those that have shown by the token of a Retry
-     * that they are where they say, and of those who may be anywhere. */
+    /* Handshakes of others that are not finished, and those that have failed while they are
+     * CLOSING: of those that have shown by the token of a Retry that they are where they say, and
+     * of those who may be anywhere. */
     struct prefixes *shown, *unshown;
     struct quic_socket *sockets[QUIC_LISTEN_MAX]; /* that we listen on */
     unsigned socket_count;

@@ -10,6 +10,7 @@
  *   ids retired, doubled, absurd     H, table of attacks                  H, table of attacks
  *   limits of streams and data       H, table of attacks                  H, table of attacks
  *   handshake never finished         an_address_…, a_network_…, nobody_…  a_silent_server_…
+ *   handshake failed again and again who_fails_counts_…                   -
  *   an idle time without end         no_patience_without_end              L, look_for_silence()
  *   amplification                    L amplification_is_bounded,          - (its socket is
  *                                    what_goes_elsewhere_is_bounded         connected)
@@ -108,6 +109,54 @@ static void an_address_has_its_share(void **state)
     assert_int_equal(stats_of(rig.server).handshakes, 1);
     hostile_done(&h[0]);
     hostile_done(&near);
+    rig_done(&rig);
+}
+
+/* @h says in its first packet what no server can agree to. */
+static void begin_wrong(struct rig *rig, struct hostile *h, const char *address)
+{
+    const gnutls_datum_t other = {(unsigned char *)(uintptr_t) "other", 5};
+
+    hostile_init_at(h, false, rig->agent, address);
+    hostile_aim(h, rig->server_port);
+    hostile_start(h, NULL);
+    assert_int_equal(gnutls_alpn_set_protocols(h->tls, &other, 1, 0), 0);
+    hostile_write(h, false);
+    rig_run(rig, 2 * CLOCK_MS);
+}
+
+/* What has failed is kept for three seconds, to be told again. It counts meanwhile, or a flood of
+ * such packets, with whatever addresses on them, would take all places and as much memory. */
+static void who_fails_counts_while_it_is_kept(void **state)
+{
+    struct hostile h[CROWD];
+    struct end *end, *other;
+    struct rig rig;
+
+    rig_init(&rig, false);
+    serve(&rig, 16);
+    for (unsigned i = 0; i < CROWD; i++)
+        begin_wrong(&rig, &h[i], "127.0.0.2");
+    assert_int_equal(stats_of(rig.server).handshakes, 0);
+    assert_int_equal(stats_of(rig.server).connections, 4);
+    assert_int_equal(stats_of(rig.server).retries, CROWD - 4);
+    for (unsigned i = 4; i < CROWD; i++) { /* from where they say they are it is no better */
+        hostile_read(&h[i]);
+        hostile_write(&h[i], false);
+        rig_run(&rig, 2 * CLOCK_MS);
+    }
+    assert_int_equal(stats_of(rig.server).connections, 8);
+    assert_int_equal(stats_of(rig.server).crowded, CROWD - 8);
+    end = rig_open(&rig, &other);
+    transfer(&rig, end, other, MIB);
+    end_close(end, LEG_RESET);
+    end_close(other, LEG_RESET);
+    UNTIL_LATER(&rig, stats_of(rig.server).connections <= 1);
+    uint64_t retries = stats_of(rig.server).retries;
+    done_all(h, CROWD);
+    begin_wrong(&rig, &h[0], "127.0.0.2"); /* the places have come back */
+    assert_int_equal(stats_of(rig.server).retries, retries);
+    hostile_done(&h[0]);
     rig_done(&rig);
 }
 
@@ -640,6 +689,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_address_has_its_share),
+        cmocka_unit_test(who_fails_counts_while_it_is_kept),
         cmocka_unit_test(a_network_has_its_share),
         cmocka_unit_test(nobody_begins_for_ever),
         cmocka_unit_test(written_addresses_keep_nobody_out),
