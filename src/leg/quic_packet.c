@@ -432,20 +432,21 @@ static int send_once(const struct quic_socket *socket, const struct quic_path *p
     return sendmsg(socket->fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+/* Returns what became of the first; of the others, what is not taken is a loss. */
 static int send_singly(const struct quic_socket *socket, const struct quic_path *path, uint8_t ecn,
                        const uint8_t *data, size_t len, size_t segment)
 {
-    int rc = 0;
+    int first = 0;
 
     for (size_t at = 0; at < len; at += segment) {
         size_t each = len - at < segment ? len - at : segment;
         int once = send_once(socket, path, ecn, data + at, each, each);
-        if (once == -EAGAIN && at == 0)
-            rc = -EAGAIN;
-        if (once == -EAGAIN) /* what was not taken is a loss, but for the first */
+        if (at == 0)
+            first = once;
+        if (once == -EAGAIN || once == -ENOBUFS)
             break;
     }
-    return rc;
+    return first;
 }
 
 int quic_socket_send(struct quic_socket *socket, const struct quic_path *path, uint8_t ecn,
@@ -456,8 +457,11 @@ int quic_socket_send(struct quic_socket *socket, const struct quic_path *path, u
     if (!socket->single || len <= segment)
         rc = send_once(socket, path, ecn, data, len, segment);
     if (len > segment && (rc == -EIO || rc == -EINVAL || rc == -EOPNOTSUPP)) {
-        socket->single = true; /* no checksum offload on this device, or a filter in the way */
         rc = send_singly(socket, path, ecn, data, len, segment);
+        /* One alone passes: no checksum offload on this device, or a filter in the way. Else it is
+         * the way that is wrong, which says nothing of those to others: a peer that writes port 0
+         * on its packets, an address that is ours no more, a smaller MTU. */
+        socket->single = socket->single || rc == 0;
     }
     if (rc == -EAGAIN || rc == -ENOBUFS) {
         socket->blocked = true;
