@@ -416,10 +416,14 @@ static int start_sandboxed(struct server *server, const struct proxy_config *con
     return 0;
 }
 
+static bool is_unsafe(const struct proxy_config *config)
+{
+    return sandbox_unsupported() || config->sandbox == PROXY_SANDBOX_OFF;
+}
+
 static int start_loader(struct server *server, const struct proxy_config *config)
 {
-    bool unsafe = sandbox_unsupported() || config->sandbox == PROXY_SANDBOX_OFF;
-    int rc = reload_start(&server->reload, &server->proxy, server->path, unsafe);
+    int rc = reload_start(&server->reload, &server->proxy, server->path, is_unsafe(config));
     return rc ? rc : reload_watch(&server->reload, &server->loop);
 }
 
@@ -492,6 +496,8 @@ static int serve(struct server *server, const struct proxy_config *config)
 {
     static const struct upgrade_ops ops = {moved, stop, adopt_devices};
     struct proxy_settings settings;
+    if (!is_unsafe(config))
+        (void)sandbox_no_rings(); /* fails only where the seal does, which tells */
     proxy_config_settings(config, &settings);
     uint32_t descriptors = raise_descriptors(&settings.limits);
     int rc = proxy_init(&server->proxy, server->identity, &settings);

@@ -30,6 +30,12 @@ const char *sandbox_unsupported(void);
  * main(), before keys are read. */
 void sandbox_harden(void);
 
+/* sandbox_no_rings - io_uring is not there (ENOSYS), for us and all that we start. Before the first
+ * loop: libuv 1.45 and newer makes a ring for each, if it can, and enters it later, when the seal
+ * ends the process for that; and a ring made before is a way around the seal. Returns 0 or a
+ * negative errno: this kernel has no filter, and no seal either. */
+int sandbox_no_rings(void);
+
 /* sandbox_enter - Landlock, and all capabilities given up. Both are of a thread and of those that
  * it starts later, so this comes before the first one and after everything was bound and opened.
  * Adds what failed to @gaps. */

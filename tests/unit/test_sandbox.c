@@ -137,6 +137,25 @@ static void landlock_alone_refuses_paths_and_tcp(void **state)
     assert_int_equal(seen, ARRAY_SIZE(twice));
 }
 
+/* A loop made afterwards has no ring. */
+static void there_are_no_rings(void **state)
+{
+    uint8_t parameters[120] = {0}; /* struct io_uring_params */
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        sandbox_harden();
+        if (sandbox_no_rings())
+            _exit(1);
+        bool refused = syscall(SYS_io_uring_setup, 1, parameters) == -1 && errno == ENOSYS;
+        _exit(refused && socket(AF_INET, SOCK_STREAM, 0) >= 0 ? 0 : 2);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* ---- what must go on working ---- */
 
 struct rig {
@@ -349,6 +368,7 @@ int main(void)
         cmocka_unit_test(every_act_is_refused),
         cmocka_unit_test(the_reader_reads_and_no_more),
         cmocka_unit_test(landlock_alone_refuses_paths_and_tcp),
+        cmocka_unit_test(there_are_no_rings),
         cmocka_unit_test(a_proxy_can_work),
         cmocka_unit_test(unlisted_calls_are_counted),
         cmocka_unit_test(abort_still_says_so),

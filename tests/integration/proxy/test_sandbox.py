@@ -85,6 +85,7 @@ def test_session_under_the_sandbox(rig):
     assert len(seen) == 1 + rig.config["workers"]
     for status in seen:
         assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1", status
+        assert status["Seccomp_filters"] == "2", status  # no io_uring from the start on, and the seal
         for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
             assert int(status[name], 16) == 0, (name, status)
     alice, bob, cons = rig.register("alice"), rig.register("bob"), rig.register("cons")
