@@ -147,11 +147,27 @@ static void let_go(struct worker *worker)
     send_away(worker);
 }
 
-/* Each one takes both its conns out of the list. */
+/* A session that is away, or NULL: closed conns stay in the list until the turn's end. */
+static struct session *find_away(const struct worker *worker)
+{
+    struct conn *conn;
+    DL_FOREACH (worker->away, conn) {
+        if (conn->state == CONN_SESSION)
+            return conn->session;
+    }
+    return NULL;
+}
+
+/* Each one takes its conns out of the list, or ends there. Who was denied meanwhile ends as well:
+ * nobody looks at those who are away. */
 static void take_back(struct worker *worker)
 {
-    while (worker->away && worker->away->state == CONN_SESSION)
-        session_take_back(worker->away->session);
+    struct session *session;
+    if (!worker->away)
+        return;
+    while ((session = find_away(worker)))
+        session_take_back(session);
+    (void)worker_post_recheck(worker);
 }
 
 static void settle_guests(struct worker *worker, bool moved)

@@ -243,5 +243,8 @@ int session_adopt(struct worker *worker, const struct session_image *image,
     if (rc)
         return rc;
     session_run(session);
-    return session_image_restore(image, &session->pump, now);
+    rc = session_image_restore(image, &session->pump, now);
+    /* what the other process has counted */
+    session->spliced = session->pump.flow[0].spliced + session->pump.flow[1].spliced;
+    return rc;
 }

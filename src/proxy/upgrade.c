@@ -163,10 +163,12 @@ static int take_session(void *ctx, const struct session_image *image)
     return session_adopt(&shell->worker, image, legs);
 }
 
+/* It comes after the sessions, which the workers look at when they run: of those who are denied,
+ * and of those whom the new file does not list. */
 static int take_denied(void *ctx, const struct fl_id *ids, size_t count)
 {
     const struct taking *taking = ctx;
-    return trust_deny(taking->proxy->trust, ids, count);
+    return proxy_deny(taking->proxy, ids, count);
 }
 
 int upgrade_take(struct upgrade *upgrade, struct proxy *proxy, struct worker_uv *shells,

@@ -78,6 +78,8 @@ def test_raw_session_does_not_notice(rig):
     rig.party(f"eof {b}")
     assert rig.party(f"recv {a}") == "EOF"
     rig.proxy.wait_log('"session ended".*"reason":"done"')
+    counted = rig.counters()
+    assert 500000 <= counted["bytes"] >= counted["spliced"], counted  # its own, not the other's as well
     # and the new one takes new ones
     alice, bob = rig.register("alice"), rig.register("bob")
     a, b = rig.session(alice, bob)
@@ -264,6 +266,30 @@ def test_devices_that_may_not_stay(relay, world):
     assert a.ended() and b.ended()
     relay.ends_well(old)
     assert status_of(relay.watch)["sessions"] == 0
+
+
+def test_agents_that_may_not_stay(rig):
+    """So does that of agents."""
+    alice, bob = rig.register("alice"), rig.register("bob")
+    a, b = rig.raw_session(alice, bob)
+    c, d = rig.raw_session(bob, bob, ("bob", "bob"))
+    old = rig.upgrade(agents=[rig.who("bob").split()[1]])
+    rig.proxy.wait_log('"session ended".*"reason":"not-listed"')
+    assert rig.party(f"flow {c} {d} 100000") == "ok"
+    assert len(re.findall('"session ended"', rig.proxy.log())) == 1
+    rig.ends_well(old)
+
+
+def test_denied_in_the_middle(rig):
+    """While its session is at rest for a newcomer, which gives up: it does not run again."""
+    console, alice, bob = rig.register("cons"), rig.register("alice"), rig.register("bob")
+    rig.raw_session(alice, bob)
+    peer = talk(rig, GOOD_HELLO, (PREPARED, b""))
+    read_until(peer, END)
+    rig.party(f"denied {console} 1 0 1 {rig.who('alice').split()[1]}")
+    rig.proxy.wait_log("denied ids set")
+    peer.close()
+    rig.proxy.wait_log('"session ended".*"reason":"denied"')
 
 
 def test_denied_stay_denied(rig):
