@@ -148,6 +148,14 @@ struct trust *identity_trust(const struct identity *identity)
     return identity->trust;
 }
 
+void identity_share_trust(struct identity *identity, struct trust *trust)
+{
+    struct trust *own = identity->trust;
+
+    identity->trust = trust_ref(trust);
+    trust_unref(own);
+}
+
 const gnutls_datum_t *identity_cert(const struct identity *identity)
 {
     return &identity->cert;

@@ -68,6 +68,10 @@ const gnutls_datum_t *identity_cert(const struct identity *identity); /* DER */
 int64_t identity_starts(const struct identity *identity);  /* not before, seconds since 1970 */
 int64_t identity_expires(const struct identity *identity); /* not after */
 
+/* identity_share_trust - from now on @identity has @trust, of the same authority, in place of its
+ * own: so who is denied there is denied here. Before other threads know @identity. */
+void identity_share_trust(struct identity *identity, struct trust *trust);
+
 /* identity_credentials - for the inner TLS: own certificate and key. Valid as long as @identity. */
 gnutls_certificate_credentials_t identity_credentials(const struct identity *identity);
 

@@ -43,6 +43,7 @@ int credentials_renew(struct credentials *credentials, struct identity *identity
         return -FL_ECA;
     if (!id_equal(&identity_party(old)->id, &identity_party(identity)->id))
         return -FL_EIDENTITY;
+    identity_share_trust(identity, identity_trust(old)); /* whose denied ids the console keeps */
     pthread_mutex_lock(&credentials->lock);
     credentials->identity = identity_ref(identity);
     credentials->web = web_ref(web);

@@ -24,8 +24,9 @@ struct identity *credentials_identity(struct credentials *credentials);
 struct web *credentials_web(struct credentials *credentials);
 
 /* credentials_renew - from now on these; takes references. The identity must be the same party of
- * the same authority, with a certificate of another time; a different one needs a restart. Returns
- * 0, -FL_EIDENTITY, -FL_ECA. */
+ * the same authority, with a certificate of another time; a different one needs a restart. It gets
+ * the trust of the one before, so nobody else may know it yet. Returns 0, -FL_EIDENTITY, -FL_ECA.
+ */
 int credentials_renew(struct credentials *credentials, struct identity *identity, struct web *web);
 
 #endif
