@@ -538,6 +538,30 @@ static void list_can_change(void **state)
     bench_close(&bench);
 }
 
+/* Who is taken off the list after the call has no session any more, though it has the key. */
+static void list_holds_for_calls_too(void **state)
+{
+    struct st_device ids[] = {device(2), device(1)};
+    const struct st_relay_options options = {.allow = ids, .allow_count = 2};
+    uint8_t key[2][KEY_BYTES];
+
+    for (unsigned late = 0; late < 2; late++) { /* which side comes after the change */
+        bench_open(&bench, &options);
+        call(&bench, joined(&bench, 0, 2), 1, 2, key);
+        struct client *first = enter(&bench, 0, key[!late]);
+        assert_int_equal(st_allow_set(&bench.relay, ids, 1, false), 0); /* 1 is out */
+        rig_run(&bench.rig, 10 * RIG_DELAY);
+        struct client *second = enter(&bench, 1, key[late]);
+        rig_run(&bench.rig, 10 * RIG_DELAY);
+        expect_end(&bench, late ? first : second, CLOSE_DENIED, 1);
+        expect_end(&bench, late ? second : first, CLOSE_OTHER_SIDE, 1);
+        assert_null(first->leg);
+        assert_null(second->leg);
+        assert_int_equal(pair_count(bench.rig.proxy.pair), 0);
+        bench_close(&bench);
+    }
+}
+
 static void oldest_stranger_goes_first(void **state)
 {
     bench_open(&bench, NULL);
@@ -568,6 +592,7 @@ int main(void)
         cmocka_unit_test(two_rivals),
         cmocka_unit_test(leaving_gives_the_place_at_once),
         cmocka_unit_test(list_can_change),
+        cmocka_unit_test(list_holds_for_calls_too),
         cmocka_unit_test(oldest_stranger_goes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

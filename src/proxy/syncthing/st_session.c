@@ -158,14 +158,25 @@ static void run(struct st_session *session)
     session->held.wake = resume;
 }
 
+/* The one of @side is gone, or may not stay. With the last conn the session goes. */
+static void call_off(struct st_session *session, unsigned side)
+{
+    struct st_conn *conn[2] = {session->conn[0], session->conn[1]};
+    for (unsigned i = 0; i < 2; i++) {
+        if (conn[i])
+            st_conn_close(conn[i], reason_for(CLOSE_DENIED, side, i));
+    }
+}
+
+/* The list of devices may have changed since the keys were made. */
 static void begin(struct st_session *session)
 {
     struct worker *worker = session->home->worker;
     int rc[2];
 
     for (unsigned i = 0; i < 2; i++) {
-        if (!session->conn[i]) {
-            st_conn_close(session->conn[!i], CLOSE_OTHER_SIDE);
+        if (!session->conn[i] || !st_relay_allows(session->home->relay, &session->device[i])) {
+            call_off(session, i);
             return;
         }
     }
