@@ -2,7 +2,8 @@
  *
  * While it drains it takes no new work: CONNECT and REGISTER of agents and newcomers are refused
  * with DRAINING. Each agent is told by DRAIN to leave at a moment of its own within a window, so
- * that they do not all knock at another proxy at once, and is closed when it stays. Sessions go on
+ * that they do not all knock at another proxy at once, and is closed when it stays. Syncthing
+ * devices are just closed at such a moment, and find a full relay when they come. Sessions go on
  * to their end, or to the hard stop. The console is neither sent away nor refused: it alone can
  * order the end of it.
  *

@@ -562,6 +562,59 @@ static void list_holds_for_calls_too(void **state)
     }
 }
 
+/* --- the proxy takes its leave --- */
+
+static void drain(bool on)
+{
+    const struct drain_order order = {
+        .on = on, .within = 10 * CLOCK_SEC, .hard_stop = on ? 60 * CLOCK_SEC : 0};
+    drain_set(&bench.rig.proxy.drain, &order, bench.rig.now);
+}
+
+static void a_drain_is_for_devices_too(void **state)
+{
+    struct client *side[2];
+    struct st_device target = device(2);
+
+    bench_open(&bench, NULL);
+    struct client *waiting = joined(&bench, 0, 2);
+    session(&bench, waiting, side);
+    drain(true);
+    struct client *late = client_tls(&bench, 1, 3), *caller = client_tls(&bench, 0, 4);
+    client_message(late, ST_JOIN_RELAY, NULL, 0);
+    expect_plain(late, ST_RELAY_FULL);
+    client_message(caller, ST_CONNECT, &target, sizeof(target));
+    expect_plain(caller, ST_RELAY_FULL);
+    rig_run(&bench.rig, 20 * CLOCK_SEC);
+    expect_end(&bench, waiting, CLOSE_DRAINING, 3); /* it, and the two */
+    data(side[0], side[1], "going on");
+    data(side[1], side[0], "to the end");
+    rig_run(&bench.rig, 41 * CLOCK_SEC); /* the hard stop */
+    assert_true(side[0]->events & LEG_FAILED);
+    assert_int_equal(rig_ends(&bench.rig, CLOSE_DRAINING), 5);
+    drain(false);
+    struct client *again = joined(&bench, 1, 2);
+    rig_run(&bench.rig, 30 * CLOCK_SEC);
+    assert_false(again->link.closed);
+    bench_close(&bench);
+}
+
+/* A duel that had begun before gives no place. */
+static void a_drain_ends_duels(void **state)
+{
+    bench_open(&bench, NULL);
+    struct client *old = joined(&bench, 0, 1);
+    struct client *rival = client_tls(&bench, 1, 1);
+    client_message(rival, ST_JOIN_RELAY, NULL, 0);
+    drain(true);
+    rig_run(&bench.rig, 20 * CLOCK_SEC);
+    expect_plain(rival, ST_RELAY_FULL);
+    assert_true(rival->link.closed);
+    assert_true(old->link.closed);
+    assert_int_equal(st_registry_count(bench.relay.registry), 0);
+    bench_close(&bench);
+}
+
 static void oldest_stranger_goes_first(void **state)
 {
     bench_open(&bench, NULL);
@@ -593,6 +646,8 @@ int main(void)
         cmocka_unit_test(leaving_gives_the_place_at_once),
         cmocka_unit_test(list_can_change),
         cmocka_unit_test(list_holds_for_calls_too),
+        cmocka_unit_test(a_drain_is_for_devices_too),
+        cmocka_unit_test(a_drain_ends_duels),
         cmocka_unit_test(oldest_stranger_goes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

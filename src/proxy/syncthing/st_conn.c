@@ -107,14 +107,14 @@ static void answer_challenger(struct st_conn *conn, bool alive)
 
 /* Not to be called any more. Its sessions end as well: a device that has lost its connection will
  * come again, and the sooner its peers know, the sooner they call (strelaysrv does the same). But
- * for one that we have sent to a new process: it is well. */
+ * for one that we have sent away, to a new process or since we drain: it is well. */
 static void unregister(struct st_conn *conn, enum close_reason reason)
 {
     if (conn->state != ST_JOINED)
         return;
     st_registry_remove(conn->part->relay->registry, &conn->device, conn->ref);
     answer_challenger(conn, false);
-    if (reason != CLOSE_MOVED)
+    if (reason != CLOSE_MOVED && reason != CLOSE_DRAINING)
         st_relay_kill(conn->part->relay, &conn->device);
 }
 
@@ -253,10 +253,10 @@ static void refuse(struct st_conn *conn, enum st_code code, const char *text,
         hang_up(conn, reason);
 }
 
-static void refuse_full(struct st_conn *conn)
+static void refuse_full(struct st_conn *conn, enum close_reason reason)
 {
     if (send_plain(conn, ST_RELAY_FULL))
-        hang_up(conn, CLOSE_FULL);
+        hang_up(conn, reason);
 }
 
 /* Our session lives on another thread: go there. */
@@ -314,6 +314,12 @@ static void joined(struct st_conn *conn)
                  LF_STR("device", st_device_short(&conn->device, (char[ST_DEVICE_SHORT]){0})));
 }
 
+/* Nobody waits or calls at a proxy that takes its leave. */
+static bool drains(const struct st_conn *conn)
+{
+    return drain_on(&worker_of(conn)->proxy->drain);
+}
+
 /* Register, in the place of @conn->rival if that is still there. Another one that is there is asked
  * for a sign of life first. */
 static void try_to_join(struct st_conn *conn)
@@ -321,6 +327,12 @@ static void try_to_join(struct st_conn *conn)
     struct st_relay *relay = conn->part->relay;
     uint32_t max = worker_of(conn)->settings.limits.endpoints;
     struct conn_ref *old;
+
+    conn->epoch = drain_epoch(&worker_of(conn)->proxy->drain); /* first: no order is missed */
+    if (drains(conn)) {
+        refuse_full(conn, CLOSE_DRAINING);
+        return;
+    }
     enum close_reason reason =
         st_registry_add(relay->registry, &conn->device, conn->ref, conn->rival, max, &old);
 
@@ -338,7 +350,7 @@ static void try_to_join(struct st_conn *conn)
         st_post_challenge(old, conn->ref);
         break;
     case CLOSE_FULL:
-        refuse_full(conn);
+        refuse_full(conn, reason);
         break;
     default:
         st_conn_close(conn, reason);
@@ -434,7 +446,7 @@ static void connect_to(struct st_conn *conn, const struct st_device *device)
     enum close_reason reason = invite_both(conn, callee, device);
     conn_ref_unref(callee);
     if (reason == CLOSE_FULL)
-        refuse_full(conn);
+        refuse_full(conn, reason);
     else if (reason != CLOSE_DONE)
         st_conn_close(conn, reason);
 }
@@ -448,6 +460,8 @@ static void take_connect(struct st_conn *conn, size_t len)
         st_conn_close(conn, CLOSE_FRAME);
     } else if (!allowed(conn)) {
         refuse(conn, ST_NOT_FOUND, "device not allowed", CLOSE_DENIED);
+    } else if (drains(conn)) {
+        refuse_full(conn, CLOSE_DRAINING);
     } else if (id.len != sizeof(device)) {
         refuse(conn, ST_NOT_FOUND, NULL, CLOSE_NOT_FOUND);
     } else {
@@ -694,11 +708,31 @@ static bool moves(struct st_conn *conn, uint64_t now)
     return true;
 }
 
+/* A registered device has no word for it: it goes at its moment within the window, as an agent
+ * does. Returns whether it has gone. */
+static bool leaves(struct st_conn *conn, uint64_t now)
+{
+    struct worker *worker = worker_of(conn);
+    struct drain *drain = &worker->proxy->drain;
+    unsigned epoch = drain_epoch(drain);
+    fl_Drain unsaid;
+
+    if (conn->state != ST_JOINED)
+        return false;
+    if (conn->epoch != epoch)
+        drain_message(drain, now, worker_random(worker), &unsaid, &conn->leave_at);
+    conn->epoch = epoch;
+    if (conn->leave_at == 0 || now < conn->leave_at)
+        return false;
+    st_conn_close(conn, CLOSE_DRAINING);
+    return true;
+}
+
 void st_conn_tick(struct st_conn *conn, uint64_t now)
 {
     uint64_t limit = conn_defs[conn->state].timeout_ms * CLOCK_MS;
 
-    if (moves(conn, now))
+    if (moves(conn, now) || leaves(conn, now))
         return;
     if (conn->state == ST_JOINED)
         keep_alive(conn, now);

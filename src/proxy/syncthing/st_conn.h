@@ -63,6 +63,8 @@ struct st_conn {
     uint64_t heard;              /* JOINED: when the last message came */
     uint64_t next_ping;          /* JOINED */
     uint64_t moves_at;           /* JOINED, when a new process has taken over: when it goes there */
+    unsigned epoch;              /* of the last order to drain that was looked at */
+    uint64_t leave_at;           /* JOINED, while the proxy drains: when it goes; 0: it stays */
     struct st_device device;     /* from ASK on */
     bool secured;                /* counted in the relay's number of such */
     uint8_t got;                 /* bytes of @header */

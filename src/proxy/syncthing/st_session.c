@@ -205,7 +205,9 @@ void st_session_tick(struct st_session *session, uint64_t now)
     uint64_t idle = limits->idle && limits->idle < IDLE_LEAST ? IDLE_LEAST : limits->idle;
     struct pump_end end = {0};
 
-    if (pump_tick(&session->pump, now, idle, limits->stall, &end))
+    if (drain_stopped(&session->home->worker->proxy->drain, now))
+        st_session_end(session, CLOSE_DRAINING, PUMP_BOTH);
+    else if (pump_tick(&session->pump, now, idle, limits->stall, &end))
         st_session_end(session, end.reason, end.side);
 }
 

@@ -9,7 +9,7 @@
  * session's home. With the second one it begins; a side that is gone by then ends it. */
 void st_session_arrived(struct st_session *session, unsigned side);
 
-/* st_session_tick - limits of idle and stall. */
+/* st_session_tick - limits of idle and stall, and the hard stop of a drain. */
 void st_session_tick(struct st_session *session, uint64_t now);
 
 /* st_session_end - for @reason, which lies with @side or PUMP_BOTH. */
