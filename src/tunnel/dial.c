@@ -8,7 +8,9 @@
  * GREETING -> won any of them -> FAILED, with its reason in the dial's text
  *
  * Direct addresses start 100 ms apart; proxies after 300 ms or when no direct one is left, a
- * second apart or when the former failed. The peer hears our greeting on one way at a time (the
+ * second apart or when the former failed. A proxy that does not have the peer, or whose link broke,
+ * is asked again while the dial waits for others: agents come and go with their links, and are back
+ * long before a way that hangs is given up. The peer hears our greeting on one way at a time (the
  * gate), so that two ways that come up together never look like two tunnels to it.
  */
 #include <stdio.h>
@@ -34,6 +36,7 @@
 #define ADDRESS_MAX   128
 #define ERRORS_MAX    480
 #define PUNCH_AFTER   (1 * CLOCK_SEC)        /* addresses that answer need less */
+#define ASK_AGAIN     (1 * CLOCK_SEC)        /* a proxy, and after twice as long each time */
 #define MEET_AGAIN    (2 * CLOCK_SEC)        /* a proxy that refused so soon: the next is asked */
 #define PUNCHED       ENDPOINT_ADDRESSES_MAX /* number of the attempt by a meeting */
 #define RELAYED       (PUNCHED + 1)          /* and of the first by a proxy */
@@ -63,7 +66,7 @@ static const struct state_def attempt_states[] = {
     [ATTEMPT_SHAKING] = {"shaking", STATE_BIT(ATTEMPT_READY) | STATE_BIT(ATTEMPT_FAILED), 0},
     [ATTEMPT_READY] = {"ready", STATE_BIT(ATTEMPT_GREETING) | STATE_BIT(ATTEMPT_FAILED), 0},
     [ATTEMPT_GREETING] = {"greeting", STATE_BIT(ATTEMPT_FAILED), 0},
-    [ATTEMPT_FAILED] = {"failed", 0, 0},
+    [ATTEMPT_FAILED] = {"failed", STATE_BIT(ATTEMPT_ASKING), 0},
 };
 static const struct state_table attempt_table = {"dial.attempt", attempt_states,
                                                  ARRAY_SIZE(attempt_states)};
@@ -74,6 +77,8 @@ struct attempt {
     uint64_t since;    /* of the state */
     struct leg *leg;   /* CALLING */
     struct link *link; /* ASKING: where @wait is */
+    unsigned asked;    /* how often */
+    bool again;        /* FAILED for what may pass */
     struct link_wait wait;
     struct join *join;     /* JOINING */
     struct meet *meet;     /* MEETING */
@@ -173,8 +178,22 @@ static void attempt_fail(struct attempt *a, const char *text)
         dial->request.failed(dial->ctx, &a->proxy, a->label, text);
     if (is_punched(a))
         count_punch(dial, PUNCH_TUNNEL);
+    a->again = false;
     attempt_stop(a);
     attempt_move(a, ATTEMPT_FAILED);
+}
+
+/* Asked for in vain; if for the same reason as before that is no news. */
+static void attempt_refused(struct attempt *a, int error, const char *text)
+{
+    bool passes = error == -FL_EUNREACH; /* also when the link was lost */
+    if (a->again && passes) {
+        attempt_stop(a);
+        attempt_move(a, ATTEMPT_FAILED);
+    } else {
+        attempt_fail(a, text);
+    }
+    a->again = passes;
 }
 
 static void dial_release(struct turn_item *item)
@@ -284,7 +303,7 @@ static void on_answered(struct link_wait *wait, const fl_Offer *offer, int error
     struct endpoint *endpoint = a->dial->endpoint;
     struct link *link = take_ptr(a->link);
     if (!offer) {
-        attempt_fail(a, text);
+        attempt_refused(a, error, text);
         return;
     }
     struct join_request request = {
@@ -313,6 +332,7 @@ static void attempt_ask(struct attempt *a, struct link *link)
     a->proxy = *link_proxy_id(link);
     a->link = link;
     a->wait = (struct link_wait){.peer = a->dial->request.peer, .answered = on_answered};
+    a->asked++;
     attempt_move(a, ATTEMPT_ASKING);
     link_connect(link, &a->wait);
 }
@@ -433,7 +453,15 @@ size_t endpoint_usable(const struct endpoint *endpoint, const struct fl_id *avoi
     return n;
 }
 
-/* The next registered proxy to try, or NULL. */
+/* Never at once: a dial that has nothing else to wait for ends, and its owner knows when to try
+ * again. */
+static bool may_ask_again(const struct attempt *a)
+{
+    return a->state == ATTEMPT_FAILED && a->again &&
+           dial_now(a->dial) >= a->since + (ASK_AGAIN << (a->asked - 1));
+}
+
+/* The next registered proxy to try, or NULL. Those that were not asked yet go first. */
 static struct attempt *next_proxy(struct dial *dial, struct link **ret_link)
 {
     struct attempt *best = NULL;
@@ -441,10 +469,10 @@ static struct attempt *next_proxy(struct dial *dial, struct link **ret_link)
     for (size_t i = 0; dial->request.relayed && i < ENDPOINT_PROXIES_MAX; i++) {
         struct link *link = dial->endpoint->links[i];
         struct attempt *a = &dial->attempts[RELAYED + i];
-        if (!link || !link_usable(link) || a->state != ATTEMPT_NEW ||
+        if (!link || !link_usable(link) || (a->state != ATTEMPT_NEW && !may_ask_again(a)) ||
             (dial->request.only_others && is_avoided(&dial->request, link)))
             continue;
-        uint64_t at = place(dial, a, link);
+        uint64_t at = place(dial, a, link) | (uint64_t)(a->asked > 0) << 62;
         if (at < best_place) {
             best = a;
             best_place = at;

@@ -32,7 +32,7 @@
 #define BLOCK_MAX  12000
 #define OWED_MAX   64 /* blocks asked for over a tunnel */
 #define WELL       (60 * CLOCK_SEC)
-#define BEGIN      (15 * CLOCK_SEC)
+#define BEGIN      (8 * CLOCK_SEC)
 #define GAP        (6 * CLOCK_SEC)
 #define SLOW       10               /* ticks for a block: a flow of some minutes */
 #define LOOK_AGAIN (5 * CLOCK_SEC)  /* for a meeting */
@@ -818,7 +818,7 @@ static uint64_t schedule(const struct cast *cast, uint64_t seed)
 
 int main(void)
 {
-    int rc = sim_main("sim_paths", 300, schedule);
+    int rc = sim_main("sim_paths", 400, schedule);
 
     (void)printf(
         "%llu flows, %llu blocks of which %llu were asked for again, %llu tunnels, %llu of "

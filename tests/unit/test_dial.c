@@ -234,8 +234,7 @@ static void on_way_failed(void *ctx, const struct fl_id *proxy, const char *labe
 {
     assert_ptr_equal(ctx, &a);
     assert_string_equal(label, "proxy eu");
-    assert_true(id_equal(proxy, &identity_party(world.proxies[0].identity)->id));
-    ways_failed++;
+    ways_failed += id_equal(proxy, &identity_party(world.proxies[0].identity)->id);
 }
 
 /* A proxy to be avoided comes last, however near, or not at all; each failure is told as it comes.
@@ -311,6 +310,78 @@ static void test_tells_of_each(void **state)
     call(&request);
     expect_failure(TUNNEL_CLOSE_UNREACHABLE, "malformed", 3 * CLOCK_SEC);
     assert_int_equal(ways_failed, 1);
+}
+
+/* The near one is asked first, and then the other, which hangs. The callee is @there, or nowhere.
+ */
+static void ask_two(bool there)
+{
+    world.proxies[1].delay = 60 * CLOCK_MS;
+    world.proxies[1].lie = LIE_NO_ANSWER;
+    start(2);
+    if (!there)
+        assert_int_equal(endpoint_set_proxies(world.endpoints[1], NULL, 0), 0);
+    world_pass(&world, CLOCK_SEC);
+    struct dial_request request = request_for(NULL);
+    request.failed = on_way_failed;
+    ways_failed = 0;
+    call(&request);
+    world_pass(&world, there ? 1500 * CLOCK_MS : 500 * CLOCK_MS);
+    assert_int_equal(world.proxies[0].connects, 1);
+    assert_int_equal(world.proxies[1].connects, 1);
+    assert_int_equal(ways_failed, !there);
+}
+
+/* The peer comes to where it was not. */
+static void test_asks_again(void **state)
+{
+    ask_two(false);
+    struct endpoint_proxy proxy = fake_config(&world.proxies[0]);
+    assert_int_equal(endpoint_set_proxies(world.endpoints[1], &proxy, 1), 0);
+    expect_via("proxy eu mem", CLOCK_SEC);
+    assert_int_equal(world.proxies[0].connects, 2);
+    assert_int_equal(ways_failed, 1);
+}
+
+/* The same, while the dial waits for a proxy that we are not registered at. */
+static void test_asks_again_meanwhile(void **state)
+{
+    world.proxies[1].black_hole = true;
+    start(2);
+    assert_int_equal(endpoint_set_proxies(world.endpoints[1], NULL, 0), 0);
+    world_pass(&world, CLOCK_SEC);
+    struct dial_request request = request_for(NULL);
+    call(&request);
+    world_pass(&world, 500 * CLOCK_MS);
+    assert_int_equal(world.proxies[0].connects, 1);
+    struct endpoint_proxy proxy = fake_config(&world.proxies[0]);
+    assert_int_equal(endpoint_set_proxies(world.endpoints[1], &proxy, 1), 0);
+    expect_via("proxy eu mem", CLOCK_SEC);
+}
+
+/* Our own leg to the proxy breaks while we ask. */
+static void test_asks_again_by_another_leg(void **state)
+{
+    world.proxies[0].lie = LIE_NO_ANSWER;
+    ask_two(true);
+    world.proxies[0].lie = LIE_NONE;
+    fake_drop(fake_find(&world.proxies[0], identity_party(caller_id), NULL), LEG_RESET);
+    expect_via("proxy eu mem", 3 * CLOCK_SEC);
+    assert_int_equal(world.proxies[0].connects, 2);
+    assert_int_equal(ways_failed, 1);
+}
+
+/* Not for ever, and it is told once; once the other has failed too it is over. */
+static void test_does_not_nag(void **state)
+{
+    ask_two(false);
+    world_pass(&world, 9 * CLOCK_SEC);
+    assert_int_equal(a.closed, 0);
+    assert_int_equal(world.proxies[0].connects, 4); /* after 1, 2 and 4 s */
+    assert_int_equal(ways_failed, 1);
+    expect_failure(TUNNEL_CLOSE_UNREACHABLE, "not registered here", 2 * CLOCK_SEC);
+    assert_int_equal(ways_failed, 1);
+    assert_null(strstr(strstr(a.text, "not registered here") + 1, "not registered here"));
 }
 
 static void test_lying_proxies(void **state)
@@ -501,6 +572,10 @@ int main(void)
         T(test_weight),
         T(test_only_others),
         T(test_tells_of_each),
+        T(test_asks_again),
+        T(test_asks_again_meanwhile),
+        T(test_asks_again_by_another_leg),
+        T(test_does_not_nag),
         T(test_lying_proxies),
         T(test_refused),
         T(test_wrong_token),
