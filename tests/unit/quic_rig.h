@@ -247,8 +247,8 @@ static inline void rig_turn(struct rig *rig)
     (void)poll(NULL, 0, 0);
 }
 
-/* rig_rest - until something comes to the loop, or a millisecond: what takes its time, or comes past
- * the loop, is waited for without the processor. */
+/* rig_rest - until something comes to the loop, or a millisecond: what takes its time, or comes
+ * past the loop, is waited for without the processor. */
 static inline void rig_rest(struct rig *rig)
 {
     struct pollfd any = {.fd = uv_backend_fd(&rig->loop), .events = POLLIN};

@@ -201,8 +201,8 @@ static inline bool rig_held(const struct pair *pair)
            pair->source.sent > (clock_now() - pair->begun) * pair->rate / CLOCK_SEC;
 }
 
-/* rig_busy - would another rig_deliver() of @from do anything, without anybody having done something
- * in between? Whoever does wakes the pair. */
+/* rig_busy - would another rig_deliver() of @from do anything, without anybody having done
+ * something in between? Whoever does wakes the pair. */
 static inline bool rig_busy(const struct tunnel *from)
 {
     const struct tunnel *to = from->peer;
