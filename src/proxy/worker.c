@@ -460,10 +460,22 @@ static unsigned served_now(const struct worker *worker, uint64_t bytes)
     return worker_now(worker) >= worker->rest_until;
 }
 
+static uint64_t moved_bytes(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->counters.value[COUNTER_BYTES], memory_order_relaxed);
+}
+
+/* Strangers have been served since @start. */
+static void rest(struct worker *worker, uint64_t start)
+{
+    uint64_t end = worker_now(worker);
+    worker->served_bytes = moved_bytes(worker);
+    worker->rest_until = end + WORKER_REST * clock_since(end, start);
+}
+
 static void serve(struct worker *worker)
 {
-    uint64_t bytes =
-        atomic_load_explicit(&worker->counters.value[COUNTER_BYTES], memory_order_relaxed);
+    uint64_t bytes = moved_bytes(worker);
     unsigned most = served_now(worker, bytes);
     struct conn *conn;
 
@@ -473,14 +485,24 @@ static void serve(struct worker *worker)
     uint64_t start = worker_now(worker);
     for (unsigned i = 0; i < most && (conn = next_in_line(worker)); i++)
         conn_serve(conn, worker_now(worker));
-    uint64_t end = worker_now(worker);
-    worker->served_bytes = bytes;
-    worker->rest_until = end + WORKER_REST * clock_since(end, start);
+    rest(worker, start);
+}
+
+bool worker_serves(const struct worker *worker)
+{
+    return worker->guests_served < served_now(worker, moved_bytes(worker));
+}
+
+void worker_has_served(struct worker *worker, uint64_t start)
+{
+    worker->guests_served++;
+    rest(worker, start);
 }
 
 void worker_turn(struct worker *worker)
 {
     reap(worker);
+    worker->guests_served = 0;
     serve(worker);
     if (next_in_line(worker))
         worker_wake(worker);

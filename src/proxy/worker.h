@@ -96,6 +96,7 @@ struct worker {
     uint64_t turn_bytes;            /* that sessions had moved at the last turn */
     uint64_t served_bytes;          /* the same when a stranger was last served */
     uint64_t rest_until;            /* strangers wait so long if sessions move something */
+    unsigned guests_served;         /* strangers of guests, in this turn */
     uint64_t tick_due;              /* when worker_tick() should be called next; 0 before */
     uint64_t next_sweep;            /* of registry and keys; first worker only */
     uint64_t next_age;              /* of what the door expects; first worker only */
@@ -121,6 +122,12 @@ void worker_done(struct worker *worker);
 void worker_drain(struct worker *worker);
 void worker_tick(struct worker *worker);
 void worker_turn(struct worker *worker);
+
+/* worker_serves - is there time now for a stranger of a guest's, who wants arithmetic of us? If
+ * not, ask again in the next turn. worker_has_served - he got it; @start: worker_now() before. The
+ * same rules as for the worker's own strangers, beside them. */
+bool worker_serves(const struct worker *worker);
+void worker_has_served(struct worker *worker, uint64_t start);
 
 /* worker_hold - have @entry->wake called at @due, or earlier when rates change; wheel_remove() from
  * @held takes it back. On the worker's thread. worker_resume - the time has come for some. */

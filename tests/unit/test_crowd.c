@@ -148,6 +148,33 @@ static void sessions_have_their_rest(void **state)
     rig.look = 0;
 }
 
+/* Those of guests: as many in a turn, and the same rest. */
+static void guests_strangers_are_no_better(void **state)
+{
+    rig.look = CLOCK_MS;
+    for (unsigned i = 0; i < WORKER_SERVED; i++) {
+        assert_true(worker_serves(worker));
+        worker_has_served(worker, worker_now(worker));
+    }
+    assert_false(worker_serves(worker));
+    move_bytes();
+    worker_turn(worker);
+    move_bytes();
+    assert_false(worker_serves(worker)); /* sessions have their rest */
+    rig.now = worker->rest_until;
+    assert_true(worker_serves(worker));
+    uint64_t start = worker_now(worker);
+    worker_has_served(worker, start);
+    assert_true(worker->rest_until > rig.now + rig.look);
+    move_bytes();
+    worker_turn(worker);
+    move_bytes();
+    assert_false(worker_serves(worker));
+    worker_turn(worker);
+    assert_true(worker_serves(worker)); /* none in this turn: they wait for their peers */
+    rig.look = 0;
+}
+
 static void who_waits_in_vain_goes(void **state)
 {
     open_all(2);
@@ -298,6 +325,7 @@ int main(void)
         CROWD_TEST(the_console_goes_first),
         CROWD_TEST(data_legs_go_before_newcomers),
         CROWD_TEST(sessions_have_their_rest),
+        CROWD_TEST(guests_strangers_are_no_better),
         CROWD_TEST(who_waits_in_vain_goes),
         CROWD_TEST(who_need_not_queue_is_never_late),
         CROWD_TEST(the_silent_have_to_go),

@@ -25,6 +25,7 @@
 #include "base/state.h"
 #include "leg/leg_tcp.h"
 #include "leg/wire.h"
+#include "proxy/worker.h"
 
 #define UNSENT_MAX 4096 /* bytes that a client may leave in its socket; messages have about 100 */
 #define WARNINGS   4    /* alerts of level warning that a handshake may contain */
@@ -51,7 +52,8 @@ struct link_tcp {
     gnutls_session_t tls; /* from SHAKING on */
     struct wire wire;     /* its output */
     const struct st_tls *settings;
-    uv_loop_t *loop; /* NULL while detached */
+    struct worker *worker; /* SHAKING: whose thread it is on */
+    uv_loop_t *loop;       /* NULL while detached */
     struct link_poll *poll;
 };
 
@@ -311,6 +313,21 @@ static int tcp_device(struct st_link *base, struct st_device *ret_device)
 
 /* --- events of the socket ------------------------------------------------------------------ */
 
+/* A step of the handshake, if there is time for it; else the socket tells of it again in the next
+ * turn. */
+static void shake_in_turn(struct link_tcp *link)
+{
+    struct worker *worker = link->worker;
+    uint64_t start = worker_now(worker);
+
+    if (!worker_serves(worker)) {
+        update(link);
+        return;
+    }
+    shake(link); /* the link may be gone */
+    worker_has_served(worker, start);
+}
+
 /* @status < 0: an error is pending on the socket, and libuv has stopped watching it. Who reads
  * shall first get what arrived before. */
 static void on_poll(uv_poll_t *uv, int status, int events)
@@ -325,7 +342,7 @@ static void on_poll(uv_poll_t *uv, int status, int events)
     if ((events & UV_WRITABLE) && flush(link))
         fail(link, -FL_EPEER);
     else if (link->state == LINK_SHAKING)
-        shake(link);
+        shake_in_turn(link);
     else if (!link->wants && (events & ~UV_WRITABLE)) /* a reset */
         fail(link, -FL_EPEER);
     else if (events & ~UV_WRITABLE)
@@ -412,7 +429,7 @@ static void tune(int fd)
         (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
-int st_link_tcp_accept(uv_loop_t *loop, int fd, const char *peer, uint16_t port,
+int st_link_tcp_accept(struct worker *worker, int fd, const char *peer, uint16_t port,
                        const struct st_tls *tls, struct st_link **ret_link)
 {
     struct link_tcp *link = calloc(1, sizeof(*link));
@@ -425,9 +442,10 @@ int st_link_tcp_accept(uv_loop_t *loop, int fd, const char *peer, uint16_t port,
     (void)snprintf(link->base.peer, sizeof(link->base.peer), "%s", peer);
     link->fd = fd;
     link->settings = tls;
+    link->worker = worker;
     wire_init(&link->wire, fd, &link->rx, &link->tx);
     tune(fd);
-    int rc = open_poll(link, loop);
+    int rc = open_poll(link, worker->env.loop);
     if (rc) {
         destroy(link);
         return rc;

@@ -167,7 +167,7 @@ static void on_accept(void *ctx, int fd, const char *peer)
         (void)close(fd);
         return;
     }
-    int rc = st_link_tcp_accept(gate->loop, fd, peer, port->number, &gate->server->tls, &link);
+    int rc = st_link_tcp_accept(worker, fd, peer, port->number, &gate->server->tls, &link);
     if (rc == 0)
         rc = st_conn_new(&gate->part, link, &place);
     else
