@@ -15,10 +15,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "asan: run with the ASan and UBSan build too")
     config.addinivalue_line("markers", "tsan: run with the TSan build too")
     config.addinivalue_line("markers", "long: takes minutes; in `make test-long` only")
+    config.addinivalue_line("markers", "early: takes long enough to be begun before what does not, so that nothing is waited for in the end")
+    config.addinivalue_line("markers", "xdist_group(name): of these one runs at a time (pytest-xdist)")
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is marked long runs only when it is asked for: -m long."""
+    """What is marked long runs only when it is asked for: -m long. What is marked early runs first."""
+    items.sort(key=lambda item: not item.get_closest_marker("early"))
     if "long" in config.option.markexpr:
         return
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])

@@ -3,14 +3,27 @@
 import http.client
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import threading
+
+import pytest
 
 import fairlead
 
 WEB = fairlead.ROOT / "web"
 FRESH = "a password of my own"
+
+# Marks of what drives a real browser, which takes a core for itself: one at a time, from the beginning on.
+IN_A_BROWSER = [pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser"), pytest.mark.xdist_group("browser"), pytest.mark.early]
+
+
+def in_a_browser(test):
+    """Decorator: those marks."""
+    for mark in IN_A_BROWSER:
+        test = mark(test)
+    return test
 
 
 class Browser:

@@ -195,7 +195,7 @@ def test_old_events_are_forgotten(world):
         boss.call("POST", "/agent-configs", {"tags": ["x"]})
         return boss.call("GET", "/events?after=0&limit=1")[2]["items"][0]["n"] > 1000
 
-    fairlead.until("old events to go", some_are_gone, every=0)
+    fairlead.until("old events to go", some_are_gone, timeout=60, every=0)  # some hundred requests, each with a key to be made
 
 
 # ---- live ----

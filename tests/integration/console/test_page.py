@@ -2,14 +2,11 @@
 
 import contextlib
 import json
-import shutil
 import sqlite3
 
-import pytest
+from people import FRESH, IN_A_BROWSER, Script, admin, node
 
-from people import FRESH, Script, admin, node
-
-pytestmark = pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser")
+pytestmark = IN_A_BROWSER
 
 
 def happened(console, count):

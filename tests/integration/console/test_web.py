@@ -20,7 +20,7 @@ import time
 import pytest
 
 import fairlead
-from people import FRESH, WEB, Browser, Stream, admin, first_password, node, someone
+from people import FRESH, WEB, Browser, Stream, admin, first_password, in_a_browser, node, someone
 
 
 def code(secret, when=None):
@@ -398,7 +398,7 @@ def test_the_page_is_small_and_whole():
     assert not re.search(r"https?://(?!www\.w3\.org)", html)
 
 
-@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser")
+@in_a_browser
 def test_story(world):
     """A person who has never seen it: first login, proxy, agents, job, progress, approval, revocation, second factor, audit."""
     console = world.console()
@@ -429,7 +429,7 @@ def many_agents(console, number):
     console.start().ready()
 
 
-@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser")
+@in_a_browser
 def test_every_page_for_everybody(world):
     """With everything there that a page can show, axe finds nothing serious, light or dark, on a wide screen or a phone, and nothing is wider than that."""
     console = world.console()
@@ -461,7 +461,7 @@ def test_every_page_for_everybody(world):
     assert int(node("pages.mjs", json.dumps(order), timeout=400).split()[0]) >= 80
 
 
-@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("node")), reason="no browser")
+@in_a_browser
 def test_a_fleet_by_its_page(world):
     """The map by kinds and for many, what needs attention, the latest hour after a reload; who may use a proxy; settings by tag."""
     console = world.console()

@@ -8,6 +8,7 @@ import subprocess
 import fairlead
 import pytest
 
+pytestmark = pytest.mark.early
 MODELS = fairlead.ROOT / "tests/model"
 
 # What is put in, and what spin must say of it.

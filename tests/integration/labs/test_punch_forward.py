@@ -11,6 +11,7 @@ from .test_forward import PORT, TARGET, Server, dial, flow, open_ways, refusal_o
 from .test_paths import passed
 from .test_punch import PUNCHED, RELAYED
 
+pytestmark = pytest.mark.early
 FORWARD = {"listen": [f"127.0.0.1:{PORT}"], "connect": [f"127.0.0.1:{TARGET}"]}
 MB = 1 << 20
 
