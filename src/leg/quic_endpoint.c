@@ -127,11 +127,14 @@ static uint32_t unfinished(const struct quic_endpoint *endpoint)
     return prefixes_count(endpoint->shown) + prefixes_count(endpoint->unshown);
 }
 
+/* Those who have not finished take no place of those who have: they have their own number. */
 static bool is_full(const struct quic_endpoint *endpoint)
 {
+    uint32_t begun = unfinished(endpoint);
+
     return endpoint->state != QEND_OPEN || !endpoint->config.accepted ||
-           endpoint->stats.connections >= endpoint->config.connections ||
-           unfinished(endpoint) >= FLOOD * endpoint->config.handshakes;
+           endpoint->stats.connections >= (uint64_t)endpoint->config.connections + begun ||
+           begun >= FLOOD * endpoint->config.handshakes;
 }
 
 /* Whose address is not known to be its own can only be asked to show it, be its network ever so
@@ -505,6 +508,11 @@ void quic_endpoint_set_identity(struct quic_endpoint *endpoint, struct identity 
 
     endpoint->identity = identity_ref(identity);
     identity_unref(old);
+}
+
+void quic_endpoint_set_connections(struct quic_endpoint *endpoint, unsigned connections)
+{
+    endpoint->config.connections = connections;
 }
 
 void quic_endpoint_stats(const struct quic_endpoint *endpoint, struct quic_endpoint_stats *ret)

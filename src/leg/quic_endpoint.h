@@ -34,7 +34,7 @@ struct quic_stream;
 struct quic_endpoint_config {
     uv_loop_t *loop;
     struct identity *identity; /* shown to peers; whom it trusts is let in; a reference is taken */
-    unsigned connections;      /* from others at once; 0: 1024 */
+    unsigned connections;      /* at once, besides unfinished ones; 0: 1024 */
     unsigned handshakes; /* unfinished, above which a client has to show first that it is where it
                             says it is (Retry); four times as many are the most, of which one
                             address may have a sixteenth, one network a fourth (prefix.h), and as
@@ -78,6 +78,10 @@ int quic_endpoint_fd(const struct quic_endpoint *endpoint);
 
 /* quic_endpoint_set_identity - for handshakes from now on. */
 void quic_endpoint_set_identity(struct quic_endpoint *endpoint, struct identity *identity);
+
+/* quic_endpoint_set_connections - how many there may be from now on (1 or more); those that are
+ * there stay. */
+void quic_endpoint_set_connections(struct quic_endpoint *endpoint, unsigned connections);
 
 void quic_endpoint_stats(const struct quic_endpoint *endpoint, struct quic_endpoint_stats *ret);
 

@@ -91,6 +91,7 @@ static void guest_tick(struct worker_guest *guest, uint64_t now)
     if (!udp->endpoint)
         return;
     renew_identity(udp);
+    quic_endpoint_set_connections(udp->endpoint, udp->worker->settings.limits.endpoints);
     measure(udp);
 }
 

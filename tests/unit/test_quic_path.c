@@ -160,6 +160,40 @@ static void who_fails_counts_while_it_is_kept(void **state)
     rig_done(&rig);
 }
 
+/* The places of those who have finished are not theirs, be there ever so few; and they can become
+ * more. */
+static void strangers_take_no_places(void **state)
+{
+    struct hostile h[4];
+    struct end *end, *other, *late;
+    struct rig rig;
+
+    rig_init(&rig, false);
+    serve(&rig, 16);
+    quic_endpoint_set_connections(rig.server, 1);
+    for (unsigned i = 0; i < 4; i++) {
+        if (i % 2)
+            begin_wrong(&rig, &h[i], "127.0.0.2");
+        else
+            begin(&rig, &h[i], "127.0.0.2");
+    }
+    assert_int_equal(stats_of(rig.server).connections, 4);
+    end = rig_open(&rig, &other);
+    transfer(&rig, end, other, MIB);
+
+    struct quic_endpoint *first = rig.client;
+    rig.client = rig_endpoint(&rig, rig.agent, 0);
+    uint64_t refused = stats_of(rig.server).refused;
+    late = rig_dial(&rig);
+    UNTIL(&rig, stats_of(rig.server).refused > refused); /* one too many */
+    quic_endpoint_set_connections(rig.server, 2);
+    UNTIL_LATER(&rig, late->seen & (LEG_OPENED | LEG_FAILED)); /* it asks again by itself */
+    assert_true(late->seen & LEG_OPENED);
+    quic_endpoint_close(first);
+    done_all(h, 4);
+    rig_done(&rig);
+}
+
 /* All of 16 clients of 4 addresses begin; @show: and have to show where they are. */
 static void begin_network(struct rig *rig, struct hostile h[static 16], const char *network,
                           unsigned first, bool show)
@@ -690,6 +724,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_address_has_its_share),
         cmocka_unit_test(who_fails_counts_while_it_is_kept),
+        cmocka_unit_test(strangers_take_no_places),
         cmocka_unit_test(a_network_has_its_share),
         cmocka_unit_test(nobody_begins_for_ever),
         cmocka_unit_test(written_addresses_keep_nobody_out),
