@@ -228,7 +228,7 @@ size_t scan_failure(int err, uint8_t *out)
     struct entries none = {0};
     struct scan scan = {.entries = &none, .out = out};
 
-    list_error(&scan, 0, err, NULL, NULL);
+    list_error(&scan, 0, err, NULL, err == -ENOENT ? "there is no such file or folder" : NULL);
     list_end(&scan);
     return scan.len;
 }

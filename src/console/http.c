@@ -580,7 +580,7 @@ static int listen_anywhere(const char *host, uint16_t port)
 {
     static const int families[] = {AF_INET6, AF_INET};
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    int result = -FL_ENOTFOUND;
+    int result = -FL_ENOTHERE;
     char service[8];
 
     snprintf(service, sizeof(service), "%u", port);

@@ -196,7 +196,7 @@ static void try_next(struct connector *connector)
             return;
         drop_socket(connector);
     }
-    finish(connector, connector->error ? connector->error : -FL_ENOTFOUND);
+    finish(connector, connector->error ? connector->error : -FL_ENOHOST);
 }
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
@@ -206,7 +206,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     connector->list = connector->next = list;
     if (connector->state == CONNECTOR_RESOLVING) {
         if (status < 0)
-            connector->error = status == UV_EAI_AGAIN ? -FL_EUNREACH : -FL_ENOTFOUND;
+            connector->error = status == UV_EAI_AGAIN ? -FL_ERESOLVE : -FL_ENOHOST;
         try_next(connector);
     }
     release(connector);

@@ -9,7 +9,7 @@
 struct connector;
 
 /* connector_done - called once from the loop: @fd, connected, non-blocking, and now the callee's;
- * or the negative code of the last address: -FL_ENOTFOUND no such name, -FL_EUNREACH the resolver
+ * or the negative code of the last address: -FL_ENOHOST no such name, -FL_ERESOLVE the resolver
  * does not answer, -ETIMEDOUT, -ECONNREFUSED ….
  * @server_name: the host if it is a name rather than digits, else NULL. The connector is gone when
  * this returns. */

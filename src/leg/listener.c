@@ -91,15 +91,15 @@ static int bind_host(const char *host, uint16_t port, bool shared)
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list = NULL;
     char text[6];
-    int fd = -FL_ENOTFOUND;
+    int fd = -FL_ENOTHERE;
 
     (void)snprintf(text, sizeof(text), "%u", (unsigned)port);
     if (getaddrinfo(host, text, &hints, &list) != 0)
-        return -FL_ENOTFOUND;
+        return -FL_ENOTHERE;
     for (const struct addrinfo *info = list; info && fd < 0; info = info->ai_next)
         fd = bind_one(info, shared);
     freeaddrinfo(list);
-    return fd == -EADDRNOTAVAIL ? -FL_ENOTFOUND : fd;
+    return fd == -EADDRNOTAVAIL ? -FL_ENOTHERE : fd;
 }
 
 static uint16_t bound_name(int fd, char text[static LEG_ADDRESS_MAX])

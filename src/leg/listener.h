@@ -16,7 +16,7 @@ typedef void listener_accept(void *ctx, int fd, const char *peer);
 
 /* listener_new - bind @host ("" for all addresses, v6 and v4) and @port (0: any) with SO_REUSEADDR,
  * and SO_REUSEPORT when @shared. Returns 0, or a negative errno from bind or listen (EADDRINUSE …),
- * -FL_ENOTFOUND when @host is no local address. */
+ * -FL_ENOTHERE when @host is no local address. */
 int listener_new(uv_loop_t *loop, const char *host, uint16_t port, bool shared,
                  listener_accept *accept, void *ctx, struct listener **ret_listener);
 

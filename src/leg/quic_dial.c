@@ -104,7 +104,7 @@ static void connect_next(struct quic_dial *dial, int error)
 
 static int resolver_error(int status)
 {
-    return status == UV_EAI_AGAIN || status == UV_EAI_FAIL ? -FL_EUNREACH : -FL_ENOTFOUND;
+    return status == UV_EAI_AGAIN || status == UV_EAI_FAIL ? -FL_ERESOLVE : -FL_ENOHOST;
 }
 
 static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
@@ -123,7 +123,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
         return;
     }
     state_move(&table, &dial->state, DIAL_CONNECTING);
-    connect_next(dial, -FL_ENOTFOUND);
+    connect_next(dial, -FL_ENOHOST);
 }
 
 static bool is_to(const struct quic_dial *dial, enum quic_from from, const char *host,
@@ -169,7 +169,7 @@ static int dial_new(struct quic_endpoint *endpoint, enum quic_from from, const c
         uv_getaddrinfo(endpoint->config.loop, &dial->resolver, on_resolved, host, service, &hints);
     if (rc) {
         free(dial);
-        return rc == UV_ENOMEM ? -ENOMEM : -FL_ENOTFOUND;
+        return rc == UV_ENOMEM ? -ENOMEM : -FL_ENOHOST;
     }
     dial->resolving = true;
     endpoint->refs++;

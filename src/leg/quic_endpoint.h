@@ -65,7 +65,7 @@ int quic_endpoint_new(const struct quic_endpoint_config *config,
                       struct quic_endpoint **ret_endpoint);
 
 /* quic_endpoint_listen - answer at @host ("" for all addresses) and @port (0: any); up to 16 times.
- * Returns 0, a negative errno, -FL_ENOTFOUND. */
+ * Returns 0, a negative errno, -FL_ENOTHERE. */
 int quic_endpoint_listen(struct quic_endpoint *endpoint, const char *host, uint16_t port,
                          uint16_t *ret_port);
 

@@ -45,7 +45,7 @@ struct quic_socket_ops {
 };
 
 /* quic_socket_bind - for many peers, at @host ("" for all addresses, v6 and v4) and @port (0: any).
- * Returns 0, a negative errno, or -FL_ENOTFOUND when @host is no local address. */
+ * Returns 0, a negative errno, or -FL_ENOTHERE when @host is no local address. */
 int quic_socket_bind(uv_loop_t *loop, const char *host, uint16_t port,
                      const struct quic_socket_ops *ops, void *ctx, struct quic_socket **ret_socket);
 

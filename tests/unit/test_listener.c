@@ -149,9 +149,9 @@ static void bad_addresses(void **state)
     assert_int_equal(listener_new(&loop, "127.0.0.1", port, false, on_accept, &guests, &second),
                      -EADDRINUSE);
     assert_int_equal(listener_new(&loop, "192.0.2.1", 0, false, on_accept, &guests, &second),
-                     -FL_ENOTFOUND);
+                     -FL_ENOTHERE);
     assert_int_equal(listener_new(&loop, "999.1.1.1.", 0, false, on_accept, &guests, &second),
-                     -FL_ENOTFOUND);
+                     -FL_ENOTHERE);
     assert_null(second);
     listener_close(first);
     loop_done(&loop);

@@ -255,3 +255,11 @@ def test_modes_that_let_nobody_read(world):
     agent.start().ready()
     console.job("distribution", "j", [f"a:{source}"], [f"b:{home}/target"]).wait()
     assert trees.differences(source, home / "target") == []
+
+
+def test_a_source_that_is_not_there(world):
+    console = world.console()
+    world.agent("a", port=fairlead.free_port())
+    world.agent("b")
+    job = console.job("distribution", "j", [f"a:{world.path('nowhere')}"], [f"b:{world.path('target')}"])
+    assert job.wait(("failed",))["flows"][0]["text"] == "the source cannot be read: there is no such file or folder"
