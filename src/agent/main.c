@@ -549,6 +549,9 @@ static int load(const struct arguments *args, struct agent *agent)
     }
     if (setup_log(args, &agent->config))
         return EXIT_CONFIG;
+    if (agent->config.token && config_is_exposed(args->config))
+        log_warn("every user of this machine may read the file, and it lets agents in: chmod 600",
+                 LF_STR("file", args->config));
     if (args->check) {
         (void)printf("%s: good\n", args->config);
         return EXIT_SUCCESS;

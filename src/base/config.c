@@ -800,6 +800,13 @@ int config_blame(const char *path, const char *key, char *message, size_t cap, c
     return fail(&reader, split_key(&reader, words), "%s", what);
 }
 
+bool config_is_exposed(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IROTH);
+}
+
 void config_done(const struct config_key *keys, void *dst)
 {
     for (; keys->name; keys++) {

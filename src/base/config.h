@@ -82,6 +82,10 @@ char *config_live_json(const struct config_key *keys, const void *src);
 int config_blame(const char *path, const char *key, char *message, size_t cap, const char *format,
                  ...) __attribute__((format(printf, 5, 6)));
 
+/* config_is_exposed - may every user of this machine read the file @path? For files with keys or
+ * tokens in them. */
+bool config_is_exposed(const char *path);
+
 /* config_done - free what config_load() allocated inside @dst and clear those fields. */
 void config_done(const struct config_key *keys, void *dst);
 

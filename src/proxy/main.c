@@ -625,6 +625,10 @@ int main(int argc, char **argv)
         log_setup(PROGRAM, (enum log_level)config.log.level,
                   options.format < 0 ? (enum log_format)config.log.format
                                      : (enum log_format)options.format);
+        if (config_is_exposed(options.config))
+            log_warn("every user of this machine may read the file, and it holds the proxy's key: "
+                     "chmod 600, or 640 with a group of its own",
+                     LF_STR("file", options.config));
         status = run(&options, &config);
     }
     proxy_config_done(&config);

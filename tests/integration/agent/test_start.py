@@ -113,3 +113,31 @@ def test_descriptors(world):
     console.wait_proxy("p")
     for program in (console, proxy, agent):
         assert resource.prlimit(program.pid, resource.RLIMIT_NOFILE) == (5000, 5000), program.name
+
+
+def test_secrets_that_all_may_read(world):
+    """A file that lets agents in is no business of other users: it is said, and the agent starts all the same."""
+    world.console()
+    agent = fairlead.Agent(world, "a", world.agent_config("a"))
+    agent.config_path.chmod(0o644)
+    agent.start().ready()
+    assert "chmod 600" in agent.log() and str(agent.config_path) in agent.log()
+    agent.stop()
+    agent.config_path.chmod(0o640)
+    agent.restart().ready()
+    assert "chmod" not in agent.log()
+    proxy = world.proxy("p")
+    assert "chmod" not in proxy.log()
+    proxy.stop()
+    proxy.config_path.chmod(0o604)
+    proxy.restart().wait_log(r"chmod 600.*p\.json")
+
+
+def test_names_that_lead_nowhere(world):
+    """A host name that DNS does not know is told as that, with the name."""
+    world.console()
+    config = world.agent_config("a")
+    config["mc_proxy"] = ["no-such-host.invalid:1080"]
+    config["management_server"].pop("host", None)
+    agent = fairlead.Agent(world, "a", config).start()
+    agent.wait_log(r'proxy="no-such-host\.invalid:1080".*\(DNS\)')
