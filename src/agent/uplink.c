@@ -639,7 +639,8 @@ static void on_closed(void *ctx, struct tunnel *tunnel, enum tunnel_close why, c
             link->attempt = 0;
     }
     if (why == TUNNEL_CLOSE_DENIED)
-        log_error("the console refuses this agent: it is revoked");
+        log_error("the console refuses this agent: it is revoked, or not known there, as after a "
+                  "restored backup: then it has to enrol again, with a new state directory");
     else if (clock_wall() > identity_expires(link->options.identity))
         log_error(
             "this agent's certificate has expired: enrol it again with a new bootstrap_token",

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/error.h"
@@ -51,6 +52,23 @@ void fleet_drop_control(struct fleet *fleet, struct control *control, enum tunne
     control_close(control, why, text);
 }
 
+/* note_unknown - of a good certificate that is not in the store: as after a backup was restored.
+ * Once for each of the latest. */
+static void note_unknown(struct fleet *fleet, const struct fl_id *id, const char *via)
+{
+    char text[FL_ID_TEXT];
+
+    for (size_t i = 0; i < ARRAY_SIZE(fleet->unknown); i++)
+        if (id_equal(&fleet->unknown[i], id))
+            return;
+    fleet->unknown[fleet->unknown_next++ % ARRAY_SIZE(fleet->unknown)] = *id;
+    event_add(fleet->store, EVENT_WARN, "agent.unknown", id,
+              "an agent with a certificate of this console, but not known to it, asks for orders "
+              "(%s, id %s): it enrolled after the backup that was restored, and has to enrol again "
+              "with a new state directory",
+              via, id_text(id, text));
+}
+
 static enum tunnel_close admit(struct fleet *fleet, const struct endpoint_incoming *in)
 {
     struct store_token token;
@@ -61,6 +79,8 @@ static enum tunnel_close admit(struct fleet *fleet, const struct endpoint_incomi
         const struct fleet_agent *agent = fleet_agent(fleet, &in->peer.id);
 
         rc = !agent ? -FL_ENOTFOUND : agent->row.state == AGENT_ACTIVE ? 0 : -FL_EDENIED;
+        if (!agent)
+            note_unknown(fleet, &in->peer.id, in->via);
     } else if (in->peer.role == PARTY_ENROL && in->purpose == fl_Purpose_PURPOSE_ENROL) {
         rc = fleet->enrollers >= ENROLLERS_MAX
                  ? -FL_EFULL

@@ -31,6 +31,8 @@ struct fleet {
     uint64_t proxies_revision;
     int load_error;
     bool closing;
+    struct fl_id unknown[64]; /* agents that are not in the store, of which it was told lately */
+    size_t unknown_next;
 };
 
 /* ---- fleet.c ---- */

@@ -472,6 +472,40 @@ static void two_with_one_state_are_told_apart(void **state)
     assert_int_equal(clones_told(f), 1); /* not each time */
 }
 
+static void count_unknown(void *ctx, const struct store_event *event)
+{
+    *(unsigned *)ctx += !strcmp(event->kind, "agent.unknown");
+}
+
+/* One that enrolled after the backup that was restored: refused, and told of, once. */
+static void who_is_not_in_the_store_is_told_of(void **state)
+{
+    struct fixture *f = *state;
+    struct scripted late = {.f = f};
+    _cleanup_free_ char *cert = NULL;
+    unsigned told = 0;
+
+    assert_int_equal(identity_make_key(&late.key), 0);
+    assert_int_equal(
+        authority_issue_key(f->setup.authority, late.key, PARTY_AGENT, 3600, &cert, &late.id), 0);
+    assert_int_equal(identity_new(late.key, cert, strlen(cert), f->setup.ca_pem,
+                                  strlen(f->setup.ca_pem), &late.identity),
+                     0);
+    assert_int_equal(
+        endpoint_uv_new(&f->loop, late.identity, &scripted_endpoint, &late, &late.endpoint), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        dial_console(&late);
+        assert_true(late.over);
+        assert_int_equal(late.why, TUNNEL_CLOSE_DENIED);
+    }
+    assert_int_equal(store_events(f->setup.store, 0, 1000, count_unknown, &told), 0);
+    assert_int_equal(told, 1);
+    endpoint_uv_close(late.endpoint);
+    turn_for(f, CLOCK_SEC / 10);
+    identity_unref(late.identity);
+    free(late.key);
+}
+
 static void strange_flows_are_forgotten(void **state)
 {
     static const uint8_t had[FL_ID_BYTES] = {7}, told[FL_ID_BYTES] = {8};
@@ -704,6 +738,7 @@ int main(void)
         TEST(the_newest_tunnel_counts),
         TEST(holes_are_counted),
         TEST(two_with_one_state_are_told_apart),
+        TEST(who_is_not_in_the_store_is_told_of),
         TEST(strange_flows_are_forgotten),
         TEST(a_flow_from_order_to_end),
         TEST(an_agent_may_be_ahead),
