@@ -200,8 +200,6 @@ static int run(struct cli *cli)
     if (status == 0)
         status = cli->args.command->run(cli);
     http_free(cli->http);
-    if (fflush(stdout) && status == 0)
-        status = cli_fail(CLI_FAILED, "standard output: %s", error_text(errno));
     return status;
 }
 
@@ -256,6 +254,8 @@ int cli_main(int argc, char **argv)
         status = answer_help(&cli, argv);
     else
         status = run(&cli);
+    if (fflush(stdout) && status == 0)
+        status = cli_fail(CLI_FAILED, "standard output: %s", error_text(errno));
     args_done(&cli.args);
     return status;
 }

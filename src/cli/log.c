@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -195,12 +197,20 @@ static int tell_new(const struct look *look, uint64_t *after)
     return fflush(stdout) ? CLI_FAILED : CLI_OK;
 }
 
+/* is_read - would anybody read on? A pipe whose reader has gone says so without a byte. */
+static bool is_read(int fd)
+{
+    struct pollfd one = {.fd = fd};
+
+    return poll(&one, 1, 0) <= 0 || !(one.revents & (POLLERR | POLLNVAL));
+}
+
 static int follow(const struct look *look, uint64_t after)
 {
     const struct timespec second = {.tv_sec = 1};
     bool told = false;
 
-    for (;;) {
+    while (is_read(STDOUT_FILENO)) {
         int r = tell_new(look, &after);
 
         if (r > 0)
@@ -212,6 +222,7 @@ static int follow(const struct look *look, uint64_t after)
             return CLI_FAILED;
         (void)nanosleep(&second, NULL);
     }
+    return CLI_OK;
 }
 
 int cli_log_list(struct cli *cli, const struct cli_log *log)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -117,6 +118,20 @@ def test_more_was_not_done_than_is_listed(world):
     lines = done.stdout.splitlines()
     assert len([line for line in lines if "(special)" in line]) == 10000
     assert "and 20 more" in lines[-1]
+
+
+def test_follow_ends_with_its_reader(world):
+    """`fairlead event list --follow | head -1` ends, though nothing happens that could not be told."""
+    console = world.console()
+    settings = {"FAIRLEAD_CONSOLE": f"https://{console.ui}", "FAIRLEAD_CA": console.ca, "FAIRLEAD_TOKEN": console.token}
+    console.cli("proxy", "add", "gate", "--address", f"127.0.0.1:{fairlead.free_port()}")
+    with subprocess.Popen([fairlead.program("fairlead"), "event", "list", "--follow"], stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, **settings}) as follower:
+        assert "gate" in follower.stdout.readline()
+        fairlead.until("quiet", lambda: console.cli("event", "list", "--kind", "proxy.unreachable").stdout)
+        time.sleep(2)
+        follower.stdout.close()
+        assert follower.wait(20 * fairlead.SLOW) in (0, -signal.SIGPIPE)
 
 
 def test_files_come_alone_on_stdout(world):
