@@ -1,5 +1,5 @@
 // Every page with what is there, in light and dark, each wide and on a phone: what axe finds serious, and what is wider than the screen.
-// pages.mjs ORDER (JSON: url, password, paths: more pages by name)
+// pages.mjs ORDER (JSON: url, password, paths: more pages by name, texts: what must come to stand on a page, by its name)
 import { readFileSync } from "node:fs";
 import { firstLogin, open, pages, SIZES, until } from "./browser.mjs";
 
@@ -44,6 +44,7 @@ for (const [size, scheme] of LOOKS) {
     await page.getByRole("heading").or(page.getByText("There is no such")).first().waitFor();
     await page.waitForTimeout(300); // for what the page asks for first
     await until(page, () => !document.querySelector("main")?.textContent.includes("Loading…"));
+    for (const text of order.texts?.[name] ?? []) await page.locator("main").getByText(text).first().waitFor();
     await page.evaluate(() => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
     await accessible(page, where);
     await fitsIn(page, where, SIZES[size].width);

@@ -310,16 +310,27 @@ def test_folders_of_an_agent(world):
 # ---- the description and the page ----
 
 
+FORWARD = {"listen": ["127.0.0.1:*"], "connect": ["127.0.0.1:*"]}  # what agents allow
+
+
+def forwarded(console):
+    """A port of a's that leads to b's machine, where nobody has to answer; it has a way when this returns."""
+    job = console.job("forward", "port", [f"a:127.0.0.1:{fairlead.free_port()}"], ["b:127.0.0.1:9"])
+    fairlead.until("its way", lambda: any(way["run"] == job.run()["id"] and way["newest"] for way in console.items("/tunnels") if "newest" in way), 30)
+    return job
+
+
 @pytest.mark.skipif(not shutil.which("node"), reason="no node")
 def test_the_description_is_true(world):
     """It is OpenAPI, and every route answers as described, whether it can or refuses."""
     console = world.console()
     world.proxy("hub")
     for name in ("a", "b"):
-        world.agent(name, via=["hub"])
+        world.agent(name, via=["hub"], forward=FORWARD)
     folder = world.path("data")
     folder.mkdir()
     (folder / "file").write_text("x")
+    forwarded(console)
     job = console.job("distribution", "copy", [f"a:{folder}"], [f"b:{world.path('there')}"])
     job.wait()
     broken = console.job("distribution", "broken", [f"a:{world.path('nowhere')}"], [f"b:{world.path('there')}"])
@@ -441,7 +452,7 @@ def test_every_page_for_everybody(world):
     for number in range(5):
         (folder / f"file-{number}").write_bytes(os.urandom(3_000_000))
     for name in ("a", "b"):
-        world.agent(name, via=["hub"], tags=["branch"], direct="never", rate_limit_upload=256)
+        world.agent(name, via=["hub"], tags=["branch"], direct="never", rate_limit_upload=256, forward=FORWARD)
     world.agent("newcomer", via=["hub"], wait=False, approval=True)
     fairlead.until("the newcomer to ask", lambda: (console.agent("newcomer") or {}).get("state") == "pending")
     console.cli("proxy", "set", "hub", "limits.rate_proxy=100000", 'agents=["a","b","newcomer"]')
@@ -449,15 +460,18 @@ def test_every_page_for_everybody(world):
     console.job("distribution", "copy", [f"a:{folder}"], [f"b:{world.path('there')}"])
     broken = console.job("distribution", "broken", [f"a:{world.path('nowhere')}"], [f"b:{world.path('there')}"])
     broken.wait(("failed", "partial"))
+    port = forwarded(console)
     console.rest("POST", "/hooks", {"name": "h", "kind": "webhook", "target": "http://127.0.0.1:9/", "events": ["run.failed"]})
     console.rest("POST", "/users", {"name": "vera", "role": "viewer"})
     console.rest("POST", "/tokens", {"name": "t", "scope": "viewer"})
     ids = {name: console.agent(name)["id"] for name in ("a", "newcomer", "away-0001")}
     paths = {f"agent {name}": f"#/agents/{one}" for name, one in ids.items()}
     paths["a job that failed"] = f"#/jobs/{next(j['id'] for j in console.items('/jobs') if j['name'] == 'broken')}"
+    paths["a forward"] = f"#/jobs/{port.id}"
     paths["a lost proxy"] = f"#/proxies/{console.rest('GET', '/proxies/lost')['id']}"
     paths["agents found"] = "#/agents/find/offline%20branch"
-    order = {"url": f"https://{console.ui}", "password": first_password(console), "paths": paths}
+    texts = {"a forward": ["via hub", "carries", "new ones too"], "agent a": ["via hub", "new ones too"]}
+    order = {"url": f"https://{console.ui}", "password": first_password(console), "paths": paths, "texts": texts}
     assert int(node("pages.mjs", json.dumps(order), timeout=400).split()[0]) >= 80
 
 
