@@ -223,22 +223,26 @@ static struct way *way_open(struct intake *in, struct tunnel *tunnel)
     way->since = clock_wall();
     DL_FOREACH (in->live, incoming)
         incoming->told &= (uint8_t) ~(1u << (way - in->way));
-    if (in->paused)
-        tunnel_pause(tunnel, true);
+    tunnel_pause(tunnel, in->paused);
     intake_set_windows(in);
     tunnel_probe(tunnel); /* how far is it, while nothing is queued on it */
     return way;
 }
 
+static const fl_Start start = {.version = 1};
+const struct tunnel_first intake_first = {FRAME_START, fl_Start_fields, &start};
+
 int intake_start(struct intake *in, struct tunnel *tunnel)
 {
-    fl_Start start = {.version = 1};
     struct way *way = way_open(in, tunnel);
+    struct tunnel_info info;
 
     if (!way)
         return -ENOMEM;
     way->lists = true;
-    (void)tunnel_send_message(tunnel, FRAME_START, fl_Start_fields, &start);
+    tunnel_info(tunnel, &info);
+    if (!info.first_said)
+        (void)tunnel_send_message(tunnel, FRAME_START, fl_Start_fields, &start);
     return 0;
 }
 

@@ -62,7 +62,11 @@ struct intake_ops {
 int intake_new(uv_loop_t *loop, struct disk *disk, struct index *index, const struct fl_id *flow,
                const struct intake_ops *ops, void *ctx, struct intake **ret_intake);
 
-/* intake_start - over an open tunnel, on which the list comes. Returns 0 or -ENOMEM. */
+/* What the tunnel begins with that brings the list; whoever dials may have it said at once. */
+extern const struct tunnel_first intake_first;
+
+/* intake_start - over an open tunnel, on which the list comes; it may have been asked for already.
+ * Returns 0 or -ENOMEM. */
 int intake_start(struct intake *intake, struct tunnel *tunnel);
 
 /* intake_add - a further tunnel to the same source, which takes FILES. Returns 0 or -FL_EFULL. */

@@ -337,6 +337,7 @@ static void dial(struct flow *flow, enum further how)
     }
     fill_request(flow, &request);
     request.relayed = true;
+    request.first = how == FURTHER_NONE ? receive_first() : NULL;
     fill_avoid(flow, &request);
     if (how == FURTHER_RENEW) {
         flow->next_renewal = flow->jobs->now + RENEW_AGAIN;

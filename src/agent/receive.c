@@ -534,6 +534,7 @@ static void receive_opened(void *ctx, struct tunnel *tunnel)
         return;
     }
     r->tunnels[at] = tunnel;
+    tunnel_pause(tunnel, true); /* the list may be on its way; an intake takes it */
     if (at == 0) {
         r->opened = clock_now();
         (void)uv_timer_start(&r->timer, tick, TICK_MS, TICK_MS);
@@ -588,6 +589,11 @@ const struct tunnel_ops receive_tunnel_ops = {
     .writable = receive_writable,
     .closed = receive_closed,
 };
+
+const struct tunnel_first *receive_first(void)
+{
+    return &intake_first;
+}
 
 bool receive_connected(const struct receive *r)
 {

@@ -76,6 +76,10 @@ int receive_new(uv_loop_t *loop, const struct fl_id *flow, const void *root, siz
  * in all, share the work with the first: only where the source takes several. */
 extern const struct tunnel_ops receive_tunnel_ops;
 
+/* receive_first - what a tunnel should begin with that is dialled while none is open: it asks for
+ * the list. */
+const struct tunnel_first *receive_first(void);
+
 /* receive_connected - is there an open tunnel? */
 bool receive_connected(const struct receive *receive);
 

@@ -249,6 +249,7 @@ static void attempt_tunnel(struct attempt *a, struct leg *leg, bool raw)
         .purpose = dial->request.purpose,
         .flow = dial->request.flow,
         .token = dial->token,
+        .first = dial->request.first,
         .ops = &attempt_ops,
         .ctx = a,
         .secured = on_secured,

@@ -189,6 +189,9 @@ struct dial_request {
     enum _fl_Purpose purpose;
     struct fl_id flow; /* greeting_has_flow() */
     uint8_t token[32]; /* the same */
+    /* A message that has to come first on the tunnel, whichever way is taken: sent with the
+     * greeting, it saves a round trip of the ends. Lives as long as the program. NULL: none. */
+    const struct tunnel_first *first;
     /* Proxies to ask last, or with @only_others not at all: those that have a tunnel of this flow
      * already, or have just failed. */
     struct fl_id avoid[ENDPOINT_PROXIES_MAX];

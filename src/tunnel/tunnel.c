@@ -202,6 +202,7 @@ void tunnel_info(const struct tunnel *t, struct tunnel_info *ret_info)
         .several =
             t->peer_caps & (t->greeting.purpose == fl_Purpose_PURPOSE_FORWARD ? GREETING_CAP_LANES
                                                                               : GREETING_CAP_FILES),
+        .first_said = t->first != NULL,
     };
 }
 
@@ -305,6 +306,7 @@ int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunne
     t->limit = params->limit;
     (void)snprintf(t->via, sizeof(t->via), "%s", params->via);
     t->proxy = params->proxy;
+    t->first = params->first;
     outbox_init(&t->outbox, TUNNEL_TX_ROOM + 2 * FRAME_MAX);
     t->last_progress = t->last_rx = turn_now(t->turn);
     t->deadline = t->last_rx + OPEN_TIME;

@@ -35,6 +35,14 @@ struct tunnel_info {
     uint64_t received; /* bytes, inside TLS */
     bool raw;          /* the proxy passes our direction bare */
     bool several;      /* the peer takes further tunnels of this flow beside this one */
+    bool first_said;   /* the message that struct dial_request has for it */
+};
+
+/* What a caller says right behind its TUNNEL_HELLO, without waiting for that of the other side. */
+struct tunnel_first {
+    uint8_t type;
+    const pb_msgdesc_t *fields;
+    const void *message;
 };
 
 struct tunnel;

@@ -26,7 +26,8 @@ struct tunnel_params {
     /* caller */
     enum _fl_Purpose purpose;
     struct fl_id flow;
-    const uint8_t *token; /* 32 bytes, copied; PURPOSE_TRANSFER */
+    const uint8_t *token;             /* 32 bytes, copied; PURPOSE_TRANSFER */
+    const struct tunnel_first *first; /* as in struct dial_request */
     const struct tunnel_ops *ops;
     void *ctx;
     /* The TLS session stands and the peer is the right one; nothing is said before tunnel_greet().
@@ -45,7 +46,7 @@ struct tunnel_params {
  * Returns 0, -ENOMEM or -FL_ETLS. */
 int tunnel_new(const struct tunnel_params *params, struct leg *leg, struct tunnel **ret_tunnel);
 
-/* tunnel_greet - after secured(): say TUNNEL_HELLO. */
+/* tunnel_greet - after secured(): say TUNNEL_HELLO, and the first message. */
 void tunnel_greet(struct tunnel *tunnel);
 
 /* tunnel_tick - deadlines and keepalive. */

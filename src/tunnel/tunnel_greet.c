@@ -131,6 +131,9 @@ void tunnel_greet(struct tunnel *t)
         return;
     tunnel_move(t, TUNNEL_GREETING);
     say_hello(t);
+    if (t->first && t->state == TUNNEL_GREETING &&
+        tunnel_send_message(t, t->first->type, t->first->fields, t->first->message) < 0)
+        tunnel_end(t, TUNNEL_CLOSE_LOCAL, NULL);
 }
 
 /* What an agent tells its console is little, and must get through. */

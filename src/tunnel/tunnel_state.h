@@ -48,9 +48,10 @@ struct tunnel {
     struct party peer;        /* whom we expect, and who it is after the handshake */
     uint8_t token[GREETING_TOKEN];
     char via[TUNNEL_VIA_MAX];
-    struct fl_id proxy;           /* zero: direct */
-    uint32_t peer_caps;           /* of its hello */
-    const struct tunnel_ops *ops; /* NULL: nobody is to be told */
+    struct fl_id proxy;               /* zero: direct */
+    uint32_t peer_caps;               /* of its hello */
+    const struct tunnel_first *first; /* of a caller; NULL: none */
+    const struct tunnel_ops *ops;     /* NULL: nobody is to be told */
     void *ctx;
     void (*secured)(void *ctx, struct tunnel *tunnel); /* see struct tunnel_params */
     enum tunnel_close (*welcome)(void *ctx, struct endpoint_incoming *in); /* the same */

@@ -36,6 +36,13 @@ static void start(size_t count)
         assert_int_equal(endpoint_set_proxies(world.endpoints[k], proxies, count), 0);
 }
 
+static void start_slow(uint64_t delay)
+{
+    world.proxies[0].delay = delay;
+    start(1);
+    world_pass(&world, 2 * CLOCK_SEC);
+}
+
 static struct dial_request request_for(const char *address)
 {
     struct dial_request request = world_request(callee_id, address);
@@ -191,14 +198,35 @@ static void test_not_found(void **state)
 static void test_no_needless_trips(void **state)
 {
     const uint64_t trip = 100 * CLOCK_MS;
-    world.proxies[0].delay = trip / 2;
-    start(1);
-    world_pass(&world, 2 * CLOCK_SEC);
+    start_slow(trip / 2);
     struct dial_request request = request_for(NULL);
     call(&request);
     world_pass(&world, 6 * trip);
     assert_int_equal(a.opened, 0);
     expect_via("proxy eu mem", trip);
+}
+
+/* What has to come first comes with the greeting: the callee has it before the caller is open. */
+static void test_first_message(void **state)
+{
+    static const fl_Start start = {.version = 1};
+    static const struct tunnel_first first = {FRAME_START, fl_Start_fields, &start};
+    struct tunnel_info info;
+    start_slow(50 * CLOCK_MS);
+    struct dial_request request = request_for(NULL);
+    request.first = &first;
+    call(&request);
+    world_pass(&world, 600 * CLOCK_MS);
+    assert_int_equal(a.opened, 0);
+    assert_int_equal(b.opened, 1);
+    assert_int_equal(b.messages, 1);
+    assert_int_equal(b.last_type, FRAME_START);
+    expect_via("proxy eu mem", 100 * CLOCK_MS);
+    assert_int_equal(b.messages, 1);
+    tunnel_info(a.tunnel, &info);
+    assert_true(info.first_said);
+    tunnel_info(b.tunnel, &info);
+    assert_false(info.first_said);
 }
 
 /* The nearer proxy first. */
@@ -566,6 +594,7 @@ int main(void)
         T(test_nothing_to_try),
         T(test_not_found),
         T(test_no_needless_trips),
+        T(test_first_message),
         T(test_nearest),
         T(test_overlap),
         T(test_avoid),

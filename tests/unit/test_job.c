@@ -131,6 +131,12 @@ static void receive_opened(void *ctx, struct tunnel *tunnel)
 }
 const struct tunnel_ops receive_tunnel_ops = {.opened = receive_opened};
 const struct tunnel_ops send_tunnel_ops;
+const struct tunnel_first *receive_first(void)
+{
+    static const struct tunnel_first first;
+
+    return &first;
+}
 bool receive_connected(const struct receive *receive)
 {
     return receive->tunnel != NULL;
@@ -619,6 +625,8 @@ static void further_ways(void **state)
     assert_int_equal(dial_count, 1);
     pass(150 * CLOCK_MS);
     assert_int_equal(dial_count, 2);
+    assert_ptr_equal(dials[0].request.first, receive_first()); /* the list comes over it */
+    assert_null(dials[1].request.first);
     assert_true(dials[1].request.only_others);
     assert_false(dials[1].request.direct);
     assert_int_equal(dials[1].request.avoid_count, 1);

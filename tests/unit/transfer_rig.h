@@ -37,7 +37,7 @@ struct tunnel {
     void *ctx;
     uint8_t out[TUNNEL_TX_ROOM];
     size_t len;
-    bool paused, want_room, opened, ended;
+    bool paused, want_room, opened, ended, first_said;
     uint64_t sent; /* bytes that the other end got */
     uint64_t data; /* bytes of BLOCK and BLOCK_DATA frames among them */
     enum tunnel_close why;
@@ -121,7 +121,12 @@ void tunnel_pause(struct tunnel *t, bool paused)
 void tunnel_info(const struct tunnel *t, struct tunnel_info *ret_info)
 {
     *ret_info = (struct tunnel_info){
-        .proxy = t->pair->proxy, .last_rx = t->last_rx, .rtt = 1000, .several = !t->pair->alone};
+        .proxy = t->pair->proxy,
+        .last_rx = t->last_rx,
+        .rtt = 1000,
+        .several = !t->pair->alone,
+        .first_said = t->first_said,
+    };
 }
 
 void tunnel_probe(struct tunnel *t)
@@ -329,6 +334,13 @@ static inline void rig_sent(void *ctx, struct send *send, const struct send_stat
 
 static const struct send_ops rig_send_ops = {.closed = rig_sent};
 
+/* rig_say_first - as a dial does that has something to say with its greeting. */
+static inline void rig_say_first(struct tunnel *t, const struct tunnel_first *first)
+{
+    t->first_said = true;
+    assert_int_equal(tunnel_send_message(t, first->type, first->fields, first->message), 0);
+}
+
 static inline void rig_dial(struct rig *rig)
 {
     struct send *send;
@@ -339,6 +351,14 @@ static inline void rig_dial(struct rig *rig)
     rig->tunnels++;
     if (rig->cut_after)
         rig->pair->cut_after = rig->cut_after(rig);
+}
+
+/* rig_dial_alone - while there is no other tunnel: every second one asks for the list at once. */
+static inline void rig_dial_alone(struct rig *rig)
+{
+    rig_dial(rig);
+    if (rig->tunnels % 2 == 1)
+        rig_say_first(&rig->pair->target, receive_first());
 }
 
 static inline void rig_progress(void *ctx)
@@ -378,7 +398,7 @@ static inline void rig_lost(void *ctx, enum tunnel_close why, const char *text)
 
     rig->lost++;
     if (!rig->no_redial)
-        rig_dial(rig);
+        rig_dial_alone(rig);
 }
 
 static const struct receive_ops rig_receive_ops = {
@@ -459,7 +479,7 @@ static inline void rig_move(struct rig *rig)
     rig->errors = 0;
     rig->data = 0;
     rig_receive(rig);
-    rig_dial(rig);
+    rig_dial_alone(rig);
     rig_wait(rig);
     rig_drain(rig);
 }
