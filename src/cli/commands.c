@@ -238,8 +238,8 @@ const struct command commands[] = {
      "      --to server:localhost:5432\n"},
     {"job create sync", NULL, NULL, NULL, "", NULL},
     {"job list", NULL, NULL, cmd_job_list, "List the jobs with their latest runs", NULL},
-    {"job show", "ID", NULL, cmd_job_show, "Show one job, its latest run and what was not done",
-     NULL},
+    {"job show", "ID", NULL, cmd_job_show,
+     "Show one job, its latest run, its ways and what was not done", NULL},
     {"job start", "ID", NULL, cmd_job_start, "Start a new run", NULL},
     {"run retry", "RUN", retry_options, cmd_run_retry,
      "Start a new run of what another one has not done",
@@ -262,7 +262,9 @@ const struct command commands[] = {
      "fastest first. Ctrl-C ends the watching, not the run.\n"},
     {"job remove", "ID", NULL, cmd_job_remove, "Remove a job and its history; files stay", NULL},
     {"tunnel list", NULL, NULL, cmd_tunnel_list,
-     "Show over which ways data moves between agents, and what was tried in vain", NULL},
+     "Show over which ways data moves between agents, and what was tried in vain",
+     "Of a forwarded port each way has its number of open connections: one takes new ones, the "
+     "others run out.\n"},
     {"event list", NULL, event_options, cmd_event_list, "Print what happened",
      "Examples:\n"
      "  fairlead event list --follow\n"
