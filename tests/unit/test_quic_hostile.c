@@ -3,6 +3,7 @@
 
 #include "quic_hostile.h"
 
+#include <dlfcn.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -411,6 +412,71 @@ static void strangers_end_in_the_handshake(void **state)
     rig_done(&rig);
 }
 
+/* ---- no transport parameters ---- */
+
+static bool mute; /* who opens a session now does not say his */
+
+static int say_nothing(gnutls_session_t session, gnutls_buffer_t buffer)
+{
+    return 0;
+}
+
+/* Instead of GnuTLS's own, for the helper library. */
+__attribute__((visibility("default"))) int gnutls_session_ext_register(
+    gnutls_session_t session, const char *name, int id, gnutls_ext_parse_type_t when,
+    gnutls_ext_recv_func recv, gnutls_ext_send_func send, gnutls_ext_deinit_data_func deinit,
+    gnutls_ext_pack_func pack, gnutls_ext_unpack_func unpack, unsigned flags)
+{
+    __typeof__(gnutls_session_ext_register) *real = NULL;
+
+    *(void **)&real = dlsym(RTLD_NEXT, "gnutls_session_ext_register");
+    return real(session, name, id, when, recv, mute ? say_nothing : send, deinit, pack, unpack,
+                flags);
+}
+
+/* As a server, libngtcp2 aborts when it writes to somebody whose parameters it does not have. */
+static void who_has_no_parameters_ends_in_the_handshake(void **state)
+{
+    struct rig rig;
+    struct hostile h;
+
+    rig_init(&rig, false);
+    hostile_init(&h, false, rig.agent);
+    hostile_aim(&h, rig.server_port);
+    mute = true;
+    hostile_start(&h, NULL);
+    mute = false;
+    UNTIL(&rig, (hostile_step(&rig, &h, false), h.over));
+    assert_int_equal(ngtcp2_conn_get_ccerr(h.ngtcp2)->error_code,
+                     NGTCP2_CRYPTO_ERROR + GNUTLS_A_MISSING_EXTENSION);
+    assert_int_equal(rig.accepts, 0);
+    hostile_done(&h);
+    rig_done(&rig);
+}
+
+static void so_does_whom_we_dial(void **state)
+{
+    struct rig rig;
+    struct hostile h;
+
+    rig_init(&rig, false);
+    hostile_init(&h, true, rig.proxy);
+    rig.port = ntohs(h.local.sin_port);
+    rig.dials = 1;
+    struct end *victim = rig_dial(&rig);
+    while (!h.ngtcp2) {
+        rig_turn(&rig);
+        mute = true;
+        hostile_read(&h);
+        mute = false;
+    }
+    UNTIL(&rig, (hostile_step(&rig, &h, false), victim->seen & LEG_FAILED));
+    assert_false(victim->seen & LEG_OPENED);
+    end_close(victim, LEG_RESET);
+    hostile_done(&h);
+    rig_done(&rig);
+}
+
 #endif
 
 int main(void)
@@ -420,6 +486,8 @@ int main(void)
         cmocka_unit_test(nor_one_that_dials_from_where_it_answers),
 #if QUIC_CONN_GUARD_CLIENT
         cmocka_unit_test(strangers_end_in_the_handshake),
+        cmocka_unit_test(who_has_no_parameters_ends_in_the_handshake),
+        cmocka_unit_test(so_does_whom_we_dial),
         cmocka_unit_test(hostile_clients_lose_their_connection_only),
         cmocka_unit_test(also_when_an_agent_answers),
         cmocka_unit_test(hostile_servers_lose_their_connection_only),
