@@ -29,16 +29,21 @@ static int check_peer(const struct quic_conn *conn)
     return peer.role == (is_server(conn) ? PARTY_PROXY : PARTY_ENROL) ? -FL_EROLE : 0;
 }
 
-/* Called by GnuTLS when it has read a client's first words; non-zero ends the handshake. Nobody
- * else misses the transport parameters, and as a server libngtcp2 (1.11 at least) aborts in an
- * assertion when it is to answer without them: that would be any stranger's to do. */
-static int check_hello(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
-                       const gnutls_datum_t *message)
+/* Called by GnuTLS for each handshake message, before and after it; non-zero ends the connection.
+ * The helper library lets two pass at which libngtcp2 (1.11 at least) aborts in an assertion: a
+ * client's first words without transport parameters, which would be any stranger's to do, and the
+ * KeyUpdate that TLS over TCP has (RFC 9001 §6). */
+static int check_message(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
+                         const gnutls_datum_t *message)
 {
     ngtcp2_crypto_conn_ref *ref = gnutls_session_get_ptr(session);
 
-    return ngtcp2_conn_get_remote_transport_params(conn_of_ref(ref)) ? 0
-                                                                     : GNUTLS_E_MISSING_EXTENSION;
+    if (type == GNUTLS_HANDSHAKE_KEY_UPDATE)
+        return GNUTLS_E_UNEXPECTED_PACKET;
+    if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming && when == GNUTLS_HOOK_POST &&
+        !ngtcp2_conn_get_remote_transport_params(conn_of_ref(ref)))
+        return GNUTLS_E_MISSING_EXTENSION;
+    return 0;
 }
 
 /* Called by GnuTLS within the handshake; non-zero ends it. */
@@ -64,9 +69,8 @@ int quic_tls_open(struct quic_conn *conn)
     gnutls_session_set_ptr(conn->tls, &conn->ref);
     rc = is_server(conn) ? ngtcp2_crypto_gnutls_configure_server_session(conn->tls)
                          : ngtcp2_crypto_gnutls_configure_client_session(conn->tls);
-    if (is_server(conn))
-        gnutls_handshake_set_hook_function(conn->tls, GNUTLS_HANDSHAKE_CLIENT_HELLO,
-                                           GNUTLS_HOOK_POST, check_hello);
+    gnutls_handshake_set_hook_function(conn->tls, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_BOTH,
+                                       check_message);
     ngtcp2_conn_set_tls_native_handle(conn->ngtcp2, conn->tls);
     return rc ? -FL_ETLS : 0;
 }

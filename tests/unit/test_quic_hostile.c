@@ -76,6 +76,9 @@ ONCE(id_retires_beyond_itself, 0x18, 2, 3, 4, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8
 ONCE(empty_token, 0x07, 0)
 ONCE(datagram, 0x30, 1, 2, 3)
 ONCE(crypto_far_away, 0x06, 0xbf, 0xff, 0xff, 0xff, 1, 7)
+ONCE(tls_key_update, 0x06, 0, 5, 0x18, 0, 0, 1, 0)
+ONCE(tls_key_update_wanted, 0x06, 0, 5, 0x18, 0, 0, 1, 1)
+ONCE(tls_ticket, 0x06, 0, 23, 4, 0, 0, 19, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 0, 4, 1, 2, 3, 4, 0, 0)
 ONCE(max_streams_absurd, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 ONCE(ack_of_the_future, 0x02, 0x7f, 0xff, 0, 0, 0)
 ONCE(handshake_done, 0x1e)
@@ -198,6 +201,9 @@ static const struct {
     {"changes the final size", final_size, true, true, false},
     {"an id without bytes", id_without_bytes, true, true, false},
     {"an id that retires beyond itself", id_retires_beyond_itself, true, true, false},
+    {"KeyUpdate of TLS", tls_key_update, true, true, false},
+    {"KeyUpdate of TLS, both", tls_key_update_wanted, true, true, false},
+    {"NewSessionTicket of TLS", tls_ticket, true, true, false},
     {"an empty token", empty_token, true, true, false},
     {"DATAGRAM", datagram, true, true, false},
     {"contradicting ids", contradicting_ids, true, true, false},
