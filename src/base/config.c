@@ -802,9 +802,18 @@ int config_blame(const char *path, const char *key, char *message, size_t cap, c
 
 bool config_is_exposed(const char *path)
 {
+    _cleanup_free_ char *whole = realpath(path, NULL);
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IROTH);
+    if (!whole || stat(whole, &st) || !S_ISREG(st.st_mode) || !(st.st_mode & S_IROTH))
+        return false;
+    /* Behind a closed folder it does not matter. */
+    for (char *slash = strrchr(whole, '/'); slash > whole; slash = strrchr(whole, '/')) {
+        *slash = '\0';
+        if (stat(whole, &st) || !(st.st_mode & S_IXOTH))
+            return false;
+    }
+    return true;
 }
 
 void config_done(const struct config_key *keys, void *dst)

@@ -121,6 +121,10 @@ def test_secrets_that_all_may_read(world):
     agent = fairlead.Agent(world, "a", world.agent_config("a"))
     agent.config_path.chmod(0o644)
     agent.start().ready()
+    assert "chmod" not in agent.log()  # the folder is closed
+    agent.stop()
+    world.folder.chmod(0o755)
+    agent.restart().ready()
     assert "chmod 600" in agent.log() and str(agent.config_path) in agent.log()
     agent.stop()
     agent.config_path.chmod(0o640)
