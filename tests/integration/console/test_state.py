@@ -103,6 +103,7 @@ def test_backup_and_restore(world, tmp_path):
     assert names == {"admin", "admin (restored)", "script"}
 
 
+@pytest.mark.early
 @pytest.mark.asan
 def test_backup_while_it_is_changed(world, tmp_path):
     console = world.console()
