@@ -444,12 +444,10 @@ static void stop_workers(struct server *server)
 {
     for (unsigned i = 0; i < server->started; i++)
         worker_uv_stop(&server->shell[i]);
-    for (unsigned i = 0; i < server->count; i++) {
-        if (i < server->started)
-            worker_uv_join(&server->shell[i]);
-        else
-            worker_uv_done(&server->shell[i]);
-    }
+    for (unsigned i = 0; i < server->count; i++)
+        worker_uv_join(&server->shell[i]);
+    for (unsigned i = 0; i < server->count; i++)
+        worker_uv_done(&server->shell[i]);
 }
 
 /* Settings that the console changes while the proxy runs. */

@@ -116,7 +116,7 @@ static void close_any(uv_handle_t *handle)
 
 /* What is left: our own handles, and legs whose peers did not finish in time; the process ends, so
  * those are let go. */
-static void release(struct worker_uv *shell)
+static void close_loop(struct worker_uv *shell)
 {
     close_any((uv_handle_t *)&shell->mail);
     close_any((uv_handle_t *)&shell->tick);
@@ -124,8 +124,6 @@ static void release(struct worker_uv *shell)
     close_any((uv_handle_t *)&shell->turn);
     (void)uv_run(&shell->loop, UV_RUN_NOWAIT);
     (void)uv_loop_close(&shell->loop);
-    worker_done(&shell->worker);
-    udp_free(take_ptr(shell->udp));
 }
 
 static void *run(void *arg)
@@ -145,6 +143,7 @@ int worker_uv_start(struct worker_uv *shell)
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(&shell->thread, NULL, run, shell);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    shell->started = rc == 0;
     return -rc;
 }
 
@@ -156,13 +155,17 @@ void worker_uv_stop(struct worker_uv *shell)
 
 void worker_uv_join(struct worker_uv *shell)
 {
-    (void)pthread_join(shell->thread, NULL);
-    release(shell);
+    if (shell->started) {
+        (void)pthread_join(shell->thread, NULL);
+    } else {
+        admit_close(&shell->admit);
+        worker_stop(&shell->worker);
+    }
+    close_loop(shell);
 }
 
 void worker_uv_done(struct worker_uv *shell)
 {
-    admit_close(&shell->admit);
-    worker_stop(&shell->worker);
-    release(shell);
+    worker_done(&shell->worker);
+    udp_free(take_ptr(shell->udp));
 }

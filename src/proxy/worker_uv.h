@@ -20,6 +20,7 @@ struct worker_uv {
     uv_timer_t held;  /* worker_resume() is due */
     uv_check_t turn;  /* end of the turn: worker_turn() */
     atomic_bool stop; /* asked to stop */
+    bool started;     /* has a thread */
     pthread_t thread;
 };
 
@@ -29,12 +30,15 @@ int worker_uv_init(struct worker_uv *shell, struct proxy *proxy);
 /* worker_uv_start - run it on a thread of its own. Returns 0 or a negative errno. */
 int worker_uv_start(struct worker_uv *shell);
 
-/* worker_uv_stop - ask it to stop; from any thread. worker_uv_join - wait until it has, and
- * release. */
+/* worker_uv_stop - ask it to stop; from any thread. */
 void worker_uv_stop(struct worker_uv *shell);
+
+/* worker_uv_join - wait until it has, or stop it if it was never started. Others may still post to
+ * it, which is refused. */
 void worker_uv_join(struct worker_uv *shell);
 
-/* worker_uv_done - release one that was never started. */
+/* worker_uv_done - release it. Every worker of the proxy must have been joined: one that is still
+ * stopping posts to the others. */
 void worker_uv_done(struct worker_uv *shell);
 
 #endif
