@@ -76,21 +76,21 @@ static void help(void)
 {
     (void)puts("Usage: fairlead-agent --config agent.json --state DIR\n"
                "\n"
-               "Moves folders between this machine and others, as a Fairlead console orders. It "
-               "dials out to the console, to\n"
-               "proxies and to other agents; nothing has to reach it from outside.\n"
+               "Moves folders between this machine and others, as a Fairlead console orders.\n"
+               "It dials out to the console, to proxies and to other agents; nothing has to\n"
+               "reach it from outside.\n"
                "\n"
                "Getting started:\n"
-               "  1. Where the console runs:  fairlead agent config > agent.json     (--via PROXY "
-               "if only a proxy is reachable)\n"
-               "  2. Copy agent.json here; it holds a token that admits new agents, so keep it "
-               "private.\n"
+               "  1. Where the console runs:  fairlead agent config > agent.json\n"
+               "     (with --via PROXY if only a proxy is reachable)\n"
+               "  2. Copy agent.json here; it holds a token that admits new agents: keep it\n"
+               "     private.\n"
                "  3. fairlead-agent --config agent.json --state /var/lib/fairlead-agent\n"
                "\n"
                "Options:\n"
                "  --config FILE      agent.json\n"
-               "  --state DIR        this agent's own folder (made with mode 0700): key, "
-               "certificate, journal; one agent each\n"
+               "  --state DIR        this agent's own folder (made with mode 0700): key,\n"
+               "                     certificate, journal; one agent each\n"
                "  --check            read the configuration, say whether it is good, and end\n"
                "  --log-level LEVEL  debug, info, warn or error\n"
                "  --log-format FORM  text or json\n"
@@ -99,7 +99,7 @@ static void help(void)
                "\n"
                "Keys of agent.json:");
     config_help(agent_config_keys, 2);
-    (void)puts("\nExit status: 0 stopped by SIGTERM or SIGINT, 1 failure, 2 wrong usage or "
+    (void)puts("\nExit status: 0 stopped by SIGTERM or SIGINT, 1 failure, 2 wrong usage or\n"
                "configuration.");
 }
 

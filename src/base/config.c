@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/wrap.h"
 
 #define FILE_MAX_BYTES (1024 * 1024)
 #define DEPTH_MAX      8  /* groups within groups */
@@ -832,10 +833,23 @@ void config_done(const struct config_key *keys, void *dst)
     }
 }
 
-static void print_choices(const struct config_key *key)
+static void print_about(const struct config_key *key, int indent)
 {
+    _cleanup_free_ char *text = NULL;
+    size_t len;
+    FILE *about = open_memstream(&text, &len);
+
+    if (!about)
+        return;
+    (void)fputs(key->help ? key->help : "", about);
     for (size_t i = 0; key->choices && key->choices[i]; i++)
-        printf("%s%s", i ? "|" : ": ", key->choices[i]);
+        (void)fprintf(about, "%s%s", i ? "|" : ": ", key->choices[i]);
+    if (key->flags & CONFIG_REQUIRED)
+        (void)fputs(" (required)", about);
+    if (key->flags & CONFIG_LIVE && key->type != CONFIG_GROUP)
+        (void)fputs(" (live)", about);
+    if (fclose(about) == 0)
+        wrap_print(stdout, text, printf("%*s", indent, ""), indent);
 }
 
 void config_help(const struct config_key *keys, int indent)
@@ -843,11 +857,9 @@ void config_help(const struct config_key *keys, int indent)
     for (; keys->name; keys++) {
         int width = 30 - indent - (int)strlen(keys->name);
 
-        printf("%*s%s %*s%-10s %s", indent, "", keys->name, width > 0 ? width : 0, "",
-               types[keys->type].name, keys->help ? keys->help : "");
-        print_choices(keys);
-        printf("%s%s\n", keys->flags & CONFIG_REQUIRED ? " (required)" : "",
-               keys->flags & CONFIG_LIVE && keys->type != CONFIG_GROUP ? " (live)" : "");
+        printf("%*s%s %*s%s\n", indent, "", keys->name, width > 0 ? width : 0, "",
+               types[keys->type].name);
+        print_about(keys, indent + 4);
         if (keys->type == CONFIG_GROUP)
             config_help(keys->keys, indent + 2);
     }

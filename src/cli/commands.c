@@ -291,7 +291,8 @@ const struct command commands[] = {
     {"hook remove", "NAME", NULL, cmd_hook_remove, "Notify somebody no more", NULL},
     {"mail set", NULL, mail_options, cmd_mail_set, "Set the server that mail goes out by",
      "Example:\n"
-     "  fairlead mail set --server smtp://mail.example.org:587 --from fairlead@example.org\n"},
+     "  fairlead mail set --server smtp://mail.example.org:587 \\\n"
+     "      --from fairlead@example.org\n"},
     {"mail show", NULL, NULL, cmd_mail_show, "Show the server that mail goes out by", NULL},
     {"backup", "FILE", NULL, cmd_backup, "Save all that the console knows in one file",
      "It is made while the console works, and replaces FILE once it is whole. It holds the "

@@ -72,7 +72,7 @@ static void usage(FILE *to)
           "  --check              read the file, say what is wrong with it, and end\n"
           "  --take-over          take the place of the proxy that runs with this file\n"
           "  --background         end when the proxy runs, and leave it in the background\n"
-          "  --prove              try what the sandbox forbids, and show what the kernel says\n"
+          "  --prove              try what the sandbox forbids; show what the kernel says\n"
           "  --log-level LEVEL    debug, info, warn or error\n"
           "  --log-format FORMAT  text or json\n"
           "  --help, --version\n\n",

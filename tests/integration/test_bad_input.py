@@ -99,7 +99,7 @@ def keys(name):
     """The keys that --help of a program lists, those of groups as GROUP.KEY."""
     found, group = [], ""
     text = run([fairlead.program(name), "--help"]).stdout
-    for indent, key, kind in re.findall(r"^(  |    )([a-z_]+) +(list|string|word|number|object|true\|false|KiB/s) ",
+    for indent, key, kind in re.findall(r"^(  |    )([a-z_]+) +(list|string|word|number|object|true\|false|KiB/s)$",
                                         re.split(r"(?im)^keys of .*$", text)[1], re.M):
         found.append(f"{group}.{key}" if len(indent) == 4 else key)
         group = key if len(indent) == 2 and kind == "object" else group

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -56,6 +57,17 @@ def test_help(line, words):
     assert done.returncode == 0 and not done.stderr
     for word in words:
         assert word in done.stdout
+
+
+def test_help_fits_a_terminal():
+    """That of all programs and all commands, in 80 columns."""
+    listed = bare("--help").stdout
+    words = set(re.findall(r"^  ([a-z]+(?: [a-z]+)*)", listed.split("\nSettings")[0], re.M))
+    assert {"job create distribution", "mail set", "status"} <= words and len(words) > 40
+    texts = [bare("help", *line.split()).stdout for line in sorted(words)]
+    for name in ("fairlead-proxy", "fairlead-agent", "fairlead-console"):
+        texts.append(subprocess.run([fairlead.program(name), "--help"], capture_output=True, text=True, check=True).stdout)
+    assert [line for line in "".join([listed, *texts]).splitlines() if len(line) > 79] == []
 
 
 def test_settings(world):
