@@ -7,7 +7,6 @@ cli/test_cli.py (commands, flags, token file, wrong CA, console down, unknown ag
 missing files, PEM that is something else).
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ import tempfile
 import time
 
 import fairlead
+import machine
 import pytest
 
 SECRET = "hidden-5f1c-value"
@@ -216,29 +216,12 @@ def test_agent_without_permission(open_path):
     assert "Permission denied" in done.stderr and str(open_path / "state") in done.stderr
 
 
-@contextlib.contextmanager
-def small_disk(folder, size="256k"):
-    """A file system of few bytes. It is visible to this test's programs and gone at the end."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(folder):
-    with open(folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a small file system")
 def test_agent_with_a_full_state_folder(world):
     """It ends with one line that names the folder; with room again the same token still enrols it."""
     console = world.console()
-    with small_disk(world.path("small")) as disk:
-        fill(disk)
+    with machine.small_disk(world.path("small")) as disk:
+        machine.fill(disk)
         agent = fairlead.Agent(world, "alpha", world.agent_config("alpha"), state=disk / "state").start()
         assert agent.wait() == 1
         assert "No space left" in agent.log() and str(disk) in agent.log()

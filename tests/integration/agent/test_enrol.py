@@ -2,9 +2,9 @@
 
 import json
 import stat
-import subprocess
 
 import fairlead
+import machine
 import pytest
 
 
@@ -99,36 +99,15 @@ def test_one_at_a_time(world):
     assert agent.running()
 
 
-SHIFTED_CLOCK = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdlib.h>
-#include <sys/time.h>
-#include <time.h>
-static long shift(void) { return atol(getenv("CLOCK_SHIFT")); }
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-    int (*real)(clockid_t, struct timespec *) = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    int r = real(id, ts);
-    if (!r && id == CLOCK_REALTIME) ts->tv_sec += shift();
-    return r;
-}
-time_t time(time_t *t)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    if (t) *t = ts.tv_sec;
-    return ts.tv_sec;
-}
-"""
-
-
 @pytest.fixture
 def shifted(world):
     """Environment under which a program sees a clock that is off by some days."""
-    source, library = world.write("shift.c", SHIFTED_CLOCK), world.path("shift.so")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-    return lambda days: {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(days * 86400)}
+    clock = machine.Clock(world)
+
+    def shift(days):
+        clock.set(days)
+        return clock.env
+    return shift
 
 
 @pytest.mark.parametrize("days", [-400, 400])

@@ -18,6 +18,7 @@ import pytest
 import schemas
 
 import fairlead
+import machine
 
 NOWHERE = "192.0.2.1:1080"
 PASSPHRASE = "a horse that is correct, with a staple"
@@ -406,23 +407,6 @@ def test_kill_loses_nothing_that_was_acknowledged(world):
 # ---- a full disk ----
 
 
-@contextlib.contextmanager
-def small_disk(folder, size):
-    """A file system of few bytes, gone at the end."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(folder):
-    with open(folder / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-
-
 def refuse_all(console, ends):
     """New jobs, until the console has no room for one more."""
     for n in range(20000):
@@ -437,7 +421,7 @@ def refuse_all(console, ends):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a small file system")
 def test_full_disk(world):
     """What cannot be stored is refused and said; what runs goes on, and is stored when there is room again."""
-    with small_disk(world.path("small"), "6m") as disk:
+    with machine.small_disk(world.path("small"), "6m") as disk:
         console = world.the_console = fairlead.Console(world, state=disk / "console").start().ready()
         world.agent("a", port=fairlead.free_port())
         world.agent("b", rate_limit_download=8192)
@@ -446,7 +430,7 @@ def test_full_disk(world):
         (source / "file").write_bytes(os.urandom(40 << 20))
         job = console.job("distribution", "j", [f"a:{source}"], [f"b:{target}"])
         job.wait_bytes(1 << 20)
-        fill(disk)
+        machine.fill(disk)
         refuse_all(console, {"from": [f"a:{source}"], "to": ["b:/tmp/nowhere"]})
         try:
             job.do("pause")
@@ -468,37 +452,6 @@ def test_full_disk(world):
 # ---- a long life ----
 
 
-CLOCK_OF_A_FILE = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-static long shift(void)
-{
-    FILE *file = fopen(getenv("CLOCK_FILE"), "re");
-    long by = 0;
-    if (!file || fscanf(file, "%ld", &by) != 1) by = 0;
-    if (file) fclose(file);
-    return by;
-}
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-    int (*real)(clockid_t, struct timespec *) = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    int r = real(id, ts);
-    if (!r && id == CLOCK_REALTIME) ts->tv_sec += shift();
-    return r;
-}
-time_t time(time_t *t)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    if (t) *t = ts.tv_sec;
-    return ts.tv_sec;
-}
-"""
-
-
 def web_certificate(console):
     """As PEM; None while nobody answers."""
     host, port = console.ui.rsplit(":", 1)
@@ -516,19 +469,18 @@ def expires(pem):
 
 def test_web_certificate_of_a_console_that_runs_for_years(world):
     """It is renewed before it expires, without a restart by anybody."""
-    library, clock = world.path("clock.so"), world.write("clock", "0")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, world.write("clock.c", CLOCK_OF_A_FILE)], check=True)
-    console = world.console(env={"LD_PRELOAD": str(library), "CLOCK_FILE": str(clock)})
+    clock = machine.Clock(world)
+    console = world.console(env=clock.env)
     first = web_certificate(console)
-    clock.write_text(str(300 * 86400))
+    clock.set(days=300)
     console.rest("GET", "/status")
     assert web_certificate(console) == first  # not before it is time
-    clock.write_text(str(380 * 86400))
+    clock.set(days=380)
     second = fairlead.until("another certificate", lambda: (web_certificate(console) or first) != first and web_certificate(console))
     assert expires(second) - expires(first) > 370 * 86400
     console.wait_log("web certificate was renewed")
     pid = console.pid
-    clock.write_text("0")
+    clock.set(days=0)
     console.stop()
     console.restart()  # the new one is what is kept
     assert fairlead.until("the console to answer", lambda: web_certificate(console)) == second
